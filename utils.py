@@ -1,0 +1,657 @@
+"""
+Files in and out: images, arrays, progress and errors.
+
+Everything that reads a file of a stranger's or writes a file of ours goes through here. Reading is done under
+limits (pixels before an image is decoded, bytes before an archive is inflated) and never runs code that a file
+names; writing is atomic, so that a crash, a full disk or a power cut leaves either the old file or the new one.
+Nothing in this module knows of Theano.
+
+Images are uint8 arrays of shape (height, width, 3), RGB, 0-255. Batches for the networks are float32 arrays of
+shape (images, 3, height, width), RGB, in [0, 1]; `to_float` and `to_uint8` convert.
+"""
+
+import contextlib
+import glob
+import io
+import logging
+import math
+import os
+import re
+import stat
+import sys
+import tempfile
+import warnings
+import zipfile
+import zlib
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
+
+# Pillow's remarks on odd files are of no use to whoever stylizes a photo: either it can be read or it is an error.
+warnings.filterwarnings('ignore', module=r'PIL\.')
+logging.getLogger('PIL').setLevel(logging.CRITICAL)
+
+MAX_PIXELS = 200 * 10**6       # of one image, unless GOGH_MAX_PIXELS says otherwise
+MAX_BYTES = 2 * 2**30          # of the arrays in one file, unless GOGH_MAX_BYTES says otherwise
+READ_FORMATS = ('JPEG', 'PNG', 'WEBP', 'GIF', 'TIFF', 'BMP', 'PPM')
+READ_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.gif', '.tif', '.tiff', '.bmp', '.ppm', '.pgm', '.pbm')
+WRITE_FORMATS = {'.jpg': ('JPEG', dict(quality=95, subsampling=0)), '.jpeg': ('JPEG', dict(quality=95, subsampling=0)),
+                 '.png': ('PNG', {}), '.webp': ('WEBP', dict(quality=95)), '.tif': ('TIFF', {}),
+                 '.tiff': ('TIFF', {}), '.bmp': ('BMP', {}), '.ppm': ('PPM', {})}
+
+
+# ---------------------------------------------------------------------------------------------------- errors
+
+class UserError(Exception):
+    """An error that the user can mend: shown as one line, without a traceback."""
+
+
+def run_script(main):
+    """
+    Run a script's `main` and exit as a command should.
+
+    A `UserError` becomes the line ``error: ...`` on stderr and exit status 1, an interrupt (Ctrl-C) one line and
+    status 130; a closed pipe (``... | head``) ends the script quietly. Any other exception is a mistake of ours
+    and keeps its traceback.
+
+    Parameters
+    ----------
+    main : callable
+        Called without arguments. What it returns is the exit status; None means 0.
+    """
+    try:
+        status = main()
+        sys.stdout.flush()
+    except UserError as error:
+        print('error: ' + ' '.join(str(error).split()), file=sys.stderr)
+        status = 1
+    except KeyboardInterrupt:
+        print('\ninterrupted', file=sys.stderr)
+        status = 130
+    except BrokenPipeError:
+        # Python would complain again when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
+    sys.exit(status)
+
+
+def reason(error):
+    """What went wrong, in one line: the system's own words for an `OSError`, else the exception's."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return ' '.join(text.split()) or type(error).__name__
+
+
+def limit(name, default):
+    """A limit that the environment variable `name` overrides, as an int."""
+    text = os.environ.get(name)
+    if not text:
+        return default
+    if not re.fullmatch(r'[0-9]{1,18}', text) or int(text) == 0:
+        raise UserError('%s=%s: expected a positive whole number' % (name, text))
+    return int(text)
+
+
+# -------------------------------------------------------------------------------------------- atomic writing
+
+@contextlib.contextmanager
+def atomic_path(path):
+    """
+    Context manager for writing a file that is there either whole or not at all.
+
+    Yields the name of a temporary file in the folder of `path`, to be written and closed inside the block (h5py
+    wants a name, not an object). When the block ends, the file is synced to disk, renamed to `path`, and the
+    folder is synced. When it fails, for whatever reason, the temporary file is removed and what was at `path`
+    stays as it was.
+
+    Parameters
+    ----------
+    path : str
+
+    Raises
+    ------
+    UserError
+        Naming `path`, for any `OSError`: a folder that is missing or not writable, a full disk.
+    """
+    path = os.fspath(path)
+    folder = os.path.dirname(path) or '.'
+    temporary = None
+    try:
+        if os.path.isdir(path):
+            raise UserError('%s: cannot write: it is a folder' % path)
+        handle, temporary = tempfile.mkstemp(prefix='.%s.' % os.path.basename(path)[:100], suffix='.tmp', dir=folder)
+        # mkstemp makes the file private; give it the permissions that open() would have given.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.fchmod(handle, 0o666 & ~umask)
+        os.close(handle)
+        yield temporary
+        with open(temporary, 'rb+') as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        temporary = None
+        sync_folder(folder)
+    except OSError as error:
+        raise UserError('%s: cannot write: %s' % (path, reason(error)))
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.remove(temporary)
+
+
+@contextlib.contextmanager
+def atomic_write(path):
+    """
+    As `atomic_path`, but yields a binary file open for writing and reading.
+
+    Examples
+    --------
+    >>> with atomic_write('cin.npz') as file:
+    ...     np.savez(file, *arrays)
+    """
+    with atomic_path(path) as temporary:
+        with open(temporary, 'wb+') as file:
+            yield file
+
+
+def sync_folder(folder):
+    """Make a rename in `folder` last through a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# ---------------------------------------------------------------------------------------------------- images
+
+# EXIF orientation (tag 0x0112) to the operation that makes the image upright.
+_UPRIGHT = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+            5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+            8: Image.Transpose.ROTATE_90}
+
+
+def read_image(source, size=None, max_pixels=None):
+    """
+    Read an image as 8-bit RGB, whatever it is stored as.
+
+    The first frame of an animation; EXIF orientation applied; transparency composited over white; palette, CMYK,
+    1-bit and greyscale images converted; 16-bit and floating-point greyscale scaled to 8 bits, not clipped.
+    ICC profiles are ignored.
+
+    Parameters
+    ----------
+    source : str or binary file
+        JPEG, PNG, WebP, GIF, TIFF, BMP or PPM. The contents decide, not the name.
+    size : int, optional
+        Length of the shorter side, to which the image is resized (Lanczos), keeping its aspect.
+    max_pixels : int, optional
+        Images of more pixels are refused before they are decoded. 200 million by default, or what the
+        environment variable GOGH_MAX_PIXELS says.
+
+    Returns
+    -------
+    uint8 array of shape (height, width, 3)
+
+    Raises
+    ------
+    UserError
+        For a file that is missing, empty, truncated, too large or not an image; one line, naming the file.
+    """
+    name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else getattr(source, 'name', 'image')
+    if max_pixels is None:
+        max_pixels = limit('GOGH_MAX_PIXELS', MAX_PIXELS)
+    # Pillow's own guard against decompression bombs also covers frames and thumbnails inside a file.
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        with contextlib.ExitStack() as stack:
+            if isinstance(source, (str, os.PathLike)):
+                source = stack.enter_context(open(source, 'rb'))
+            source.seek(0, os.SEEK_END)
+            if source.tell() == 0:
+                raise UserError('%s: the file is empty' % name)
+            source.seek(0)
+            image = stack.enter_context(Image.open(source, formats=READ_FORMATS))
+            _check_pixels(name, image, max_pixels)
+            image.load()
+            image = _upright(_to_rgb(image), _orientation(image))
+            if size is not None:
+                image = _resize_shorter_side(name, image, size, max_pixels)
+            return np.array(image)
+    except UserError:
+        raise
+    except Image.DecompressionBombError:
+        raise UserError('%s: more than %s pixels; set GOGH_MAX_PIXELS to allow more' % (name, max_pixels))
+    except Image.UnidentifiedImageError:
+        raise UserError('%s: not an image of a kind that can be read (%s)' % (name, ', '.join(READ_FORMATS)))
+    except IsADirectoryError:
+        raise UserError('%s: is a folder, not an image' % name)
+    except MemoryError:
+        raise UserError('%s: not enough memory to read this image' % name)
+    except FileNotFoundError:
+        raise UserError('%s: no such file' % name)
+    except PermissionError:
+        raise UserError('%s: permission denied' % name)
+    except Exception as error:
+        # On a damaged file Pillow raises nearly anything: OSError, SyntaxError, struct.error, IndexError, ...
+        raise UserError('%s: cannot read this image: %s' % (name, reason(error)))
+
+
+def _check_pixels(name, image, max_pixels):
+    """Refuse an image that is opened but not decoded yet, when decoding it would take too much memory."""
+    sizes = [image.size]
+    if image.format == 'TIFF':
+        # A tile is inflated whole, however small the image is that it belongs to.
+        sizes.append((image.tag_v2.get(322, 1), image.tag_v2.get(323, 1)))
+    for width, height in sizes:
+        if width * height > max_pixels:
+            raise UserError('%s: %d x %d pixels are more than the %s that are read at most; set GOGH_MAX_PIXELS to '
+                            'allow more' % (name, width, height, max_pixels))
+
+
+def _orientation(image):
+    """The EXIF orientation of a loaded image, 1 (upright) when there is none or it cannot be read."""
+    try:
+        return image.getexif().get(0x0112, 1)
+    except Exception:
+        # The picture is intact even where its EXIF block is damaged.
+        return 1
+
+
+def _upright(image, orientation):
+    """Apply an EXIF orientation."""
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
+def _to_rgb(image):
+    """Convert a loaded Pillow image of any mode to RGB."""
+    if image.mode.startswith('I') or image.mode == 'F':
+        return Image.fromarray(_scale_to_8_bit(np.asarray(image), image.info.get('transparency'))).convert('RGB')
+    if image.mode in ('La', 'RGBa'):
+        image = image.convert({'La': 'LA', 'RGBa': 'RGBA'}[image.mode])
+    if image.mode in ('LA', 'PA', 'RGBA') or 'transparency' in image.info:
+        image = image.convert('RGBA')
+        white = Image.new('RGBA', image.size, 'white')
+        return Image.alpha_composite(white, image).convert('RGB')
+    return image.convert('RGB')
+
+
+def _scale_to_8_bit(grey, transparent=None):
+    """
+    Scale integers of 16 or 32 bits, or floats, to uint8.
+
+    The file does not say where white is, so the values do: white is the smallest of 65535 and 2^31 - 1 (integers),
+    or of 1, 255, 65535 and the maximum (floats) that no value exceeds. `transparent` is the grey value that a PNG
+    declares to be transparent; it becomes white.
+    """
+    values = np.nan_to_num(grey.astype(np.float64), nan=0, posinf=0, neginf=0)
+    top = values.max()
+    candidates = (1, 255, 65535, top) if grey.dtype.kind == 'f' else (65535, 2**31 - 1)
+    white = next(candidate for candidate in candidates if top <= candidate)
+    scaled = np.rint(np.clip(values / white, 0, 1) * 255).astype(np.uint8)
+    if isinstance(transparent, int):
+        scaled[grey == transparent] = 255
+    return scaled
+
+
+def _resize_shorter_side(name, image, size, max_pixels):
+    """Resize so that the shorter side is `size`, keeping the aspect."""
+    shorter = min(image.size)
+    width, height = (max(1, int(round(side * size / shorter))) for side in image.size)
+    if width * height > max_pixels:
+        raise UserError('%s: resized to %d x %d it would have more than the %s pixels that are read at most; set '
+                        'GOGH_MAX_PIXELS to allow more' % (name, width, height, max_pixels))
+    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def write_image(path, image):
+    """
+    Write an image atomically, in the format that its extension names.
+
+    Parameters
+    ----------
+    path : str
+        Ends in .jpg, .jpeg (quality 95, no chroma subsampling), .png, .webp, .tif, .tiff, .bmp or .ppm.
+    image : array of shape (height, width, 3)
+        RGB, uint8 or floats in [0, 1].
+
+    Raises
+    ------
+    UserError
+        For another extension, a size that the format cannot hold, or a place that cannot be written.
+    """
+    extension = os.path.splitext(path)[1].lower()
+    if extension not in WRITE_FORMATS:
+        raise UserError('%s: cannot write an image of this kind; the name should end in one of %s'
+                        % (path, ' '.join(sorted(WRITE_FORMATS))))
+    image = np.asarray(image)
+    if image.dtype != np.uint8:
+        image = _round(image)
+    name, options = WRITE_FORMATS[extension]
+    encoded = io.BytesIO()
+    try:
+        Image.fromarray(image).save(encoded, name, **options)
+    except (OSError, ValueError) as error:
+        raise UserError('%s: cannot write %d x %d pixels as %s: %s'
+                        % (path, image.shape[1], image.shape[0], name, reason(error)))
+    with atomic_write(path) as file:
+        file.write(encoded.getbuffer())
+
+
+def _round(values):
+    """Floats in [0, 1] to uint8, clipped and rounded to the nearest."""
+    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+
+
+def to_float(images):
+    """
+    Images as the networks take them.
+
+    Parameters
+    ----------
+    images : uint8 array of shape (images, height, width, 3) or (height, width, 3)
+
+    Returns
+    -------
+    float32 array of shape (images, 3, height, width), in [0, 1]
+    """
+    images = np.asarray(images)
+    if images.ndim == 3:
+        images = images[np.newaxis]
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(255)
+
+
+def to_uint8(batch):
+    """
+    The inverse of `to_float`, rounded to the nearest and clipped.
+
+    Parameters
+    ----------
+    batch : float array of shape (images, 3, height, width), in [0, 1]
+
+    Returns
+    -------
+    uint8 array of shape (images, height, width, 3)
+    """
+    return np.ascontiguousarray(_round(np.asarray(batch)).transpose(0, 2, 3, 1))
+
+
+def crop_or_resize(image, size=256, multiple=16):
+    """
+    Cut and resize an image as fast-neural-style's dataset script does.
+
+    The bottom and right edges are cut off to make both sides multiples of `multiple`, then the image is resized to a
+    square, its aspect not kept (bilinear). Sides shorter than `multiple` are left as they are.
+
+    Parameters
+    ----------
+    image : uint8 array of shape (height, width, 3)
+    size : int
+        Side of the square.
+    multiple : int
+
+    Returns
+    -------
+    uint8 array of shape (size, size, 3)
+    """
+    height, width = (side - side % multiple or side for side in image.shape[:2])
+    return np.asarray(Image.fromarray(image[:height, :width]).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def find_images(arguments):
+    """
+    The image files that a user means by files, folders and patterns.
+
+    Parameters
+    ----------
+    arguments : str or list of str
+        A file stands for itself, whatever its name. A folder stands for the images in it (by extension, sorted by
+        name, without hidden files and subfolders), a pattern (``*``, ``?``, ``[...]``, ``**``) for the images that
+        match, sorted, also where the shell has not expanded it.
+
+    Returns
+    -------
+    list of str
+        In the order of the arguments, each file once.
+
+    Raises
+    ------
+    UserError
+        For a path that does not exist, and a folder or pattern without an image.
+    """
+    if isinstance(arguments, (str, os.PathLike)):
+        arguments = [arguments]
+    found = {}
+    for argument in map(os.fspath, arguments):
+        if os.path.isdir(argument):
+            try:
+                names = sorted(name for name in os.listdir(argument) if not name.startswith('.'))
+            except OSError as error:
+                raise UserError('%s: cannot read this folder: %s' % (argument, reason(error)))
+            paths = _only_images(os.path.join(argument, name) for name in names)
+            complaint = 'no images in this folder'
+        elif os.path.exists(argument):
+            paths = [argument]
+        elif glob.has_magic(argument):
+            paths = _only_images(sorted(glob.glob(argument, recursive=True)))
+            complaint = 'no images match this pattern'
+        else:
+            raise UserError('%s: no such file or folder' % argument)
+        if not paths:
+            raise UserError('%s: %s' % (argument, complaint))
+        for path in paths:
+            found.setdefault(os.path.abspath(path), path)
+    return list(found.values())
+
+
+def _only_images(paths):
+    return [path for path in paths if path.lower().endswith(READ_EXTENSIONS) and os.path.isfile(path)]
+
+
+def contact_sheet(rows, column_labels=None, row_labels=None, gutter=8, label_size=None):
+    """
+    Lay images out in a table.
+
+    Parameters
+    ----------
+    rows : list of lists of uint8 arrays of shape (height, width, 3)
+        None leaves a cell empty. A column is as wide as its widest image, a row as high as its highest.
+    column_labels, row_labels : list of str, optional
+        Written above the columns and to the left of the rows; one that is too wide for its column is cut off with
+        an ellipsis.
+    gutter : int
+        Space between the images and around them, in pixels.
+    label_size : int, optional
+        Height of the letters in pixels. By default a twelfth of the median cell's height, between 11 and 40.
+
+    Returns
+    -------
+    uint8 array of shape (height, width, 3)
+    """
+    columns = max(len(row) for row in rows)
+    heights = [max([image.shape[0] for image in row if image is not None] or [0]) for row in rows]
+    widths = [max([row[j].shape[1] for row in rows if j < len(row) and row[j] is not None] or [0])
+              for j in range(columns)]
+    if label_size is None:
+        label_size = int(np.clip(np.median(heights) / 12, 11, 40))
+    font = ImageFont.load_default(label_size)
+    line = int(math.ceil(label_size * 1.3))
+    top = line + gutter if column_labels else 0
+    left = 0
+    if row_labels:
+        left = gutter + int(math.ceil(max(font.getlength(str(label)) for label in row_labels)))
+
+    xs = left + gutter + np.cumsum([0] + [width + gutter for width in widths])
+    ys = top + gutter + np.cumsum([0] + [height + gutter for height in heights])
+    sheet = Image.new('RGB', (int(xs[-1]), int(ys[-1])), 'white')
+    draw = ImageDraw.Draw(sheet)
+    for row, y in zip(rows, ys):
+        for image, x in zip(row, xs):
+            if image is not None:
+                sheet.paste(Image.fromarray(image), (int(x), int(y)))
+    for label, x, width in zip(column_labels or [], xs, widths):
+        draw.text((x + width / 2, gutter), _shorten(str(label), font, width), 'black', font, anchor='ma')
+    for label, y, height in zip(row_labels or [], ys, heights):
+        draw.text((left, y + height / 2), str(label), 'black', font, anchor='rm')
+    return np.array(sheet)
+
+
+def _shorten(text, font, width):
+    """Cut `text` off so that it is at most `width` pixels wide."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + '...') > width:
+        text = text[:-1]
+    return text + '...'
+
+
+# -------------------------------------------------------------------------------------------------- progress
+
+class _Lines(io.TextIOBase):
+    """A stream for tqdm that writes each state of the bar as a line of its own, for logs."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def write(self, text):
+        text = text.strip()
+        if text:
+            self.stream.write(text + '\n')
+        return len(text)
+
+    def flush(self):
+        self.stream.flush()
+
+
+def progress(iterable=None, **options):
+    """
+    A tqdm progress bar on stderr.
+
+    On a terminal a bar that follows the terminal's width. Elsewhere (a log, a pipe) a plain line every minute and
+    one at the end.
+
+    Parameters
+    ----------
+    iterable : iterable, optional
+    **options
+        tqdm's own: `total`, `desc`, `unit`, `initial`, ...
+
+    Returns
+    -------
+    tqdm
+    """
+    defaults = dict(file=sys.stderr, dynamic_ncols=True)
+    if not sys.stderr.isatty():
+        defaults = dict(file=_Lines(sys.stderr), ncols=100, ascii=True, mininterval=60, maxinterval=60, miniters=1)
+    return tqdm(iterable, **dict(defaults, **options))
+
+
+# ---------------------------------------------------------------------------------------------------- arrays
+
+# What numpy writes at the head of an array, and nothing else: no expression of a file is ever evaluated.
+_NPY_HEADER = re.compile(r"\{'descr': '([<>|=]?[biufcSUO]\d{1,9})', 'fortran_order': (True|False), "
+                         r"'shape': \(((?:\d{1,18}L?, ?)*(?:\d{1,18}L?)?),?\),? *\} *\n?")
+
+
+def load_npz(path, max_bytes=None):
+    """
+    Read an .npz file of arrays that need not be trusted.
+
+    As ``np.load(path, allow_pickle=False)``, but the sizes that the archive announces are added up and checked
+    before anything is inflated, nothing is inflated past them, and arrays of objects are refused.
+
+    Parameters
+    ----------
+    path : str
+    max_bytes : int, optional
+        Limit for all arrays together. 2 GiB by default, or what the environment variable GOGH_MAX_BYTES says.
+
+    Returns
+    -------
+    dict of arrays
+        In the order of the file.
+
+    Raises
+    ------
+    UserError
+        For a file that is missing, truncated, too large, or no .npz of plain arrays; one line, naming the file.
+    """
+    if max_bytes is None:
+        max_bytes = limit('GOGH_MAX_BYTES', MAX_BYTES)
+    try:
+        with open(path, 'rb') as file, zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            total = sum(member.file_size for member in members)
+            if total > max_bytes:
+                raise UserError('%s: holds %d bytes of arrays, more than the %d that are read at most; set '
+                                'GOGH_MAX_BYTES to allow more' % (path, total, max_bytes))
+            arrays = {}
+            for member in members:
+                name = member.filename
+                if not name.endswith('.npy') or name[:-4] in arrays:
+                    raise ValueError('%r is not an array or is there twice' % name)
+                if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    # Python's zipfile inflates the other methods without a limit.
+                    raise ValueError('%r is encrypted or compressed in an unusual way' % name)
+                with archive.open(member) as stream:
+                    arrays[name[:-4]] = _read_npy(stream, member.file_size)
+            return arrays
+    except UserError:
+        raise
+    except (IsADirectoryError, FileNotFoundError, PermissionError) as error:
+        raise UserError('%s: %s' % (path, reason(error).lower()))
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, TypeError, OverflowError, OSError,
+            NotImplementedError, RuntimeError, MemoryError, LookupError) as error:
+        raise UserError('%s: not a readable .npz file: %s' % (path, reason(error)))
+
+
+def _read_npy(stream, size):
+    """Read one array in the .npy format from a stream that holds `size` bytes."""
+    magic = stream.read(8)
+    if magic[:6] != b'\x93NUMPY' or len(magic) < 8 or magic[6] not in (1, 2, 3):
+        raise ValueError('a member is not in the .npy format')
+    width = 2 if magic[6] == 1 else 4
+    length = int.from_bytes(stream.read(width), 'little')
+    if length > 10000:
+        raise ValueError('the header of an array is too long')
+    match = _NPY_HEADER.fullmatch(stream.read(length).decode('latin1'))
+    if match is None:
+        raise ValueError('an array is not of plain numbers or text')
+    descr, fortran_order, shape = match.groups()
+    if 'O' in descr:
+        raise ValueError('it holds Python objects, which are never loaded')
+    dtype = np.dtype(descr)
+    shape = tuple(int(side.rstrip('L')) for side in re.findall(r'\d+', shape))
+    if math.prod(shape) * dtype.itemsize != size - 8 - width - length:
+        raise ValueError('an array is not as long as its header says')
+    data = bytearray(size - 8 - width - length)
+    filled = 0
+    while filled < len(data):
+        chunk = stream.read(min(len(data) - filled, 1 << 20))
+        if not chunk:
+            raise ValueError('an array is truncated')
+        data[filled:filled + len(chunk)] = chunk
+        filled += len(chunk)
+    if stream.read(1):
+        raise ValueError('an array is longer than its header says')
+    array = np.frombuffer(data, dtype) if data else np.empty(0, dtype)
+    return array.reshape(shape, order='F' if fortran_order == 'True' else 'C')
+
+
+def save_npz(path, arrays):
+    """
+    Write arrays to an .npz file, atomically and uncompressed.
+
+    Parameters
+    ----------
+    path : str
+    arrays : list or dict of arrays
+        Those of a list are named arr_0, arr_1, ... as `np.savez` does.
+    """
+    if not isinstance(arrays, dict):
+        arrays = {'arr_%d' % i: array for i, array in enumerate(arrays)}
+    arrays = {name: np.asarray(array) for name, array in arrays.items()}
+    if any(array.dtype.hasobject for array in arrays.values()):
+        raise ValueError('arrays of objects cannot be read back')
+    with atomic_write(path) as file:
+        np.savez(file, **arrays)
