@@ -1,0 +1,625 @@
+"""Lasagne layers of the transformer and loss networks, and the operations that they are made of.
+
+The operations that make a style-transfer network -- reflection padding, instance normalization,
+nearest-neighbour upsampling, rectification -- are stated here once, as formulas: a `Formula` is a
+Theano op that knows its own definition in plain Theano expressions. The graph rewrite
+`lower_formulas` puts that definition in its place, unless the rewrites of a backend (which run
+earlier) have replaced the op by something faster. Convolutions work in the same way already:
+``T.nnet.conv2d`` is abstract until Theano's optimizer picks an implementation.
+"""
+import numpy
+
+from backend import T, lasagne, theano
+
+from lasagne.init import Constant, Normal
+from lasagne.nonlinearities import linear
+
+__all__ = [
+    'Formula', 'FormulaGradient', 'ReflectPad', 'InstanceNorm', 'UpsampleNearest', 'Rectify',
+    'reflect_pad', 'instance_norm', 'upsample_nearest', 'rectify', 'style_weights',
+    'ReflectPadLayer', 'InstanceNormLayer', 'ConditionalInstanceNormLayer', 'BatchNormLayer',
+    'UpsampleNearestLayer', 'ConvLayer', 'FractionalConvLayer',
+    'conv_block', 'residual_block', 'upsampling_block',
+]
+
+EPSILON = 1e-5
+
+
+# ---------------------------------------------------------------------------------------------
+# Operations
+# ---------------------------------------------------------------------------------------------
+
+class Formula(theano.Op):
+    """An operation that is defined by an expression.
+
+    A subclass lists its settings in ``__props__`` and states its mathematics in `formula`. Shapes,
+    types and the gradient follow from that. Like Theano's abstract convolutions it has no code of
+    its own: the optimizer replaces it by its formula (`lower_formulas`) or, before that, by the op
+    of a backend.
+    """
+    __props__ = ()
+
+    def formula(self, *inputs):
+        """The expression that this operation stands for."""
+        raise NotImplementedError
+
+    def check(self, *inputs):
+        """Raise TypeError unless the inputs are 4-D feature maps; a subclass may ask for more."""
+        if inputs[0].ndim != 4:
+            raise TypeError('%s takes a 4-D tensor (images, channels, height, width), not %s'
+                            % (self, inputs[0].type))
+
+    def make_node(self, *inputs):
+        inputs = [T.as_tensor_variable(x) for x in inputs]
+        self.check(*inputs)
+        return theano.Apply(self, inputs, [self.formula(*inputs).type()])
+
+    def infer_shape(self, node, shapes):
+        return [shapes[0]]
+
+    def grad(self, inputs, output_gradients):
+        gradients = FormulaGradient(self)(*(inputs + output_gradients))
+        return gradients if isinstance(gradients, list) else [gradients]
+
+    def perform(self, node, inputs, outputs):
+        raise NotImplementedError('%s has no code of its own: compile with an optimizer, which '
+                                  'replaces it by its formula' % self)
+
+
+class FormulaGradient(theano.Op):
+    """The gradient of a `Formula` with respect to its inputs.
+
+    Parameters
+    ----------
+    of : Formula
+
+    Notes
+    -----
+    The inputs of a node are those of the formula, then the gradient with respect to its output;
+    the outputs are the gradients with respect to each input.
+    """
+    __props__ = ('of',)
+
+    def __init__(self, of):
+        self.of = of
+
+    def make_node(self, *inputs):
+        inputs = [T.as_tensor_variable(x) for x in inputs]
+        return theano.Apply(self, inputs, [x.type() for x in inputs[:-1]])
+
+    def formula(self, *inputs):
+        """The list of gradients as expressions, by differentiating the formula."""
+        inputs, output_gradient = list(inputs[:-1]), inputs[-1]
+        output = self.of.formula(*inputs)
+        return theano.grad(None, inputs, known_grads={output: output_gradient})
+
+    def infer_shape(self, node, shapes):
+        return shapes[:-1]
+
+    def perform(self, node, inputs, outputs):
+        raise NotImplementedError('%s has no code of its own: compile with an optimizer, which '
+                                  'replaces it by its formula' % self)
+
+
+@theano.gof.local_optimizer(None)
+def _lower_formula(node):
+    if not isinstance(node.op, (Formula, FormulaGradient)):
+        return False
+    # A formula shares its inputs with the rest of the graph; stand-ins keep the gradient of one
+    # apart from what else depends on them.
+    stand_ins = [x.type() for x in node.inputs]
+    outputs = node.op.formula(*stand_ins)
+    outputs = outputs if isinstance(outputs, list) else [outputs]
+    outputs = theano.clone(outputs, replace=dict(zip(stand_ins, node.inputs)))
+    return [T.patternbroadcast(new, old.broadcastable) for new, old in zip(outputs, node.outputs)]
+
+
+# Before Theano's first pass (`merge1` is at 0). Backends register their rewrites at BACKEND_REWRITES.
+LOWER_FORMULAS = -0.01
+BACKEND_REWRITES = -0.02
+theano.compile.optdb.register('lower_formulas', theano.gof.opt.in2out(_lower_formula, name='lower_formulas'),
+                              LOWER_FORMULAS, 'fast_run', 'fast_compile')
+
+
+class ReflectPad(Formula):
+    """Pad height and width by reflection about the edge pixels, which are not repeated.
+
+    Row ``-i`` is row ``i`` and row ``H-1+i`` is row ``H-1-i``, for i = 1 … pad, so an image must
+    be larger than `pad`.
+
+    Parameters
+    ----------
+    pad : int
+        Pixels to add on each side.
+    """
+    __props__ = ('pad',)
+
+    def __init__(self, pad):
+        self.pad = int(pad)
+        if self.pad < 1:
+            raise ValueError('reflection padding is of at least one pixel, not %r' % (pad,))
+        self.large_enough = T.opt.Assert('an image is too small for a reflection padding of %d' % self.pad)
+
+    def formula(self, x):
+        p = self.pad
+        x = self.large_enough(x, T.gt(x.shape[2], p), T.gt(x.shape[3], p))
+        x = T.concatenate([x[:, :, p:0:-1], x, x[:, :, -2:-p - 2:-1]], axis=2)
+        return T.concatenate([x[:, :, :, p:0:-1], x, x[:, :, :, -2:-p - 2:-1]], axis=3)
+
+    def infer_shape(self, node, shapes):
+        n, c, h, w = shapes[0]
+        return [(n, c, h + 2 * self.pad, w + 2 * self.pad)]
+
+
+class InstanceNorm(Formula):
+    r"""Normalize each feature map of each image, then scale and shift it.
+
+    .. math:: y_{nchw} = \gamma_{nc} \frac{x_{nchw} - \mu_{nc}}{\sqrt{\sigma^2_{nc} + \epsilon}} + \beta_{nc}
+
+    where the mean and the (biased) variance are taken over height and width (arXiv:1607.08022,
+    equation 4). The inputs are x of shape (N, C, H, W), gamma and beta of shape (N, C), or (1, C)
+    with a broadcastable first dimension: conditional instance normalization (arXiv:1610.07629,
+    equation 5) is the case in which gamma and beta depend on the style of each image.
+
+    Parameters
+    ----------
+    epsilon : float
+        Added to the variance.
+    """
+    __props__ = ('epsilon',)
+
+    def __init__(self, epsilon=EPSILON):
+        self.epsilon = float(epsilon)
+
+    def check(self, x, gamma, beta):
+        Formula.check(self, x)
+        if gamma.ndim != 2 or beta.ndim != 2:
+            raise TypeError('gamma and beta are matrices (images, channels), not %s and %s'
+                            % (gamma.type, beta.type))
+
+    def formula(self, x, gamma, beta):
+        mean = x.mean(axis=(2, 3), keepdims=True)
+        variance = T.sqr(x - mean).mean(axis=(2, 3), keepdims=True)
+        scale = gamma.dimshuffle(0, 1, 'x', 'x') / T.sqrt(variance + T.constant(self.epsilon, dtype=x.dtype))
+        return T.patternbroadcast((x - mean) * scale + beta.dimshuffle(0, 1, 'x', 'x'), x.broadcastable)
+
+
+class UpsampleNearest(Formula):
+    """Repeat each pixel `scale` times in height and width.
+
+    Parameters
+    ----------
+    scale : int
+    """
+    __props__ = ('scale',)
+
+    def __init__(self, scale=2):
+        self.scale = int(scale)
+        if self.scale < 1:
+            raise ValueError('the scale is at least one, not %r' % (scale,))
+
+    def formula(self, x):
+        n, c, h, w = x.shape
+        s = self.scale
+        # A broadcast sum rather than T.repeat: its gradient is a sum over the two new dimensions.
+        spread = x.dimshuffle(0, 1, 2, 'x', 3, 'x') + T.zeros((1, 1, 1, s, 1, s), dtype=x.dtype)
+        return spread.reshape((n, c, h * s, w * s))
+
+    def infer_shape(self, node, shapes):
+        n, c, h, w = shapes[0]
+        return [(n, c, h * self.scale, w * self.scale)]
+
+
+class Rectify(Formula):
+    """max(x, 0), with a gradient of 0 at 0."""
+
+    def formula(self, x):
+        return T.switch(x > 0, x, T.zeros_like(x))
+
+
+def reflect_pad(x, pad):
+    """See `ReflectPad`."""
+    return ReflectPad(pad)(x)
+
+
+def instance_norm(x, gamma, beta, epsilon=EPSILON):
+    """See `InstanceNorm`."""
+    return InstanceNorm(epsilon)(x, gamma, beta)
+
+
+def upsample_nearest(x, scale=2):
+    """See `UpsampleNearest`."""
+    return UpsampleNearest(scale)(x)
+
+
+rectify = Rectify()
+
+
+# ---------------------------------------------------------------------------------------------
+# Layers
+# ---------------------------------------------------------------------------------------------
+
+class ReflectPadLayer(lasagne.layers.Layer):
+    """Pads height and width by reflection.
+
+    Parameters
+    ----------
+    incoming : Layer or tuple
+        The layer feeding into this one, of shape (N, C, H, W).
+    pad : int
+        Pixels to add on each side; H and W must be larger.
+    """
+
+    def __init__(self, incoming, pad, **kwargs):
+        super(ReflectPadLayer, self).__init__(incoming, **kwargs)
+        self.pad = pad
+        if any(size is not None and size <= pad for size in self.input_shape[2:]):
+            raise ValueError('feature maps of %s are too small for a reflection padding of %d'
+                             % (self.input_shape[2:], pad))
+
+    def get_output_shape_for(self, input_shape):
+        return input_shape[:2] + tuple(None if size is None else size + 2 * self.pad
+                                       for size in input_shape[2:])
+
+    def get_output_for(self, input, **kwargs):
+        return reflect_pad(input, self.pad)
+
+
+class InstanceNormLayer(lasagne.layers.Layer):
+    """Instance normalization with one gamma and beta for each channel (arXiv:1607.08022).
+
+    Parameters
+    ----------
+    incoming : Layer or tuple
+        The layer feeding into this one, of shape (N, C, H, W) with C known.
+    epsilon : float
+        Added to the variance.
+    beta, gamma : Theano shared variable, expression, numpy array or callable
+        Shift and scale, of shape (C,).
+
+    See Also
+    --------
+    InstanceNorm : the formula
+    """
+
+    def __init__(self, incoming, epsilon=EPSILON, beta=Constant(0), gamma=Constant(1), **kwargs):
+        super(InstanceNormLayer, self).__init__(incoming, **kwargs)
+        self.epsilon = epsilon
+        self.beta = self.add_param(beta, (self.input_shape[1],), name='beta', regularizable=False)
+        self.gamma = self.add_param(gamma, (self.input_shape[1],), name='gamma', regularizable=False)
+
+    def get_output_for(self, input, **kwargs):
+        return instance_norm(input, self.gamma.dimshuffle('x', 0), self.beta.dimshuffle('x', 0), self.epsilon)
+
+
+class ConditionalInstanceNormLayer(lasagne.layers.MergeLayer):
+    r"""Instance normalization with a gamma and a beta for each style (arXiv:1610.07629, section 2.2).
+
+    The style is a row of weights for each image, w of shape (N, styles): a one-hot row is one
+    style, and a convex combination blends styles (section 3.4 of the paper):
+    :math:`\gamma_n = \sum_s w_{ns} \gamma_s`, and so for beta.
+
+    Parameters
+    ----------
+    incoming : Layer or tuple
+        The layer feeding into this one, of shape (N, C, H, W) with C known.
+    style : Layer or tuple
+        The layer with the weights of the styles, of shape (N, styles), or (1, styles) with a
+        broadcastable first dimension for one style in the whole batch; the number of styles known.
+    epsilon : float
+        Added to the variance.
+    beta, gamma : Theano shared variable, expression, numpy array or callable
+        Shift and scale, of shape (styles, C).
+
+    See Also
+    --------
+    InstanceNorm : the formula
+    style_weights : makes the rows
+    """
+
+    def __init__(self, incoming, style, epsilon=EPSILON, beta=Constant(0), gamma=Constant(1), **kwargs):
+        super(ConditionalInstanceNormLayer, self).__init__([incoming, style], **kwargs)
+        self.epsilon = epsilon
+        shape = (self.input_shapes[1][1], self.input_shapes[0][1])
+        self.beta = self.add_param(beta, shape, name='beta', regularizable=False)
+        self.gamma = self.add_param(gamma, shape, name='gamma', regularizable=False)
+
+    def get_output_shape_for(self, input_shapes):
+        return input_shapes[0]
+
+    def get_output_for(self, inputs, **kwargs):
+        x, style = inputs
+        return instance_norm(x, T.dot(style, self.gamma), T.dot(style, self.beta), self.epsilon)
+
+
+class BatchNormLayer(lasagne.layers.Layer):
+    """Batch normalization over images, height and width: what instance normalization replaces.
+
+    For the comparison in section 4 of arXiv:1607.08022; Lasagne 0.1 has no such layer. Training
+    uses the statistics of the batch and keeps running averages of them, which are used when the
+    output is asked for with ``deterministic=True``.
+
+    Parameters
+    ----------
+    incoming : Layer or tuple
+        The layer feeding into this one, of shape (N, C, H, W) with C known.
+    epsilon : float
+        Added to the variance.
+    beta, gamma : Theano shared variable, expression, numpy array or callable
+        Shift and scale, of shape (C,).
+    average_factor : float
+        Weight of a new batch in the running averages.
+    """
+
+    def __init__(self, incoming, epsilon=EPSILON, beta=Constant(0), gamma=Constant(1), average_factor=0.1,
+                 **kwargs):
+        super(BatchNormLayer, self).__init__(incoming, **kwargs)
+        self.epsilon = epsilon
+        self.average_factor = average_factor
+        shape = (self.input_shape[1],)
+        self.beta = self.add_param(beta, shape, name='beta', regularizable=False)
+        self.gamma = self.add_param(gamma, shape, name='gamma', regularizable=False)
+        self.mean = self.add_param(Constant(0), shape, name='mean', trainable=False, regularizable=False)
+        self.variance = self.add_param(Constant(1), shape, name='variance', trainable=False, regularizable=False)
+
+    def get_output_for(self, input, deterministic=False, **kwargs):
+        def spread(vector):
+            return vector.dimshuffle('x', 0, 'x', 'x')
+
+        if deterministic:
+            mean, variance = self.mean, self.variance
+        else:
+            mean = input.mean(axis=(0, 2, 3))
+            variance = T.sqr(input - spread(mean)).mean(axis=(0, 2, 3))
+            # The running averages ride along as default updates of copies of the parameters that
+            # the expression mentions without being changed by them.
+            for average, value in ((self.mean, mean), (self.variance, variance)):
+                copy = theano.clone(average, share_inputs=False)
+                copy.default_update = (1 - self.average_factor) * average + self.average_factor * value
+                if average is self.mean:
+                    mean = mean + 0 * copy
+                else:
+                    variance = variance + 0 * copy
+        scale = self.gamma / T.sqrt(variance + T.constant(self.epsilon, dtype=input.dtype))
+        return (input - spread(mean)) * spread(scale) + spread(self.beta)
+
+
+class UpsampleNearestLayer(lasagne.layers.Layer):
+    """Repeats each pixel in height and width; Lasagne 0.1 has only one that needs known shapes.
+
+    Parameters
+    ----------
+    incoming : Layer or tuple
+        The layer feeding into this one, of shape (N, C, H, W).
+    scale : int
+    """
+
+    def __init__(self, incoming, scale=2, **kwargs):
+        super(UpsampleNearestLayer, self).__init__(incoming, **kwargs)
+        self.scale = scale
+
+    def get_output_shape_for(self, input_shape):
+        return input_shape[:2] + tuple(None if size is None else size * self.scale for size in input_shape[2:])
+
+    def get_output_for(self, input, **kwargs):
+        return upsample_nearest(input, self.scale)
+
+
+class ConvLayer(lasagne.layers.Layer):
+    """A convolution whose output has the size of its input divided by the stride.
+
+    Parameters
+    ----------
+    incoming : Layer or tuple
+        The layer feeding into this one, of shape (N, C, H, W) with C known.
+    num_filters : int
+        Number of output channels.
+    filter_size : int
+        Odd side length k of the square filters; the input is padded by k // 2 on each side.
+    stride : int
+    pad : {'reflect', 'zero'}
+        What the padding consists of.
+    flip_filters : bool
+        True for a convolution, as is Lasagne's default; False for a cross-correlation, as in Caffe.
+    W : Theano shared variable, expression, numpy array or callable
+        The filters, of shape (num_filters, C, k, k).
+    b : Theano shared variable, expression, numpy array, callable or None
+        The biases, of shape (num_filters,), or None for none.
+    nonlinearity : callable
+        Applied to the result.
+    """
+
+    def __init__(self, incoming, num_filters, filter_size, stride=1, pad='reflect', flip_filters=True,
+                 W=Normal(0.01), b=None, nonlinearity=linear, **kwargs):
+        super(ConvLayer, self).__init__(incoming, **kwargs)
+        if filter_size % 2 != 1:
+            raise ValueError('the filter size is odd, not %r' % (filter_size,))
+        if pad not in ('reflect', 'zero'):
+            raise ValueError("the padding is 'reflect' or 'zero', not %r" % (pad,))
+        self.num_filters = num_filters
+        self.filter_size = filter_size
+        self.stride = stride
+        self.pad = pad
+        self.flip_filters = flip_filters
+        self.nonlinearity = nonlinearity
+        self.W = self.add_param(W, (num_filters, self.input_shape[1], filter_size, filter_size), name='W')
+        self.b = None if b is None else self.add_param(b, (num_filters,), name='b', regularizable=False)
+
+    def get_output_shape_for(self, input_shape):
+        return (input_shape[0], self.num_filters) + tuple(
+            None if size is None else (size - 1) // self.stride + 1 for size in input_shape[2:])
+
+    def get_output_for(self, input, **kwargs):
+        margin = self.filter_size // 2
+        if self.pad == 'reflect' and margin:
+            input = reflect_pad(input, margin)
+            margin = 0
+        output = T.nnet.conv2d(input, self.W, filter_shape=self.W.get_value(borrow=True).shape,
+                               border_mode=(margin, margin), subsample=(self.stride, self.stride),
+                               filter_flip=self.flip_filters)
+        if self.b is not None:
+            output = output + self.b.dimshuffle('x', 0, 'x', 'x')
+        return self.nonlinearity(output)
+
+
+class FractionalConvLayer(lasagne.layers.Layer):
+    """A convolution of stride 1/2 ("deconvolution"): twice the height and width (arXiv:1603.08155).
+
+    It is the gradient of a convolution of stride 2 with zero padding, as in fast-neural-style's
+    SpatialFullConvolution with ``adj`` 1. It leaves checkerboards, which is why the networks here
+    upsample instead; it serves the comparison.
+
+    Parameters
+    ----------
+    incoming : Layer or tuple
+        The layer feeding into this one, of shape (N, C, H, W) with C known.
+    num_filters : int
+        Number of output channels.
+    filter_size : int
+        Odd side length k of the square filters.
+    W : Theano shared variable, expression, numpy array or callable
+        The filters, of shape (C, num_filters, k, k).
+    """
+
+    def __init__(self, incoming, num_filters, filter_size=3, W=Normal(0.01), **kwargs):
+        super(FractionalConvLayer, self).__init__(incoming, **kwargs)
+        self.num_filters = num_filters
+        self.filter_size = filter_size
+        self.W = self.add_param(W, (self.input_shape[1], num_filters, filter_size, filter_size), name='W')
+
+    def get_output_shape_for(self, input_shape):
+        return (input_shape[0], self.num_filters) + tuple(
+            None if size is None else 2 * size for size in input_shape[2:])
+
+    def get_output_for(self, input, **kwargs):
+        margin = self.filter_size // 2
+        height, width = 2 * input.shape[2], 2 * input.shape[3]
+        return T.nnet.abstract_conv.conv2d_grad_wrt_inputs(
+            input, self.W, input_shape=(None, self.num_filters, height, width),
+            filter_shape=self.W.get_value(borrow=True).shape, border_mode=(margin, margin), subsample=(2, 2))
+
+
+# ---------------------------------------------------------------------------------------------
+# Blocks
+# ---------------------------------------------------------------------------------------------
+
+def _normalize(layer, style, norm, epsilon):
+    if norm == 'batch':
+        if style is not None:
+            raise ValueError('batch normalization has no styles: the network for many styles needs instance norm')
+        return BatchNormLayer(layer, epsilon)
+    if norm != 'instance':
+        raise ValueError("the norm is 'instance' or 'batch', not %r" % (norm,))
+    if style is not None:
+        return ConditionalInstanceNormLayer(layer, style, epsilon)
+    return InstanceNormLayer(layer, epsilon)
+
+
+def conv_block(incoming, num_filters, filter_size, stride=1, style=None, nonlinearity=rectify,
+               norm='instance', pad='reflect', epsilon=EPSILON):
+    """Padding, convolution, (conditional) normalization, nonlinearity (arXiv:1610.07629, table 1).
+
+    Parameters
+    ----------
+    incoming : Layer
+        The layer feeding into this one, of shape (N, C, H, W) with C known.
+    num_filters, filter_size, stride : int
+        Of the convolution, which has no bias.
+    style : Layer or None
+        The weights of the styles, of shape (N, styles); None for a network of a single style.
+    nonlinearity : callable
+    norm : {'instance', 'batch'}
+    pad : {'reflect', 'zero'}
+    epsilon : float
+        Added to the variance by the normalization.
+
+    Returns
+    -------
+    Layer
+        Of shape (N, num_filters, H / stride, W / stride), rounded up.
+    """
+    layer = ConvLayer(incoming, num_filters, filter_size, stride, pad)
+    layer = _normalize(layer, style, norm, epsilon)
+    return lasagne.layers.NonlinearityLayer(layer, nonlinearity)
+
+
+def residual_block(incoming, style=None, norm='instance', pad='reflect', epsilon=EPSILON):
+    """Two 3×3 convolution blocks, the second one linear, added to the input (arXiv:1610.07629, table 1).
+
+    Parameters
+    ----------
+    incoming : Layer
+        The layer feeding into this one, of shape (N, C, H, W) with C known.
+    style, norm, pad, epsilon
+        As for `conv_block`.
+
+    Returns
+    -------
+    Layer
+        Of the shape of the input.
+    """
+    width = incoming.output_shape[1]
+    layer = conv_block(incoming, width, 3, 1, style, rectify, norm, pad, epsilon)
+    layer = conv_block(layer, width, 3, 1, style, linear, norm, pad, epsilon)
+    return lasagne.layers.ElemwiseSumLayer([incoming, layer])
+
+
+def upsampling_block(incoming, num_filters, style=None, norm='instance', pad='reflect', upsampling='nearest',
+                     epsilon=EPSILON):
+    """Doubles height and width: nearest upsampling and a 3×3 convolution block (arXiv:1610.07629, table 1).
+
+    Parameters
+    ----------
+    incoming : Layer
+        The layer feeding into this one, of shape (N, C, H, W) with C known.
+    num_filters : int
+        Number of output channels.
+    style, norm, pad, epsilon
+        As for `conv_block`.
+    upsampling : {'nearest', 'deconv'}
+        'deconv' is the stride-1/2 convolution of arXiv:1603.08155 instead.
+
+    Returns
+    -------
+    Layer
+        Of shape (N, num_filters, 2 H, 2 W).
+    """
+    if upsampling == 'nearest':
+        return conv_block(UpsampleNearestLayer(incoming, 2), num_filters, 3, 1, style, rectify, norm, pad, epsilon)
+    if upsampling != 'deconv':
+        raise ValueError("the upsampling is 'nearest' or 'deconv', not %r" % (upsampling,))
+    layer = _normalize(FractionalConvLayer(incoming, num_filters, 3), style, norm, epsilon)
+    return lasagne.layers.NonlinearityLayer(layer, rectify)
+
+
+def style_weights(style, num_styles, num_images=1):
+    """Rows of style weights, as `ConditionalInstanceNormLayer` takes them.
+
+    Parameters
+    ----------
+    style : int, sequence of int, or dict
+        One style for all images; one for each image; or a blend {style: weight}, whose weights
+        are used as they are.
+    num_styles : int
+    num_images : int
+        Number of rows; ignored if `style` is a sequence.
+
+    Returns
+    -------
+    numpy array
+        float32, of shape (images, styles).
+
+    Raises
+    ------
+    IndexError
+        If a style is not in 0 … num_styles - 1.
+    """
+    blends = [{s: 1.} for s in style] if hasattr(style, '__len__') and not isinstance(style, dict) else \
+        [style if isinstance(style, dict) else {style: 1.}] * num_images
+    rows = numpy.zeros((len(blends), num_styles), 'float32')
+    for row, blend in zip(rows, blends):
+        for index, weight in blend.items():
+            if not 0 <= index < num_styles:
+                raise IndexError('there is no style %d: the styles are 0 to %d' % (index, num_styles - 1))
+            row[index] = weight
+    return rows
