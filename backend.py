@@ -10,6 +10,7 @@ import shutil
 import sys
 import sysconfig
 import tempfile
+import types
 
 
 def _check_toolchain():
@@ -66,10 +67,17 @@ logging.getLogger('theano.tensor.blas').setLevel(logging.ERROR)
 
 import theano  # noqa: E402
 import theano.tensor as T  # noqa: E402
-import theano.tensor.signal.pool  # noqa: E402
+from theano.tensor.signal.pool import pool_2d  # noqa: E402
 
-# Lasagne 0.1 imports a module that Theano 1.0 dropped in favour of `pool`.
-sys.modules.setdefault('theano.tensor.signal.downsample', theano.tensor.signal.pool)
+
+def _max_pool_2d(input, ds, ignore_border, st, padding, mode):
+    return pool_2d(input, ws=ds, ignore_border=ignore_border, stride=st, pad=padding, mode=mode)
+
+
+# Lasagne 0.1 pools with a function of a module that Theano 1.0 dropped in favour of `pool`.
+_downsample = types.ModuleType('theano.tensor.signal.downsample')
+_downsample.max_pool_2d = _max_pool_2d
+sys.modules.setdefault(_downsample.__name__, _downsample)
 
 import lasagne  # noqa: E402
 
