@@ -20,13 +20,14 @@ import re
 import stat
 import sys
 import tempfile
+import time
 import warnings
-import zipfile
-import zlib
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
+
+import arrays
 
 # Pillow's remarks on odd files are of no use to whoever stylizes a photo: either it can be read or it is an error.
 warnings.filterwarnings('ignore', module=r'PIL\.')
@@ -507,20 +508,26 @@ def _shorten(text, font, width):
 
 # -------------------------------------------------------------------------------------------------- progress
 
-class _Lines(io.TextIOBase):
-    """A stream for tqdm that writes each state of the bar as a line of its own, for logs."""
+class _LogBar(tqdm):
+    """A bar for logs: a plain line every minute and one at the end, instead of one line redrawn."""
 
-    def __init__(self, stream):
-        self.stream = stream
+    shown = -math.inf
 
-    def write(self, text):
-        text = text.strip()
-        if text:
-            self.stream.write(text + '\n')
-        return len(text)
+    def display(self, msg=None, pos=None):
+        if msg is None and time.monotonic() - self.shown >= 60:
+            self.shown = time.monotonic()
+            self.fp.write(str(self) + '\n')
+            self.fp.flush()
 
-    def flush(self):
-        self.stream.flush()
+    def clear(self, nolock=False):
+        pass
+
+    def close(self):
+        if not self.disable:
+            self.shown = -math.inf
+            self.display()
+        self.leave = False
+        super().close()
 
 
 def progress(iterable=None, **options):
@@ -540,31 +547,23 @@ def progress(iterable=None, **options):
     -------
     tqdm
     """
-    defaults = dict(file=sys.stderr, dynamic_ncols=True)
-    if not sys.stderr.isatty():
-        defaults = dict(file=_Lines(sys.stderr), ncols=100, ascii=True, mininterval=60, maxinterval=60, miniters=1)
-    return tqdm(iterable, **dict(defaults, **options))
+    if sys.stderr.isatty():
+        return tqdm(iterable, dynamic_ncols=True, **options)
+    return _LogBar(iterable, ncols=100, ascii=True, **options)
 
 
 # ---------------------------------------------------------------------------------------------------- arrays
 
-# What numpy writes at the head of an array, and nothing else: no expression of a file is ever evaluated.
-_NPY_HEADER = re.compile(r"\{'descr': '([<>|=]?[biufcSUO]\d{1,9})', 'fortran_order': (True|False), "
-                         r"'shape': \(((?:\d{1,18}L?, ?)*(?:\d{1,18}L?)?),?\),? *\} *\n?")
-
-
 def load_npz(path, max_bytes=None):
     """
-    Read an .npz file of arrays that need not be trusted.
-
-    As ``np.load(path, allow_pickle=False)``, but the sizes that the archive announces are added up and checked
-    before anything is inflated, nothing is inflated past them, and arrays of objects are refused.
+    Read an .npz file of arrays that need not be trusted (`arrays.read_npz`).
 
     Parameters
     ----------
     path : str
     max_bytes : int, optional
-        Limit for all arrays together. 2 GiB by default, or what the environment variable GOGH_MAX_BYTES says.
+        Limit for all arrays together, checked before anything is inflated. 2 GiB by default, or what the
+        environment variable GOGH_MAX_BYTES says.
 
     Returns
     -------
@@ -576,82 +575,59 @@ def load_npz(path, max_bytes=None):
     UserError
         For a file that is missing, truncated, too large, or no .npz of plain arrays; one line, naming the file.
     """
-    if max_bytes is None:
-        max_bytes = limit('GOGH_MAX_BYTES', MAX_BYTES)
-    try:
-        with open(path, 'rb') as file, zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
-            total = sum(member.file_size for member in members)
-            if total > max_bytes:
-                raise UserError('%s: holds %d bytes of arrays, more than the %d that are read at most; set '
-                                'GOGH_MAX_BYTES to allow more' % (path, total, max_bytes))
-            arrays = {}
-            for member in members:
-                name = member.filename
-                if not name.endswith('.npy') or name[:-4] in arrays:
-                    raise ValueError('%r is not an array or is there twice' % name)
-                if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    # Python's zipfile inflates the other methods without a limit.
-                    raise ValueError('%r is encrypted or compressed in an unusual way' % name)
-                with archive.open(member) as stream:
-                    arrays[name[:-4]] = _read_npy(stream, member.file_size)
-            return arrays
-    except UserError:
-        raise
-    except (IsADirectoryError, FileNotFoundError, PermissionError) as error:
-        raise UserError('%s: %s' % (path, reason(error).lower()))
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, TypeError, OverflowError, OSError,
-            NotImplementedError, RuntimeError, MemoryError, LookupError) as error:
-        raise UserError('%s: not a readable .npz file: %s' % (path, reason(error)))
+    return _load(path, max_bytes, arrays.read_npz, '.npz file')
 
 
-def _read_npy(stream, size):
-    """Read one array in the .npy format from a stream that holds `size` bytes."""
-    magic = stream.read(8)
-    if magic[:6] != b'\x93NUMPY' or len(magic) < 8 or magic[6] not in (1, 2, 3):
-        raise ValueError('a member is not in the .npy format')
-    width = 2 if magic[6] == 1 else 4
-    length = int.from_bytes(stream.read(width), 'little')
-    if length > 10000:
-        raise ValueError('the header of an array is too long')
-    match = _NPY_HEADER.fullmatch(stream.read(length).decode('latin1'))
-    if match is None:
-        raise ValueError('an array is not of plain numbers or text')
-    descr, fortran_order, shape = match.groups()
-    if 'O' in descr:
-        raise ValueError('it holds Python objects, which are never loaded')
-    dtype = np.dtype(descr)
-    shape = tuple(int(side.rstrip('L')) for side in re.findall(r'\d+', shape))
-    if math.prod(shape) * dtype.itemsize != size - 8 - width - length:
-        raise ValueError('an array is not as long as its header says')
-    data = bytearray(size - 8 - width - length)
-    filled = 0
-    while filled < len(data):
-        chunk = stream.read(min(len(data) - filled, 1 << 20))
-        if not chunk:
-            raise ValueError('an array is truncated')
-        data[filled:filled + len(chunk)] = chunk
-        filled += len(chunk)
-    if stream.read(1):
-        raise ValueError('an array is longer than its header says')
-    array = np.frombuffer(data, dtype) if data else np.empty(0, dtype)
-    return array.reshape(shape, order='F' if fortran_order == 'True' else 'C')
-
-
-def save_npz(path, arrays):
+def load_pickle(path, max_bytes=None):
     """
-    Write arrays to an .npz file, atomically and uncompressed.
+    Read a pickle of arrays and plain containers that need not be trusted (`arrays.read_pickle`).
+
+    Such as the Lasagne model zoo's vgg16.pkl. Nothing that the file names is imported or run; Python 2's text is
+    decoded as latin1.
 
     Parameters
     ----------
     path : str
-    arrays : list or dict of arrays
+    max_bytes : int, optional
+        Limit for the size of the file, as for `load_npz`.
+
+    Returns
+    -------
+    object
+        What was pickled; its arrays are read-only.
+
+    Raises
+    ------
+    UserError
+        For a file that is missing, damaged, too large, or holds anything else; one line, naming the file and the
+        function or class that it names.
+    """
+    return _load(path, max_bytes, arrays.read_pickle, 'pickle of arrays')
+
+
+def _load(path, max_bytes, reader, kind):
+    if max_bytes is None:
+        max_bytes = limit('GOGH_MAX_BYTES', MAX_BYTES)
+    try:
+        with open(path, 'rb') as file:
+            return reader(file, max_bytes)
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise UserError('%s: cannot read: %s' % (path, reason(error)))
+    except arrays.ERRORS as error:
+        raise UserError('%s: cannot read this %s: %s' % (path, kind, reason(error)))
+
+
+def save_npz(path, arrays_):
+    """
+    Write arrays to an .npz file: atomically, uncompressed, the same bytes for the same arrays.
+
+    Parameters
+    ----------
+    path : str
+    arrays_ : list or dict of arrays
         Those of a list are named arr_0, arr_1, ... as `np.savez` does.
     """
-    if not isinstance(arrays, dict):
-        arrays = {'arr_%d' % i: array for i, array in enumerate(arrays)}
-    arrays = {name: np.asarray(array) for name, array in arrays.items()}
-    if any(array.dtype.hasobject for array in arrays.values()):
-        raise ValueError('arrays of objects cannot be read back')
+    if not isinstance(arrays_, dict):
+        arrays_ = {'arr_%d' % i: array for i, array in enumerate(arrays_)}
     with atomic_write(path) as file:
-        np.savez(file, **arrays)
+        arrays.write_npz(file, arrays_)
