@@ -1,0 +1,330 @@
+#!/usr/bin/env python
+"""
+Fetch what training needs and the project does not ship: VGG16's weights and the COCO photos.
+
+    python data/download.py vgg16-keras     59 MB: the convolutions of VGG16, from Keras
+    python data/download.py vgg16          553 MB: VGG16 from the Lasagne model zoo
+    python data/download.py coco            20 GB: the photos of COCO train2014 and val2014, as two zip files
+
+A download that breaks off is resumed by the same command. A file that is already there is checked, not fetched
+again.
+"""
+
+import argparse
+import hashlib
+import http.client
+import os
+import shutil
+import socket
+import ssl
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import numpy as np
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
+
+import utils  # noqa: E402
+
+# Of vgg16.pkl nobody has published the exact size or a checksum, so its contents are checked instead. COCO's own
+# host has no certificate of its name; the same files are in the bucket behind it.
+FILES = {
+    'vgg16': [dict(
+        url='https://s3.amazonaws.com/lasagne/recipes/pretrained/imagenet/vgg16.pkl', path='weights/vgg16.pkl',
+        about='553 MB', max_size=560 * 10**6,
+        denied="the model zoo's bucket makes whoever downloads pay, since 2019; with an AWS account: 'aws s3 cp "
+               "--request-payer requester s3://lasagne/recipes/pretrained/imagenet/vgg16.pkl'; without one: "
+               "'python data/download.py vgg16-keras', which has the same convolutions")],
+    'vgg16-keras': [dict(
+        url='https://github.com/fchollet/deep-learning-models/releases/download/v0.1/'
+            'vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5',
+        path='weights/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5',
+        about='59 MB', size=58889256, md5='6d6bbae143d832006294945121d1f1fc')],
+    'coco': [
+        dict(url='https://s3.amazonaws.com/images.cocodataset.org/zips/train2014.zip', path='coco/train2014.zip',
+             about='13.5 GB, 82,783 photos', size=13510573713, md5='0da8c0bd3d6becc4dcb32757491aca88'),
+        dict(url='https://s3.amazonaws.com/images.cocodataset.org/zips/val2014.zip', path='coco/val2014.zip',
+             about='6.6 GB, 40,504 photos', size=6645013297, md5='a3d79f5ed8d289b7a7554ce06a5782b3')],
+}
+
+# The parameters of VGG16 in the order of Lasagne's model zoo.
+VGG16_SHAPES = []
+for _maps, _inputs in ((64, 3), (64, 64), (128, 64), (128, 128), (256, 128), (256, 256), (256, 256), (512, 256),
+                       (512, 512), (512, 512), (512, 512), (512, 512), (512, 512)):
+    VGG16_SHAPES += [(_maps, _inputs, 3, 3), (_maps,)]
+VGG16_SHAPES += [(25088, 4096), (4096,), (4096, 4096), (4096,), (4096, 1000), (1000,)]
+
+
+class Retry(Exception):
+    """A failure after which another attempt, carrying on where this one ended, may succeed."""
+
+
+class SecureRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, but none that leaves HTTPS."""
+
+    def __init__(self, allow_http_from):
+        self.allow_http_from = allow_http_from
+
+    def redirect_request(self, request, file, code, message, headers, url):
+        check_url(url, self.allow_http_from)
+        return super().redirect_request(request, file, code, message, headers, url)
+
+
+def check_url(url, allow_http_from):
+    """Refuse whatever is not HTTPS, save plain HTTP from the host `allow_http_from` (a test's own server)."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme != 'https' and not (parts.scheme == 'http' and parts.hostname == allow_http_from):
+        raise utils.UserError('%s: refused: only https is secure' % url)
+
+
+def download(url, path, size=None, md5=None, sha256=None, max_size=None, denied=None, timeout=30, attempts=5, wait=2,
+             allow_http_from=None):
+    """
+    Fetch a file over HTTPS, resuming what an earlier call has left.
+
+    The bytes go to ``path + '.part'``, and that file gets its name only when its size and checksum are right. The
+    identity that the server gives its file (ETag or date) is kept in ``path + '.part.id'``, so that a part is only
+    continued when it is a part of the same file.
+
+    Parameters
+    ----------
+    url : str
+        Certificates are verified, and redirects to anything but https refused.
+    path : str
+        The folder is made if need be.
+    size : int, optional
+        The exact size. Otherwise the server has to announce one.
+    md5, sha256 : str, optional
+        Checksums in hexadecimal.
+    max_size : int, optional
+        Where `size` is not known: refuse more than this.
+    denied : str, optional
+        What to tell the user if the server answers 401 or 403.
+    timeout : float
+        Seconds without a byte after which the connection is given up.
+    attempts : int
+        How many times in a row to try without getting a single byte further.
+    wait : float
+        Seconds before the second attempt; doubled before every further one.
+    allow_http_from : str, optional
+        A host from which plain http is accepted. For tests.
+
+    Raises
+    ------
+    utils.UserError
+        In one line: no network, no such file, a wrong size or checksum, a full disk.
+    """
+    check_url(url, allow_http_from)
+    part = path + '.part'
+    try:
+        os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+        opener = urllib.request.build_opener(
+            SecureRedirects(allow_http_from),
+            urllib.request.HTTPSHandler(context=ssl.create_default_context()))
+        failures = 0
+        while True:
+            before = length(part)
+            try:
+                fetch(opener, url, path, size, max_size, denied, timeout)
+                break
+            except Retry as error:
+                failures = 0 if length(part) > before else failures + 1
+                if failures >= attempts:
+                    raise utils.UserError('%s: %s; the same command carries on from here' % (url, error))
+                print('%s; trying again' % error, file=sys.stderr)
+                time.sleep(wait * 2**max(failures - 1, 0))
+        problem = checksum_problem(part, md5, sha256)
+        if problem:
+            discard(part)
+            raise utils.UserError('%s: %s; the download is damaged and has been deleted' % (url, problem))
+        with open(part, 'rb') as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+        utils.sync_folder(os.path.dirname(path) or '.')
+        discard(part)
+    except OSError as error:
+        raise utils.UserError('%s: cannot write: %s' % (path, utils.reason(error)))
+
+
+def length(path):
+    return os.path.getsize(path) if os.path.exists(path) else 0
+
+
+def discard(part):
+    for path in (part, part + '.id'):
+        if os.path.exists(path):
+            os.remove(path)
+
+
+def fetch(opener, url, path, size, max_size, denied, timeout):
+    """One attempt of `download`: continue the part file up to its end, or raise `Retry`."""
+    part = path + '.part'
+    have = length(part)
+    identity = ''
+    if os.path.exists(part + '.id'):
+        with open(part + '.id') as file:
+            identity = file.read()
+    if size is not None and have == size:
+        return
+    headers = {'User-Agent': 'gogh-figure', 'Accept-Encoding': 'identity'}
+    if have and identity:
+        headers.update({'Range': 'bytes=%d-' % have, 'If-Range': identity})
+    try:
+        response = opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code in (401, 403) and denied:
+            raise utils.UserError('%s: access denied: %s' % (url, denied))
+        if error.code == 416:
+            if error.headers.get('Content-Range', '') == 'bytes */%d' % have:
+                return
+            # Not even the part's end is in the file: it is not a part of it.
+            discard(part)
+            raise Retry('the file has changed on the server')
+        if error.code in (408, 429) or error.code >= 500:
+            raise Retry('the server answers %d %s' % (error.code, error.reason))
+        raise utils.UserError('%s: the server answers %d %s' % (url, error.code, error.reason))
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, ssl.SSLCertVerificationError):
+            raise utils.UserError("%s: the server's certificate is not valid: %s" % (url, utils.reason(error.reason)))
+        if isinstance(error.reason, socket.gaierror):
+            raise utils.UserError('%s: no network, or no such host: %s' % (url, utils.reason(error.reason)))
+        raise Retry(no_network(error.reason))
+    except (OSError, http.client.HTTPException) as error:
+        raise Retry(no_network(error))
+
+    with response:
+        if response.headers.get('Content-Encoding', 'identity') != 'identity':
+            raise utils.UserError('%s: the server sends the file in an encoding that was not asked for' % url)
+        start = continued_from(response)
+        if start != have:
+            discard(part)
+            if start:
+                raise Retry('the server sends another part of the file than was asked for')
+        total = announced(response, start)
+        if size is not None and total is not None and total != size:
+            raise utils.UserError('%s: the server announces %d bytes, but the file has %d' % (url, total, size))
+        total = size if total is None else total
+        if total is None or (max_size is not None and total > max_size):
+            raise utils.UserError('%s: refused: the server announces %s' % (
+                url, 'no size' if total is None else '%d bytes, more than expected' % total))
+        free = shutil.disk_usage(os.path.dirname(path) or '.').free
+        if total - start > free:
+            raise utils.UserError('%s: needs %.1f GB, and %.1f GB are free' % (path, (total - start) / 1e9, free / 1e9))
+        with open(part + '.id', 'w') as file:
+            file.write(response_identity(response))
+        receive(response, url, part, start, total)
+
+
+def no_network(error):
+    """What failed, in the words of the cause."""
+    if isinstance(error, (socket.timeout, TimeoutError)):
+        return 'the server does not answer'
+    return utils.reason(error) if isinstance(error, Exception) else str(error)
+
+
+def response_identity(response):
+    """What a Range request may be tied to (RFC 9110, section 13.1.5): a strong ETag or a date."""
+    etag = response.headers.get('ETag', '')
+    identity = etag if etag and not etag.startswith('W/') else response.headers.get('Last-Modified', '')
+    return identity if identity.isprintable() and len(identity) < 200 else ''
+
+
+def continued_from(response):
+    """The offset of the first byte that the server sends."""
+    if response.status != 206:
+        return 0
+    try:
+        return int(response.headers['Content-Range'].split()[1].split('-')[0])
+    except (AttributeError, IndexError, ValueError, TypeError):
+        raise Retry('the server does not say which part of the file it sends')
+
+
+def announced(response, start):
+    """The size of the whole file in bytes, or None if the server does not say."""
+    text = response.headers.get('Content-Length', '')
+    return start + int(text) if text.isdigit() and len(text) < 19 else None
+
+
+def receive(response, url, part, start, total):
+    """Append what the server sends to the part file, up to `total` bytes."""
+    with open(part, 'ab') as file, utils.progress(total=total, initial=start, unit='B', unit_scale=True,
+                                                  desc=os.path.basename(part)[:-5]) as bar:
+        have = start
+        while True:
+            try:
+                data = response.read1(1 << 16)
+            except (socket.timeout, TimeoutError):
+                raise Retry('the server has stopped sending after %d of %d bytes' % (have, total))
+            except (OSError, http.client.HTTPException) as error:
+                raise Retry('the connection broke after %d of %d bytes: %s' % (have, total, utils.reason(error)))
+            if not data:
+                break
+            have += len(data)
+            if have > total:
+                discard(part)
+                raise utils.UserError('%s: the server sends more than the %d bytes of the file' % (url, total))
+            file.write(data)
+            bar.update(len(data))
+    if have < total:
+        raise Retry('the connection ended after %d of %d bytes' % (have, total))
+
+
+def checksum_problem(path, md5=None, sha256=None):
+    """What is wrong with a file's checksum, or None."""
+    for name, expected in (('md5', md5), ('sha256', sha256)):
+        if expected:
+            digest = hashlib.new(name)
+            with open(path, 'rb') as file:
+                for block in iter(lambda: file.read(1 << 20), b''):
+                    digest.update(block)
+            if digest.hexdigest() != expected:
+                return '%s is %s instead of %s' % (name, digest.hexdigest(), expected)
+
+
+def check(path, size=None, md5=None, sha256=None):
+    """Raise `utils.UserError` if a file that is there is not the one it should be."""
+    problem = None
+    if size is not None and os.path.getsize(path) != size:
+        problem = 'has %d bytes instead of %d' % (os.path.getsize(path), size)
+    problem = problem or checksum_problem(path, md5, sha256)
+    if problem:
+        raise utils.UserError('%s: %s; delete it to fetch it again' % (path, problem))
+    if path.endswith('vgg16.pkl'):
+        content = utils.load_pickle(path)
+        values = content.get('param values') if isinstance(content, dict) else None
+        if not isinstance(values, list) or [np.shape(value) for value in values] != VGG16_SHAPES:
+            raise utils.UserError("%s: does not hold the parameters of the model zoo's VGG16; delete it to fetch it "
+                                  'again' % path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('what', choices=sorted(FILES))
+    parser.add_argument('--output', metavar='DIR', default=HERE,
+                        help='folder in which weights/ and coco/ are made (default: %(default)s)')
+    args = parser.parse_args()
+    for file in FILES[args.what]:
+        path = os.path.join(args.output, file['path'])
+        expected = {key: file[key] for key in ('size', 'md5', 'sha256') if key in file}
+        if os.path.exists(path):
+            print('%s is there; checking it' % path)
+        else:
+            print('fetching %s (%s) to %s' % (os.path.basename(path), file['about'], path))
+            try:
+                download(file['url'], path, max_size=file.get('max_size'), denied=file.get('denied'), **expected)
+            except utils.UserError as error:
+                raise utils.UserError('%s; a copy from elsewhere belongs at %s' % (error, path))
+        check(path, **expected)
+        print('%s is complete' % path)
+    if args.what == 'coco':
+        print('Next: python data/make_dataset.py --train %s --val %s --output coco256.h5 (24 GB)'
+              % tuple(os.path.join(args.output, file['path']) for file in FILES['coco']))
+
+
+if __name__ == '__main__':
+    utils.run_script(main)
