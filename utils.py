@@ -17,9 +17,8 @@ import logging
 import math
 import os
 import re
-import stat
+import secrets
 import sys
-import tempfile
 import time
 import warnings
 
@@ -103,7 +102,7 @@ def atomic_path(path):
     Yields the name of a temporary file in the folder of `path`, to be written and closed inside the block (h5py
     wants a name, not an object). When the block ends, the file is synced to disk, renamed to `path`, and the
     folder is synced. When it fails, for whatever reason, the temporary file is removed and what was at `path`
-    stays as it was.
+    stays as it was. What a process that was killed has left behind is removed by the next write to the same path.
 
     Parameters
     ----------
@@ -120,12 +119,10 @@ def atomic_path(path):
     try:
         if os.path.isdir(path):
             raise UserError('%s: cannot write: it is a folder' % path)
-        handle, temporary = tempfile.mkstemp(prefix='.%s.' % os.path.basename(path)[:100], suffix='.tmp', dir=folder)
-        # mkstemp makes the file private; give it the permissions that open() would have given.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.fchmod(handle, 0o666 & ~umask)
-        os.close(handle)
+        stem = '.%s.' % os.path.basename(path)[:100]
+        _remove_leftovers(folder, stem)
+        temporary = os.path.join(folder, '%s%d-%s.tmp' % (stem, os.getpid(), secrets.token_hex(4)))
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
         with open(temporary, 'rb+') as file:
             os.fsync(file.fileno())
@@ -155,6 +152,20 @@ def atomic_write(path):
             yield file
 
 
+def _remove_leftovers(folder, stem):
+    """Remove the temporary files of processes that are gone."""
+    for name in os.listdir(folder):
+        match = re.fullmatch(re.escape(stem) + r'(\d+)-[0-9a-f]{8}\.tmp', name)
+        if match:
+            try:
+                os.kill(int(match.group(1)), 0)
+            except (ProcessLookupError, OverflowError):
+                with contextlib.suppress(OSError):
+                    os.remove(os.path.join(folder, name))
+            except PermissionError:
+                pass
+
+
 def sync_folder(folder):
     """Make a rename in `folder` last through a power cut."""
     handle = os.open(folder, os.O_RDONLY)
@@ -162,6 +173,39 @@ def sync_folder(folder):
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def make_folder(path):
+    """
+    Make a folder and those above it, unless they are there.
+
+    Raises
+    ------
+    UserError
+        If that cannot be done.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise UserError('%s: cannot make this folder: %s' % (path, reason(error)))
+
+
+def append_line(file, line, sync=False):
+    """
+    Write a line at the end of an open text file, and have it on disk if `sync`.
+
+    Raises
+    ------
+    UserError
+        If that cannot be done (a full disk).
+    """
+    try:
+        file.write(line + '\n')
+        file.flush()
+        if sync:
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UserError('%s: cannot write: %s' % (file.name, reason(error)))
 
 
 # ---------------------------------------------------------------------------------------------------- images
@@ -375,28 +419,6 @@ def to_uint8(batch):
     uint8 array of shape (images, height, width, 3)
     """
     return np.ascontiguousarray(_round(np.asarray(batch)).transpose(0, 2, 3, 1))
-
-
-def crop_or_resize(image, size=256, multiple=16):
-    """
-    Cut and resize an image as fast-neural-style's dataset script does.
-
-    The bottom and right edges are cut off to make both sides multiples of `multiple`, then the image is resized to a
-    square, its aspect not kept (bilinear). Sides shorter than `multiple` are left as they are.
-
-    Parameters
-    ----------
-    image : uint8 array of shape (height, width, 3)
-    size : int
-        Side of the square.
-    multiple : int
-
-    Returns
-    -------
-    uint8 array of shape (size, size, 3)
-    """
-    height, width = (side - side % multiple or side for side in image.shape[:2])
-    return np.asarray(Image.fromarray(image[:height, :width]).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def find_images(arguments):

@@ -322,8 +322,9 @@ def main():
         check(path, **expected)
         print('%s is complete' % path)
     if args.what == 'coco':
-        print('Next: python data/make_dataset.py --train %s --val %s --output coco256.h5 (24 GB)'
-              % tuple(os.path.join(args.output, file['path']) for file in FILES['coco']))
+        print('Next: python data/make_dataset.py --train %s --val %s --output %s (another 24 GB; the zip files can go '
+              'then)' % tuple(os.path.join(args.output, 'coco', name)
+                              for name in ('train2014.zip', 'val2014.zip', 'ms-coco-256.h5')))
 
 
 if __name__ == '__main__':
