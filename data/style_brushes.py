@@ -1,0 +1,326 @@
+"""Brushes, grounds and lights from which ``make_styles.py`` draws the styles.
+
+Pictures are float32 arrays (size, size, 3), RGB in [0, 1]; masks, heights and noises are float32 arrays
+(size, size). x grows to the right, y downwards, angles turn from x towards y, lengths are pixels. Whatever is
+random takes a ``numpy.random.RandomState`` (``rng``), whose streams numpy has promised never to change.
+"""
+
+import numpy as np
+from PIL import Image, ImageDraw
+from scipy import ndimage
+from scipy.spatial import cKDTree
+from scipy.special import erf
+
+
+# ---------------------------------------------------------------------------------------------- colour
+
+def colours(text):
+    """Palette from a string of hexadecimal colours, as in ``'1b2a6b f2c14e'``: float32 (n, 3)."""
+    return np.array([[int(word[i:i + 2], 16) for i in (0, 2, 4)] for word in text.split()], np.float32) / 255
+
+
+def ramp(t, palette, stops=None):
+    """Colour of every value of `t` along `palette`, piecewise linear; `stops` default to even ones in [0, 1]."""
+    stops = np.linspace(0, 1, len(palette)) if stops is None else stops
+    return np.stack([np.interp(t, stops, palette[:, c]) for c in range(3)], -1).astype(np.float32)
+
+
+def mix(a, b, t):
+    """`a` where `t` is 0 and `b` where it is 1: two pictures (or colours) or two masks; `t` is a mask or a number."""
+    t = np.asarray(t, np.float32)
+    return a + (b - a) * (t[..., None] if t.ndim and t.shape not in (np.shape(a), np.shape(b)) else t)
+
+
+def vary(rng, rgb, amount):
+    """`rgb` with random changes of brightness, and half as large ones of each channel, drawn per row."""
+    rgb = np.asarray(rgb, np.float32)
+    grey = rng.normal(0, amount, rgb.shape[:-1] + (1,))
+    return (rgb + grey + rng.normal(0, amount / 2, rgb.shape)).astype(np.float32)
+
+
+def luminance(rgb):
+    """Rec. 601 luma of a picture."""
+    return rgb @ np.array([.299, .587, .114], np.float32)
+
+
+# ------------------------------------------------------------------------------------- fields and noise
+
+def grid(size):
+    """Coordinates x, y of the pixels."""
+    y, x = np.mgrid[:size, :size].astype(np.float32)
+    return x, y
+
+
+def step(edge0, edge1, t):
+    """Smooth (cubic) step from 0 at `edge0` to 1 at `edge1`, either of which may be the greater."""
+    t = np.clip((t - edge0) / (edge1 - edge0), 0, 1)
+    return (t * t * (3 - 2 * t)).astype(np.float32)
+
+
+def noise(rng, size, scale, octaves=4, gain=.5, stretch=(1, 1)):
+    """Fractal noise with values uniform in [0, 1].
+
+    The sum of `octaves` cubic interpolations of white noise, the first with a feature size of `scale` pixels
+    (times `stretch` along x and y), every next one twice as fine and `gain` times as strong; its values then
+    go through their own (normal) distribution function, so that equal intervals take equal areas.
+    """
+    total = np.zeros((size, size))
+    for octave in range(octaves):
+        steps = [max(scale * s / 2 ** octave, 1) for s in (stretch[1], stretch[0])]
+        coarse = rng.normal(size=[int(np.ceil(size / s)) + 4 for s in steps])
+        at = [np.arange(size) / s + 1 + rng.uniform() for s in steps]
+        total += gain ** octave * ndimage.map_coordinates(coarse, np.meshgrid(*at, indexing='ij'), order=3)
+    total = (total - total.mean()) / (total.std() + 1e-9)
+    return (.5 + .5 * erf(total / np.sqrt(2))).astype(np.float32)
+
+
+def sample(field, x, y):
+    """`field` (with or without channels) at the positions x, y, linearly, mirrored beyond its edges."""
+    if field.ndim == 2:
+        return ndimage.map_coordinates(field, [y, x], order=1, mode='mirror')
+    return np.stack([sample(field[..., c], x, y) for c in range(field.shape[2])], -1)
+
+
+def wobble(rng, field, amount, scale, octaves=2):
+    """`field` with its lines bent by up to about `amount` pixels at the given scale: a hand, not a ruler."""
+    size = len(field)
+    x, y = grid(size)
+    dx, dy = (noise(rng, size, scale, octaves) * 2 - 1 for _ in range(2))
+    return sample(field, x + amount * dx, y + amount * dy)
+
+
+def blur(field, sigma):
+    """Gaussian blur over the two image axes."""
+    return ndimage.gaussian_filter(field, (sigma, sigma, 0)[:field.ndim], mode='mirror')
+
+
+def flow_angle(field):
+    """Direction of the level lines of a scalar field, in radians."""
+    gy, gx = np.gradient(field)
+    return np.arctan2(gx, -gy).astype(np.float32)
+
+
+def vortices(rng, size, count, radius, drift=(1., 0.)):
+    """Direction of a flow with `drift` and `count` random vortices of about the given radius."""
+    x, y = grid(size)
+    u, v = np.full_like(x, drift[0]), np.full_like(x, drift[1])
+    for _ in range(count):
+        cx, cy = rng.uniform(0, size, 2)
+        r, spin = radius * rng.uniform(.6, 1.5), rng.choice([-1, 1]) * rng.uniform(2, 4)
+        fall = spin * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / r ** 2)
+        u, v = u - fall * (y - cy) / r, v + fall * (x - cx) / r
+    return np.arctan2(v, u).astype(np.float32)
+
+
+def cells(points, size, warp=None):
+    """Voronoi cells: the index of every pixel's nearest point and the distances to that and the next nearest.
+
+    `warp` is a pair of displacements (in pixels) of the pixels' positions, which bends the cells' borders.
+    """
+    x, y = grid(size)
+    if warp is not None:
+        x, y = x + warp[0], y + warp[1]
+    distance, index = cKDTree(points).query(np.stack([x, y], -1).reshape(-1, 2), k=2)
+    shape = (size, size)
+    return index[:, 0].reshape(shape), distance[:, 0].reshape(shape), distance[:, 1].reshape(shape)
+
+
+def scatter(rng, size, spacing, margin=0, jitter=.5):
+    """Points of a jittered hexagonal lattice over the image and `margin` pixels around it, in random order."""
+    rows = np.arange(-margin, size + margin + spacing, spacing * .87)
+    columns = np.arange(-margin, size + margin + spacing, spacing)
+    points = np.array([(x + (i % 2) * spacing / 2, y) for i, y in enumerate(rows) for x in columns])
+    points += rng.uniform(-jitter, jitter, points.shape) * spacing
+    return points[rng.permutation(len(points))]
+
+
+def facets(rng, size, area, angles=None):
+    """Splits the image by random lines into convex facets of up to `area` pixels (varying by a factor of 6).
+
+    Returns the label of every pixel and, per facet, the angle of its last cut. `angles`, where given, are the
+    directions that cuts may take (each is varied a little).
+    """
+    x, y = (a.ravel() for a in grid(size))
+    labels, directions = np.zeros(size * size, int), []
+    stack = [(np.arange(size * size), 0.)]
+    while stack:
+        inside, last = stack.pop()
+        if len(inside) < area * 6 ** rng.uniform(-1, 0):
+            labels[inside] = len(directions)
+            directions.append(last)
+            continue
+        px, py = x[inside], y[inside]
+        angle = rng.uniform(0, np.pi) if angles is None else rng.choice(angles) + rng.normal(0, .12)
+        if np.std(px * np.cos(angle) + py * np.sin(angle)) < .5 * np.hypot(px.std(), py.std()):
+            angle += np.pi / 2                              # cut across the long side: no slivers
+        across = px * np.cos(angle) + py * np.sin(angle)
+        side = across < np.quantile(across, rng.uniform(.35, .65))
+        stack += [(inside[side], angle), (inside[~side], angle)]
+    return labels.reshape(size, size), np.array(directions)
+
+
+# -------------------------------------------------------------------------------------- ground and light
+
+def weave(size, period=4):
+    """Height of plain-woven canvas with threads `period` pixels apart, in [0, 1]."""
+    x, y = grid(size)
+    over = np.sin(np.pi * x / period) * np.sin(np.pi * y / period) > 0
+    return np.where(over, np.abs(np.sin(np.pi * x / period)), np.abs(np.sin(np.pi * y / period))).astype(np.float32)
+
+
+def grain(rng, size, scale=2.):
+    """Height of rough paper with grains of about `scale` pixels and fainter, coarser clouds, in [0, 1]."""
+    return .75 * noise(rng, size, scale * 2, 2, .7) + .25 * noise(rng, size, scale * 9, 2)
+
+
+def light(rgb, height, relief=1., gloss=0., azimuth=-2.3):
+    """Lights a picture whose paint stands `height` above the ground.
+
+    `relief` scales the slopes (height differences per pixel), `gloss` adds highlights; the lamp stands at the
+    angle `azimuth`, by default at the upper left.
+    """
+    gy, gx = np.gradient(height.astype(np.float32) * relief)
+    facing = -(gx * np.cos(azimuth) + gy * np.sin(azimuth))
+    facing = -facing / np.sqrt(1 + gx ** 2 + gy ** 2)
+    shade = 1 - .55 * np.clip(facing, -1, 1)
+    shine = gloss * np.clip(-facing, 0, 1) ** 2
+    return rgb * shade[..., None] + shine[..., None]
+
+
+def shadow(mask, dx, dy, softness):
+    """Shadow that the shape `mask` casts: itself, moved by dx, dy and blurred."""
+    return blur(ndimage.shift(mask, (dy, dx), order=1, mode='nearest'), softness)
+
+
+def drawn(size, draw, scale=3):
+    """Mask in [0, 1] of what `draw(image_draw, scale)` draws in 255 on a canvas `scale` times as large."""
+    image = Image.new('L', (size * scale, size * scale))
+    draw(ImageDraw.Draw(image), scale)
+    return np.asarray(image.resize((size, size), Image.BOX), np.float32) / 255
+
+
+def polygon(size, points):
+    """Mask of a polygon given by its corners (n, 2)."""
+    return drawn(size, lambda d, s: d.polygon([tuple(p * s) for p in np.asarray(points, float)], fill=255))
+
+
+def craquelure(rng, size, scale, width=.9):
+    """Cracks of old paint, plates of about `scale` pixels: 1 on a crack, 0 beside it."""
+    warp = [(noise(rng, size, scale, 3) - .5) * scale for _ in range(2)]
+    _, near, far = cells(scatter(rng, size, scale, scale), size, warp)
+    fade = step(.2, .75, noise(rng, size, scale * 5, 3))
+    return step(width + .6, width - .6, far - near) * fade
+
+
+# ------------------------------------------------------------------------------------------- the brush
+
+def bristles(rng, length=40, width=2.):
+    """Sheet of paint as a brush leaves it, streaked along x, uniform in [0, 1]: float32 (512, 1024)."""
+    sheet = ndimage.gaussian_filter(rng.normal(size=(512, 1024)), (width / 2, length), mode='wrap')
+    sheet = sheet / sheet.std() + .4 * ndimage.gaussian_filter(rng.normal(size=sheet.shape), (.6, 4), mode='wrap') / .18
+    return (.5 + .5 * erf(sheet / sheet.std() / np.sqrt(2))).astype(np.float32)
+
+
+def stroke(rng, rgb, height, at, angle, length, width, colour, sheet, bend=0., streak=.15, ragged=.5, dry=0.,
+           body=1., taper=0., opacity=1., tooth=None, second=None):
+    """Paints one stroke of the brush, in place.
+
+    The stroke is an arc of circle through `at` (its middle) with the given direction there and the curvature
+    `bend` (1/pixels). In the coordinates along and across the arc, the streaks of `sheet` vary the colour
+    (by `streak`, or towards a `second` colour), fray the edges (`ragged`, as a part of the width), break up
+    the paint towards the end (`dry`, 0 to 1) and pile it up: `height` (None for flat paint) takes `body` times
+    the bristles' profile. `taper` (0 to 1) sharpens the tips; `tooth` is a mask that only lets the paint
+    through where it is 1, as rough paper does.
+    """
+    size = len(rgb)
+    reach = .5 * np.hypot(length * 1.1, width * 1.2 + abs(bend) * length ** 2 / 4) + 2
+    x0, x1 = int(max(at[0] - reach, 0)), int(min(at[0] + reach + 2, size))
+    y0, y1 = int(max(at[1] - reach, 0)), int(min(at[1] + reach + 2, size))
+    if x1 <= x0 or y1 <= y0:
+        return
+    dx = np.arange(x0, x1, dtype=np.float32)[None] - np.float32(at[0])
+    dy = np.arange(y0, y1, dtype=np.float32)[:, None] - np.float32(at[1])
+    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    along, across = dx * cos + dy * sin, dy * cos - dx * sin
+    if abs(bend) > 1e-4:
+        radius = np.float32(1 / bend)
+        along, across = (np.arctan2(along, np.sign(radius) * (radius - across)) * abs(radius),
+                         radius - np.sign(radius) * np.hypot(along, radius - across))
+    row, column = rng.randint(512), rng.randint(1024)
+    bristle = sheet[(across * 2 + row + 4096).astype(np.int32) & 511, (along + column + 4096).astype(np.int32) & 1023]
+    t = along / length + np.float32(.5)
+    half = np.float32(width / 2)
+    if taper:
+        half = half * (1 - taper + taper * np.sqrt(np.clip(4 * t * (1 - t), 0, 1)))
+    fray = (bristle - np.float32(.5)) * np.float32(ragged * width)
+    alpha = np.clip(half - np.abs(across) + fray * .5 + .5, 0, 1)
+    alpha *= np.clip((np.float32(length / 2) - np.abs(along) + fray) / 2 + .5, 0, 1)
+    if dry:
+        alpha *= np.clip((1.3 - dry * 1.5 * np.clip(t, 0, 1) - (1 - bristle)) * 5, 0, 1)
+    alpha *= opacity
+    if tooth is not None:
+        alpha *= tooth[y0:y1, x0:x1]
+    colour = np.asarray(colour, np.float32)
+    if second is None:
+        paint = colour + ((bristle - np.float32(.5)) * np.float32(2 * streak))[..., None]
+    else:
+        paint = colour + (np.asarray(second, np.float32) - colour) * np.clip(bristle * 2 - .6, 0, 1)[..., None]
+    patch = rgb[y0:y1, x0:x1]
+    patch += (paint - patch) * alpha[..., None]
+    if height is not None:
+        edge = np.clip(1 - np.abs(np.abs(across) - half * .8) / (half * .3 + 1), 0, 1)
+        relief = height[y0:y1, x0:x1]
+        relief += (body * (.35 + .5 * bristle + .35 * edge) + .3 * relief - relief) * alpha
+
+
+def paint_over(rng, rgb, height, reference, angle, spacing, length, width, colour_jitter=.05, angle_jitter=.1,
+               follow=True, mask=None, density=1., choose=None, sheet=None, **brush):
+    """Covers a picture with strokes that take their colours from `reference` and their directions from `angle`.
+
+    Strokes are centred on a jittered lattice of the given `spacing`, and, where `follow`, bend with the field
+    of directions. `length` and `width` are ranges (low, high); `mask` keeps strokes to where it exceeds a
+    half, `density` (a number or a map) is the share of strokes that are painted, and `choose(rng, rgb)`, where
+    given, makes the strokes' colours from those of the reference. The other arguments are those of `stroke`.
+    """
+    size = len(rgb)
+    sheet = bristles(rng) if sheet is None else sheet
+    points = scatter(rng, size, spacing, margin=spacing)
+    x, y = np.clip(points, 0, size - 1).round().astype(int).T
+    base = vary(rng, reference[y, x], colour_jitter)
+    if choose is not None:
+        base = choose(rng, base)
+    directions = angle[y, x] + rng.normal(0, angle_jitter, len(points))
+    if follow:
+        cos, sin = np.cos(angle), np.sin(angle)
+        (cy, cx), (sy, sx) = np.gradient(cos), np.gradient(sin)
+        turn = cos * (cos * sx + sin * sy) - sin * (cos * cx + sin * cy)
+        bends = np.clip(blur(turn, 2)[y, x], -1.2 / length[1], 1.2 / length[1])
+    else:
+        bends = np.zeros(len(points))
+    keep = rng.uniform(size=len(points)) < (density[y, x] if isinstance(density, np.ndarray) else density)
+    if mask is not None:
+        keep &= mask[y, x] > .5
+    lengths, widths = rng.uniform(*length, len(points)), rng.uniform(*width, len(points))
+    for i in np.flatnonzero(keep):
+        stroke(rng, rgb, height, points[i], directions[i], lengths[i], widths[i], base[i], sheet, bend=bends[i],
+               **brush)
+    return rgb
+
+
+def curve(rng, start, angle, steps, stride, turn, smooth=12):
+    """Path of a moving hand: `steps` points `stride` pixels apart, its direction turning by about `turn`
+    radians a step, with changes of turn spread over `smooth` steps."""
+    turns = ndimage.gaussian_filter1d(rng.normal(size=steps), smooth, mode='wrap')
+    angles = angle + np.cumsum(turn * turns / (turns.std() + 1e-9))
+    return np.asarray(start) + stride * np.cumsum(np.stack([np.cos(angles), np.sin(angles)], -1), 0)
+
+
+def draw_path(image_draw, scale, path, widths):
+    """Draws a path of varying width into an `ImageDraw` of a canvas `scale` times as large."""
+    path = np.asarray(path) * scale
+    widths = np.broadcast_to(np.asarray(widths, float), len(path)) * scale / 2
+    for (x, y), (x1, y1), r in zip(path[:-1], path[1:], widths):
+        n = int(np.hypot(x1 - x, y1 - y) / max(r * .5, 1)) + 1
+        for t in np.arange(n) / n:
+            cx, cy = x + (x1 - x) * t, y + (y1 - y) * t
+            image_draw.ellipse((cx - r, cy - r, cx + r, cy + r), fill=255)
