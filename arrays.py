@@ -1,10 +1,10 @@
 """
 Arrays out of files that need not be trusted: .npz archives and pickles.
 
-`numpy.load` and `pickle.load` believe what a file says about itself. The two readers here do not: every length is
-checked against what is there before memory is taken for it, nothing named in a file is imported or called, and no
-expression in a file is evaluated. What is wrong with a file is told by an exception of `ERRORS`; `utils.load_npz`
-and `utils.load_pickle` turn it into one line for the user.
+`numpy.load` and `pickle.load` believe what a file says about itself. The two readers here do not: every
+length is checked against what is there before memory is taken for it, nothing named in a file is imported or
+called, and no expression in a file is evaluated. What is wrong with a file is told by an exception of
+`ERRORS`; `utils.load_npz` and `utils.load_pickle` turn it into one line for the user.
 """
 
 import codecs
@@ -108,8 +108,8 @@ def read_npz(file, max_bytes):
 
 def _check_size(size, max_bytes):
     if size > max_bytes:
-        raise ValueError('it holds %d bytes, more than the %d that are read at most; set GOGH_MAX_BYTES to allow more'
-                         % (size, max_bytes))
+        raise ValueError('it holds %d bytes, more than the %d that are read at most; set GOGH_MAX_BYTES to '
+                         'allow more' % (size, max_bytes))
 
 
 def _read_npy(stream, size):
@@ -170,7 +170,8 @@ _REFUSED = {b'P': 'a persistent id', b'Q': 'a persistent id', b'\x82': 'an exten
 _GLOBALS = {'numpy.ndarray': 'ndarray', 'numpy.dtype': 'dtype', '_codecs.encode': 'encode',
             '__builtin__.bytes': 'bytes', 'builtins.bytes': 'bytes'}
 for _core in 'numpy.core', 'numpy._core':
-    _GLOBALS.update({_core + '.multiarray._reconstruct': 'reconstruct', _core + '.multiarray.scalar': 'scalar',
+    _GLOBALS.update({_core + '.multiarray._reconstruct': 'reconstruct',
+                     _core + '.multiarray.scalar': 'scalar',
                      _core + '.numeric._frombuffer': 'frombuffer'})
 
 _MARK = object()
@@ -180,11 +181,11 @@ def read_pickle(file, max_bytes, max_instructions=10**6):
     """
     Read a pickle of numpy arrays, numbers, text and plain containers; nothing else.
 
-    A pickle is a program for a stack machine, and Python's machine has an instruction that imports any function
-    and one that calls it. `pickle.Unpickler` can restrict the first, but still hands unchecked arguments to numpy's
-    constructors, and takes memory at the word of the file. So this is a machine of its own, which knows the
-    instructions that build containers and, as descriptions to be checked, the few calls that a pickled array is
-    made of. Text of Python 2 pickles is decoded as latin1.
+    A pickle is a program for a stack machine, and Python's machine has an instruction that imports any
+    function and one that calls it. `pickle.Unpickler` can restrict the first, but still hands unchecked
+    arguments to numpy's constructors, and takes memory at the word of the file. So this is a machine of its
+    own, which knows the instructions that build containers and, as descriptions to be checked, the few calls
+    that a pickled array is made of. Text of Python 2 pickles is decoded as latin1.
 
     Parameters
     ----------
@@ -198,7 +199,8 @@ def read_pickle(file, max_bytes, max_instructions=10**6):
     Returns
     -------
     object
-        Lists, tuples, dicts, sets, str, bytes, numbers, bool, None, numpy arrays (read-only), scalars and dtypes.
+        Lists, tuples, dicts, sets, str, bytes, numbers, bool, None, numpy arrays (read-only), scalars and
+        dtypes.
 
     Raises
     ------
@@ -278,7 +280,8 @@ class _Machine:
     literals = {
         b'I': integer, b'J': lambda self: self.number(4), b'K': lambda self: self.unsigned(1),
         b'M': lambda self: self.unsigned(2), b'L': lambda self: int(self.line().rstrip(b'L')),
-        b'\x8a': lambda self: self.number(self.unsigned(1)), b'\x8b': lambda self: self.number(self.unsigned(4)),
+        b'\x8a': lambda self: self.number(self.unsigned(1)),
+        b'\x8b': lambda self: self.number(self.unsigned(4)),
         b'F': lambda self: float(self.line()), b'G': lambda self: struct.unpack('>d', self.read(8))[0],
         b'S': quoted, b'U': lambda self: self.read(self.unsigned(1)).decode('latin1'),
         b'T': lambda self: self.read(self.unsigned(4)).decode('latin1'),
@@ -287,7 +290,8 @@ class _Machine:
         b'X': lambda self: self.read(self.unsigned(4)).decode('utf-8'),
         b'\x8d': lambda self: self.read(self.unsigned(8)).decode('utf-8'),
         b'C': lambda self: self.read(self.unsigned(1)), b'B': lambda self: self.read(self.unsigned(4)),
-        b'\x8e': lambda self: self.read(self.unsigned(8)), b'\x96': lambda self: bytearray(self.read(self.unsigned(8))),
+        b'\x8e': lambda self: self.read(self.unsigned(8)),
+        b'\x96': lambda self: bytearray(self.read(self.unsigned(8))),
     }
 
     # The stack.
@@ -340,8 +344,8 @@ class _Machine:
         """Push an admitted name; refuse any other."""
         job = _GLOBALS.get('%s.%s' % (module, name))
         if job is None:
-            raise ValueError('it names %s.%s, and only arrays and plain values are admitted; nothing of it was run'
-                             % (module[:100], name[:100]))
+            raise ValueError('it names %s.%s, and only arrays and plain values are admitted; nothing of it was '
+                             'run' % (module[:100], name[:100]))
         self.stack.append(_Global(job))
 
     # The calls that make an array.
@@ -374,7 +378,7 @@ class _Machine:
             raise ValueError('the pickle is malformed')
         if item.base is not None:
             order = self.text(state[1])
-            if len(state) < 5 or order not in ('<', '>', '|', '=') or any(part is not None for part in state[2:5]):
+            if len(state) < 5 or order not in ('<', '>', '|', '=') or state[2:5] != (None, None, None):
                 raise ValueError('it holds an array of records, not of plain numbers or text')
             item.value = item.base.newbyteorder(order)
         else:
@@ -387,7 +391,7 @@ class _Machine:
         return value
 
     def bytes(self, data):
-        """The contents of an array. Counted, since a short program may use one long string again and again."""
+        """The contents of an array. Counted, since a short program may use one long string many times."""
         if not isinstance(data, (str, bytes, bytearray)):
             raise ValueError('the contents of an array are not bytes')
         self.left -= len(data)
@@ -422,7 +426,8 @@ class _Machine:
                 memo[int(self.line()) if code == b'p' else self.unsigned(1) if code == b'q'
                      else self.unsigned(4) if code == b'r' else len(memo)] = stack[-1]
             elif code in b'ghj':                                        # GET, BINGET, LONG_BINGET
-                stack.append(memo[int(self.line()) if code == b'g' else self.unsigned(1 if code == b'h' else 4)])
+                stack.append(memo[int(self.line()) if code == b'g' else self.unsigned(1) if code == b'h'
+                                  else self.unsigned(4)])
             elif code == b't':                                          # TUPLE
                 self.push_tuple(self.pop_mark())
             elif code in b'\x85\x86\x87':                               # TUPLE1, TUPLE2, TUPLE3
@@ -465,7 +470,8 @@ class _Machine:
                 state = self.pop()
                 self.build(stack[-1], state)
             elif code in _REFUSED:
-                raise ValueError('it holds %s, where only arrays and plain values are admitted' % _REFUSED[code])
+                raise ValueError('it holds %s, where only arrays and plain values are admitted'
+                                 % _REFUSED[code])
             else:
                 raise ValueError('it is not a pickle')
         raise ValueError('it has more than %d instructions' % max_instructions)

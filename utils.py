@@ -2,12 +2,12 @@
 Files in and out: images, arrays, progress and errors.
 
 Everything that reads a file of a stranger's or writes a file of ours goes through here. Reading is done under
-limits (pixels before an image is decoded, bytes before an archive is inflated) and never runs code that a file
-names; writing is atomic, so that a crash, a full disk or a power cut leaves either the old file or the new one.
-Nothing in this module knows of Theano.
+limits (pixels before an image is decoded, bytes before an archive is inflated) and never runs code that a
+file names; writing is atomic, so that a crash, a full disk or a power cut leaves either the old file or the
+new one. Nothing in this module knows of Theano.
 
-Images are uint8 arrays of shape (height, width, 3), RGB, 0-255. Batches for the networks are float32 arrays of
-shape (images, 3, height, width), RGB, in [0, 1]; `to_float` and `to_uint8` convert.
+Images are uint8 arrays of shape (height, width, 3), RGB, 0-255. Batches for the networks are float32 arrays
+of shape (images, 3, height, width), RGB, in [0, 1]; `to_float` and `to_uint8` convert.
 """
 
 import contextlib
@@ -28,7 +28,8 @@ from tqdm import tqdm
 
 import arrays
 
-# Pillow's remarks on odd files are of no use to whoever stylizes a photo: either it can be read or it is an error.
+# Pillow's remarks on odd files are of no use to whoever stylizes a photo: either it can be read or it is an
+# error.
 warnings.filterwarnings('ignore', module=r'PIL\.')
 logging.getLogger('PIL').setLevel(logging.CRITICAL)
 
@@ -36,9 +37,9 @@ MAX_PIXELS = 200 * 10**6       # of one image, unless GOGH_MAX_PIXELS says other
 MAX_BYTES = 2 * 2**30          # of the arrays in one file, unless GOGH_MAX_BYTES says otherwise
 READ_FORMATS = ('JPEG', 'PNG', 'WEBP', 'GIF', 'TIFF', 'BMP', 'PPM')
 READ_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.gif', '.tif', '.tiff', '.bmp', '.ppm', '.pgm', '.pbm')
-WRITE_FORMATS = {'.jpg': ('JPEG', dict(quality=95, subsampling=0)), '.jpeg': ('JPEG', dict(quality=95, subsampling=0)),
-                 '.png': ('PNG', {}), '.webp': ('WEBP', dict(quality=95)), '.tif': ('TIFF', {}),
-                 '.tiff': ('TIFF', {}), '.bmp': ('BMP', {}), '.ppm': ('PPM', {})}
+_JPEG = ('JPEG', dict(quality=95, subsampling=0))
+WRITE_FORMATS = {'.jpg': _JPEG, '.jpeg': _JPEG, '.png': ('PNG', {}), '.webp': ('WEBP', dict(quality=95)),
+                 '.tif': ('TIFF', {}), '.tiff': ('TIFF', {}), '.bmp': ('BMP', {}), '.ppm': ('PPM', {})}
 
 
 # ---------------------------------------------------------------------------------------------------- errors
@@ -51,9 +52,9 @@ def run_script(main):
     """
     Run a script's `main` and exit as a command should.
 
-    A `UserError` becomes the line ``error: ...`` on stderr and exit status 1, an interrupt (Ctrl-C) one line and
-    status 130; a closed pipe (``... | head``) ends the script quietly. Any other exception is a mistake of ours
-    and keeps its traceback.
+    A `UserError` becomes the line ``error: ...`` on stderr and exit status 1, an interrupt (Ctrl-C) one line
+    and status 130; a closed pipe (``... | head``) ends the script quietly. Any other exception is a mistake
+    of ours and keeps its traceback.
 
     Parameters
     ----------
@@ -99,10 +100,11 @@ def atomic_path(path):
     """
     Context manager for writing a file that is there either whole or not at all.
 
-    Yields the name of a temporary file in the folder of `path`, to be written and closed inside the block (h5py
-    wants a name, not an object). When the block ends, the file is synced to disk, renamed to `path`, and the
-    folder is synced. When it fails, for whatever reason, the temporary file is removed and what was at `path`
-    stays as it was. What a process that was killed has left behind is removed by the next write to the same path.
+    Yields the name of a temporary file in the folder of `path`, to be written and closed inside the block
+    (h5py wants a name, not an object). When the block ends, the file is synced to disk, renamed to `path`,
+    and the folder is synced. When it fails, for whatever reason, the temporary file is removed and what was
+    at `path` stays as it was. What a process that was killed has left behind is removed by the next write to
+    the same path.
 
     Parameters
     ----------
@@ -211,18 +213,18 @@ def append_line(file, line, sync=False):
 # ---------------------------------------------------------------------------------------------------- images
 
 # EXIF orientation (tag 0x0112) to the operation that makes the image upright.
-_UPRIGHT = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-            5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-            8: Image.Transpose.ROTATE_90}
+_UPRIGHT = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+            4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270,
+            7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
 
 
 def read_image(source, size=None, max_pixels=None):
     """
     Read an image as 8-bit RGB, whatever it is stored as.
 
-    The first frame of an animation; EXIF orientation applied; transparency composited over white; palette, CMYK,
-    1-bit and greyscale images converted; 16-bit and floating-point greyscale scaled to 8 bits, not clipped.
-    ICC profiles are ignored.
+    The first frame of an animation; EXIF orientation applied; transparency composited over white; palette,
+    CMYK, 1-bit and greyscale images converted; 16-bit and floating-point greyscale scaled to 8 bits, not
+    clipped. ICC profiles are ignored.
 
     Parameters
     ----------
@@ -262,7 +264,7 @@ def read_image(source, size=None, max_pixels=None):
             image = _upright(_to_rgb(image), _orientation(image))
             if size is not None:
                 image = _resize_shorter_side(name, image, size, max_pixels)
-            return np.array(image)
+            return _to_array(image)
     except UserError:
         raise
     except Image.DecompressionBombError:
@@ -290,8 +292,8 @@ def _check_pixels(name, image, max_pixels):
         sizes.append((image.tag_v2.get(322, 1), image.tag_v2.get(323, 1)))
     for width, height in sizes:
         if width * height > max_pixels:
-            raise UserError('%s: %d x %d pixels are more than the %s that are read at most; set GOGH_MAX_PIXELS to '
-                            'allow more' % (name, width, height, max_pixels))
+            raise UserError('%s: %d x %d pixels are more than the %s that are read at most; set '
+                            'GOGH_MAX_PIXELS to allow more' % (name, width, height, max_pixels))
 
 
 def _orientation(image):
@@ -311,23 +313,33 @@ def _upright(image, orientation):
 def _to_rgb(image):
     """Convert a loaded Pillow image of any mode to RGB."""
     if image.mode.startswith('I') or image.mode == 'F':
-        return Image.fromarray(_scale_to_8_bit(np.asarray(image), image.info.get('transparency'))).convert('RGB')
+        grey = _scale_to_8_bit(np.asarray(image), image.info.get('transparency'))
+        return Image.fromarray(grey).convert('RGB')
     if image.mode in ('La', 'RGBa'):
         image = image.convert({'La': 'LA', 'RGBa': 'RGBA'}[image.mode])
     if image.mode in ('LA', 'PA', 'RGBA') or 'transparency' in image.info:
         image = image.convert('RGBA')
         white = Image.new('RGBA', image.size, 'white')
         return Image.alpha_composite(white, image).convert('RGB')
-    return image.convert('RGB')
+    return image if image.mode == 'RGB' else image.convert('RGB')
+
+
+def _to_array(image):
+    """An RGB image as an array, without the two further copies in memory that np.array(image) takes."""
+    width, height = image.size
+    array = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, 64):
+        array[top:top + 64] = image.crop((0, top, width, min(top + 64, height)))
+    return array
 
 
 def _scale_to_8_bit(grey, transparent=None):
     """
     Scale integers of 16 or 32 bits, or floats, to uint8.
 
-    The file does not say where white is, so the values do: white is the smallest of 65535 and 2^31 - 1 (integers),
-    or of 1, 255, 65535 and the maximum (floats) that no value exceeds. `transparent` is the grey value that a PNG
-    declares to be transparent; it becomes white.
+    The file does not say where white is, so the values do: white is the smallest of 65535 and 2^31 - 1
+    (integers), or of 1, 255, 65535 and the maximum (floats) that no value exceeds. `transparent` is the grey
+    value that a PNG declares to be transparent; it becomes white.
     """
     values = np.nan_to_num(grey.astype(np.float64), nan=0, posinf=0, neginf=0)
     top = values.max()
@@ -344,8 +356,8 @@ def _resize_shorter_side(name, image, size, max_pixels):
     shorter = min(image.size)
     width, height = (max(1, int(round(side * size / shorter))) for side in image.size)
     if width * height > max_pixels:
-        raise UserError('%s: resized to %d x %d it would have more than the %s pixels that are read at most; set '
-                        'GOGH_MAX_PIXELS to allow more' % (name, width, height, max_pixels))
+        raise UserError('%s: resized to %d x %d it would have more than the %s pixels that are read at most; '
+                        'set GOGH_MAX_PIXELS to allow more' % (name, width, height, max_pixels))
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
 
 
@@ -428,9 +440,9 @@ def find_images(arguments):
     Parameters
     ----------
     arguments : str or list of str
-        A file stands for itself, whatever its name. A folder stands for the images in it (by extension, sorted by
-        name, without hidden files and subfolders), a pattern (``*``, ``?``, ``[...]``, ``**``) for the images that
-        match, sorted, also where the shell has not expanded it.
+        A file stands for itself, whatever its name. A folder stands for the images in it (by extension,
+        sorted by name, without hidden files and subfolders), a pattern (``*``, ``?``, ``[...]``, ``**``) for
+        the images that match, sorted, also where the shell has not expanded it.
 
     Returns
     -------
@@ -480,8 +492,8 @@ def contact_sheet(rows, column_labels=None, row_labels=None, gutter=8, label_siz
     rows : list of lists of uint8 arrays of shape (height, width, 3)
         None leaves a cell empty. A column is as wide as its widest image, a row as high as its highest.
     column_labels, row_labels : list of str, optional
-        Written above the columns and to the left of the rows; one that is too wide for its column is cut off with
-        an ellipsis.
+        Written above the columns and to the left of the rows; one that is too wide for its column is cut off
+        with an ellipsis.
     gutter : int
         Space between the images and around them, in pixels.
     label_size : int, optional
@@ -556,8 +568,8 @@ def progress(iterable=None, **options):
     """
     A tqdm progress bar on stderr.
 
-    On a terminal a bar that follows the terminal's width. Elsewhere (a log, a pipe) a plain line every minute and
-    one at the end.
+    On a terminal a bar that follows the terminal's width. Elsewhere (a log, a pipe) a plain line every minute
+    and one at the end.
 
     Parameters
     ----------
@@ -569,7 +581,8 @@ def progress(iterable=None, **options):
     -------
     tqdm
     """
-    if sys.stderr.isatty():
+    # Some terminals of containers say that they are 0 columns wide; tqdm would draw nothing there.
+    if sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns:
         return tqdm(iterable, dynamic_ncols=True, **options)
     return _LogBar(iterable, ncols=100, ascii=True, **options)
 
@@ -595,7 +608,8 @@ def load_npz(path, max_bytes=None):
     Raises
     ------
     UserError
-        For a file that is missing, truncated, too large, or no .npz of plain arrays; one line, naming the file.
+        For a file that is missing, truncated, too large, or no .npz of plain arrays; one line, naming the
+        file.
     """
     return _load(path, max_bytes, arrays.read_npz, '.npz file')
 
@@ -604,8 +618,8 @@ def load_pickle(path, max_bytes=None):
     """
     Read a pickle of arrays and plain containers that need not be trusted (`arrays.read_pickle`).
 
-    Such as the Lasagne model zoo's vgg16.pkl. Nothing that the file names is imported or run; Python 2's text is
-    decoded as latin1.
+    Such as the Lasagne model zoo's vgg16.pkl. Nothing that the file names is imported or run; Python 2's text
+    is decoded as latin1.
 
     Parameters
     ----------
@@ -621,8 +635,8 @@ def load_pickle(path, max_bytes=None):
     Raises
     ------
     UserError
-        For a file that is missing, damaged, too large, or holds anything else; one line, naming the file and the
-        function or class that it names.
+        For a file that is missing, damaged, too large, or holds anything else; one line, naming the file and
+        the function or class that it names.
     """
     return _load(path, max_bytes, arrays.read_pickle, 'pickle of arrays')
 

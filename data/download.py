@@ -6,8 +6,8 @@ Fetch what training needs and the project does not ship: VGG16's weights and the
     python data/download.py vgg16          553 MB: VGG16 from the Lasagne model zoo
     python data/download.py coco            20 GB: the photos of COCO train2014 and val2014, as two zip files
 
-A download that breaks off is resumed by the same command. A file that is already there is checked, not fetched
-again.
+A download that breaks off is resumed by the same command. A file that is already there is checked, not
+fetched again.
 """
 
 import argparse
@@ -30,13 +30,14 @@ sys.path.insert(0, os.path.dirname(HERE))
 
 import utils  # noqa: E402
 
-# Of vgg16.pkl nobody has published the exact size or a checksum, so its contents are checked instead. COCO's own
-# host has no certificate of its name; the same files are in the bucket behind it.
+# Of vgg16.pkl nobody has published the exact size or a checksum, so its contents are checked instead. COCO's
+# own host has no certificate of its name; the same files are in the bucket behind it.
 FILES = {
     'vgg16': [dict(
-        url='https://s3.amazonaws.com/lasagne/recipes/pretrained/imagenet/vgg16.pkl', path='weights/vgg16.pkl',
+        url='https://s3.amazonaws.com/lasagne/recipes/pretrained/imagenet/vgg16.pkl',
+        path='weights/vgg16.pkl',
         about='553 MB', max_size=560 * 10**6,
-        denied="the model zoo's bucket makes whoever downloads pay, since 2019; with an AWS account: 'aws s3 cp "
+        denied="since 2019 the model zoo's bucket makes whoever downloads pay; with an AWS account: 'aws s3 cp "
                "--request-payer requester s3://lasagne/recipes/pretrained/imagenet/vgg16.pkl'; without one: "
                "'python data/download.py vgg16-keras', which has the same convolutions")],
     'vgg16-keras': [dict(
@@ -45,16 +46,18 @@ FILES = {
         path='weights/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5',
         about='59 MB', size=58889256, md5='6d6bbae143d832006294945121d1f1fc')],
     'coco': [
-        dict(url='https://s3.amazonaws.com/images.cocodataset.org/zips/train2014.zip', path='coco/train2014.zip',
-             about='13.5 GB, 82,783 photos', size=13510573713, md5='0da8c0bd3d6becc4dcb32757491aca88'),
-        dict(url='https://s3.amazonaws.com/images.cocodataset.org/zips/val2014.zip', path='coco/val2014.zip',
-             about='6.6 GB, 40,504 photos', size=6645013297, md5='a3d79f5ed8d289b7a7554ce06a5782b3')],
+        dict(url='https://s3.amazonaws.com/images.cocodataset.org/zips/train2014.zip',
+             path='coco/train2014.zip', about='13.5 GB, 82,783 photos', size=13510573713,
+             md5='0da8c0bd3d6becc4dcb32757491aca88'),
+        dict(url='https://s3.amazonaws.com/images.cocodataset.org/zips/val2014.zip',
+             path='coco/val2014.zip', about='6.6 GB, 40,504 photos', size=6645013297,
+             md5='a3d79f5ed8d289b7a7554ce06a5782b3')],
 }
 
 # The parameters of VGG16 in the order of Lasagne's model zoo.
 VGG16_SHAPES = []
-for _maps, _inputs in ((64, 3), (64, 64), (128, 64), (128, 128), (256, 128), (256, 256), (256, 256), (512, 256),
-                       (512, 512), (512, 512), (512, 512), (512, 512), (512, 512)):
+for _maps, _inputs in [(64, 3), (64, 64), (128, 64), (128, 128), (256, 128), (256, 256), (256, 256),
+                       (512, 256)] + 5 * [(512, 512)]:
     VGG16_SHAPES += [(_maps, _inputs, 3, 3), (_maps,)]
 VGG16_SHAPES += [(25088, 4096), (4096,), (4096, 4096), (4096,), (4096, 1000), (1000,)]
 
@@ -81,14 +84,14 @@ def check_url(url, allow_http_from):
         raise utils.UserError('%s: refused: only https is secure' % url)
 
 
-def download(url, path, size=None, md5=None, sha256=None, max_size=None, denied=None, timeout=30, attempts=5, wait=2,
-             allow_http_from=None):
+def download(url, path, size=None, md5=None, sha256=None, max_size=None, denied=None, timeout=30, attempts=5,
+             wait=2, allow_http_from=None):
     """
     Fetch a file over HTTPS, resuming what an earlier call has left.
 
-    The bytes go to ``path + '.part'``, and that file gets its name only when its size and checksum are right. The
-    identity that the server gives its file (ETag or date) is kept in ``path + '.part.id'``, so that a part is only
-    continued when it is a part of the same file.
+    The bytes go to ``path + '.part'``, and that file gets its name only when its size and checksum are right.
+    The identity that the server gives its file (ETag or date) is kept in ``path + '.part.id'``, so that a
+    part is only continued when it is a part of the same file.
 
     Parameters
     ----------
@@ -190,7 +193,8 @@ def fetch(opener, url, path, size, max_size, denied, timeout):
         raise utils.UserError('%s: the server answers %d %s' % (url, error.code, error.reason))
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
-            raise utils.UserError("%s: the server's certificate is not valid: %s" % (url, utils.reason(error.reason)))
+            raise utils.UserError("%s: the server's certificate is not valid: %s"
+                                  % (url, utils.reason(error.reason)))
         if isinstance(error.reason, socket.gaierror):
             raise utils.UserError('%s: no network, or no such host: %s' % (url, utils.reason(error.reason)))
         raise Retry(no_network(error.reason))
@@ -207,14 +211,16 @@ def fetch(opener, url, path, size, max_size, denied, timeout):
                 raise Retry('the server sends another part of the file than was asked for')
         total = announced(response, start)
         if size is not None and total is not None and total != size:
-            raise utils.UserError('%s: the server announces %d bytes, but the file has %d' % (url, total, size))
+            raise utils.UserError('%s: the server announces %d bytes, but the file has %d'
+                                  % (url, total, size))
         total = size if total is None else total
         if total is None or (max_size is not None and total > max_size):
             raise utils.UserError('%s: refused: the server announces %s' % (
                 url, 'no size' if total is None else '%d bytes, more than expected' % total))
         free = shutil.disk_usage(os.path.dirname(path) or '.').free
         if total - start > free:
-            raise utils.UserError('%s: needs %.1f GB, and %.1f GB are free' % (path, (total - start) / 1e9, free / 1e9))
+            raise utils.UserError('%s: needs %.1f GB, and %.1f GB are free'
+                                  % (path, (total - start) / 1e9, free / 1e9))
         with open(part + '.id', 'w') as file:
             file.write(response_identity(response))
         receive(response, url, part, start, total)
@@ -261,13 +267,15 @@ def receive(response, url, part, start, total):
             except (socket.timeout, TimeoutError):
                 raise Retry('the server has stopped sending after %d of %d bytes' % (have, total))
             except (OSError, http.client.HTTPException) as error:
-                raise Retry('the connection broke after %d of %d bytes: %s' % (have, total, utils.reason(error)))
+                raise Retry('the connection broke after %d of %d bytes: %s'
+                            % (have, total, utils.reason(error)))
             if not data:
                 break
             have += len(data)
             if have > total:
                 discard(part)
-                raise utils.UserError('%s: the server sends more than the %d bytes of the file' % (url, total))
+                raise utils.UserError('%s: the server sends more than the %d bytes of the file'
+                                      % (url, total))
             file.write(data)
             bar.update(len(data))
     if have < total:
@@ -298,8 +306,8 @@ def check(path, size=None, md5=None, sha256=None):
         content = utils.load_pickle(path)
         values = content.get('param values') if isinstance(content, dict) else None
         if not isinstance(values, list) or [np.shape(value) for value in values] != VGG16_SHAPES:
-            raise utils.UserError("%s: does not hold the parameters of the model zoo's VGG16; delete it to fetch it "
-                                  'again' % path)
+            raise utils.UserError("%s: does not hold the parameters of the model zoo's VGG16; delete it to fetch "
+                                  'it again' % path)
 
 
 def main():
@@ -316,14 +324,15 @@ def main():
         else:
             print('fetching %s (%s) to %s' % (os.path.basename(path), file['about'], path))
             try:
-                download(file['url'], path, max_size=file.get('max_size'), denied=file.get('denied'), **expected)
+                download(file['url'], path, max_size=file.get('max_size'), denied=file.get('denied'),
+                         **expected)
             except utils.UserError as error:
                 raise utils.UserError('%s; a copy from elsewhere belongs at %s' % (error, path))
         check(path, **expected)
         print('%s is complete' % path)
     if args.what == 'coco':
-        print('Next: python data/make_dataset.py --train %s --val %s --output %s (another 24 GB; the zip files can go '
-              'then)' % tuple(os.path.join(args.output, 'coco', name)
+        print('Next: python data/make_dataset.py --train %s --val %s --output %s (another 24 GB; then the zip '
+              'files can go)' % tuple(os.path.join(args.output, 'coco', name)
                               for name in ('train2014.zip', 'val2014.zip', 'ms-coco-256.h5')))
 
 

@@ -2,12 +2,12 @@
 """
 Make the HDF5 file of photos that training reads, from folders of photos or COCO's zip files.
 
-    python data/make_dataset.py --train data/coco/train2014.zip --val data/coco/val2014.zip --output data/coco/ms-coco-256.h5
+    python data/make_dataset.py --train data/coco/train2014.zip --val data/coco/val2014.zip
 
-The layout is that of fast-neural-style's dataset script: datasets train2014/images and val2014/images, uint8 of
-shape (photos, 3, size, size), RGB. Each photo loses its bottom and right edges so that both sides are multiples of
-16, and is resized to a square; grey photos are repeated over the channels. The order is that of the file names.
-Files that cannot be read are left out and listed at the end.
+The layout is that of fast-neural-style's dataset script: datasets train2014/images and val2014/images, uint8
+of shape (photos, 3, size, size), RGB. Each photo loses its bottom and right edges so that both sides are
+multiples of 16, and is resized to a square; grey photos are repeated over the channels. The order is that of
+the file names. Files that cannot be read are left out and listed at the end.
 """
 
 import argparse
@@ -35,8 +35,8 @@ def square(image, size=256, multiple=16):
     """
     Cut and resize an image as fast-neural-style's dataset script does.
 
-    The bottom and right edges are cut off to make both sides multiples of `multiple` (a shorter side is left as it
-    is), then the image is resized to a square (bilinear, the aspect not kept).
+    The bottom and right edges are cut off to make both sides multiples of `multiple` (a shorter side is left
+    as it is), then the image is resized to a square (bilinear, the aspect not kept).
 
     Parameters
     ----------
@@ -62,14 +62,15 @@ def open_source(path):
     names : list of str
         Sorted.
     read : callable
-        ``read(name)`` is the photo as a uint8 array of shape (height, width, 3); it raises `utils.UserError` for one
-        that cannot be read. May be called by several threads at once.
+        ``read(name)`` is the photo as a uint8 array of shape (height, width, 3); it raises `utils.UserError`
+        for one that cannot be read. May be called by several threads at once.
     """
     if os.path.isfile(path):
         try:
             archive = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            raise utils.UserError('%s: neither a folder nor a readable zip file: %s' % (path, utils.reason(error)))
+            raise utils.UserError('%s: neither a folder nor a readable zip file: %s'
+                                  % (path, utils.reason(error)))
         names = sorted(name for name in archive.namelist() if name.lower().endswith(utils.READ_EXTENSIONS))
         if not names:
             raise utils.UserError('%s: no images in this zip file' % path)
@@ -83,7 +84,8 @@ def read_member(archive, path, name):
     """Read an image that is in a zip file."""
     member = archive.getinfo(name)
     where = '%s in %s' % (name, path)
-    if member.file_size > MAX_FILE_BYTES or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+    methods = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
+    if member.file_size > MAX_FILE_BYTES or member.compress_type not in methods:
         raise utils.UserError('%s: too large, or compressed in an unusual way' % where)
     try:
         file = io.BytesIO(archive.read(member))
@@ -147,7 +149,7 @@ def main():
     parser.add_argument('--val', metavar='DIR', help='folder or zip file of photos to validate on')
     parser.add_argument('--output', metavar='FILE', default=os.path.join(HERE, 'coco', 'ms-coco-256.h5'),
                         help='HDF5 file to write (default: %(default)s)')
-    parser.add_argument('--size', type=int, default=256, help='side of the squares in pixels (default: %(default)s)')
+    parser.add_argument('--size', type=int, default=256, help='side of the squares (default: %(default)s)')
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1, metavar='N',
                         help='photos read at once (default: %(default)s, the number of processors)')
     args = parser.parse_args()
@@ -174,7 +176,8 @@ def main():
                     counts.append('%s %d' % (name, count))
                     problems += wrong
                     if not count:
-                        raise utils.UserError('%s: none of the photos can be read; the first: %s' % (name, wrong[0]))
+                        raise utils.UserError('%s: none of the photos can be read; the first: %s'
+                                              % (name, wrong[0]))
         except RuntimeError as error:
             # h5py's other way to say that the disk is full
             raise OSError(str(error))

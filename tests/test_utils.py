@@ -1,0 +1,655 @@
+"""Facts of utils.py: images in and out, atomic files, errors, progress."""
+import fcntl
+import io
+import os
+import pty
+import random
+import signal
+import stat
+import struct
+import subprocess
+import sys
+import termios
+import time
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+from PIL import Image, ImageFile
+
+import utils
+
+pytestmark = pytest.mark.filterwarnings('ignore::UserWarning:PIL', 'ignore::PIL.Image.DecompressionBombWarning')
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SETTINGS = settings(deadline=None, derandomize=True, max_examples=40,
+                    suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def picture(height=23, width=31, seed=0):
+    return np.random.RandomState(seed).randint(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+def encoded(image, form, **options):
+    """A Pillow image (or array) as the bytes of a file."""
+    file = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, form, **options)
+    return file.getvalue()
+
+
+def read(data, **options):
+    return utils.read_image(io.BytesIO(data), **options)
+
+
+def python(code, **options):
+    """Run a piece of Python as a script beside utils.py."""
+    return subprocess.run([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          universal_newlines=True, **options)
+
+
+# ---------------------------------------------------------------------------------------------------- errors
+
+def test_a_users_error_is_one_line_and_status_1(capsys):
+    def main():
+        raise utils.UserError('cin.npz: two\nlines')
+    with pytest.raises(SystemExit) as exit:
+        utils.run_script(main)
+    assert exit.value.code == 1
+    assert capsys.readouterr().err == 'error: cin.npz: two lines\n'
+
+
+def test_interrupts_and_success_have_their_statuses(capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+    for main, status in ((interrupted, 130), (lambda: None, None), (lambda: 3, 3)):
+        with pytest.raises(SystemExit) as exit:
+            utils.run_script(main)
+        assert exit.value.code == status
+    assert capsys.readouterr().err == '\ninterrupted\n'
+
+
+def test_our_own_mistakes_keep_their_traceback():
+    with pytest.raises(ZeroDivisionError):
+        utils.run_script(lambda: 1 / 0)
+
+
+def test_a_closed_pipe_is_quiet():
+    code = ("import utils\n"
+            "def main():\n"
+            "    for i in range(10**6): print(i)\n"
+            "utils.run_script(main)")
+    command = '%s -c "%s" | head -n 1' % (sys.executable, code)
+    done = subprocess.run(command, shell=True, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert done.stdout == b'0\n'
+    assert done.stderr == b''
+
+
+def test_limits_of_the_environment_are_checked(monkeypatch):
+    monkeypatch.setenv('GOGH_TEST', '12')
+    assert utils.limit('GOGH_TEST', 5) == 12
+    monkeypatch.setenv('GOGH_TEST', '')
+    assert utils.limit('GOGH_TEST', 5) == 5
+    for text in ('0', '-3', 'many', '1e9', '9' * 40):
+        monkeypatch.setenv('GOGH_TEST', text)
+        with pytest.raises(utils.UserError, match='GOGH_TEST'):
+            utils.limit('GOGH_TEST', 5)
+
+
+# -------------------------------------------------------------------------------------------- atomic writing
+
+def test_atomic_write_has_the_permissions_of_open(tmp_path):
+    for umask in (0o022, 0o077):
+        old = os.umask(umask)
+        try:
+            with utils.atomic_write(tmp_path / 'file') as file:
+                file.write(b'new')
+        finally:
+            os.umask(old)
+        assert (tmp_path / 'file').read_bytes() == b'new'
+        assert stat.S_IMODE(os.stat(tmp_path / 'file').st_mode) == 0o666 & ~umask
+    assert os.listdir(tmp_path) == ['file']
+
+
+@pytest.mark.parametrize('error', [ValueError, KeyboardInterrupt, OSError(28, 'No space left on device')])
+def test_a_failed_write_keeps_what_was_there(tmp_path, error):
+    path = tmp_path / 'file'
+    path.write_bytes(b'old')
+    with pytest.raises(utils.UserError if isinstance(error, OSError) else error):
+        with utils.atomic_write(path) as file:
+            file.write(b'ne')
+            raise error
+    assert path.read_bytes() == b'old'
+    assert os.listdir(tmp_path) == ['file']
+
+
+def test_what_cannot_be_written_is_named(tmp_path):
+    (tmp_path / 'folder').mkdir()
+    (tmp_path / 'file').write_bytes(b'')
+    for path in (tmp_path / 'folder', tmp_path / 'missing' / 'file', tmp_path / 'file' / 'file',
+                 tmp_path / ('long' * 100)):
+        with pytest.raises(utils.UserError, match='cannot write') as error:
+            with utils.atomic_write(path) as file:
+                file.write(b'new')
+        assert str(path) in str(error.value)
+    assert sorted(os.listdir(tmp_path)) == ['file', 'folder']
+
+
+def test_the_file_is_synced_before_it_gets_its_name_and_the_folder_after(tmp_path, monkeypatch):
+    events = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, 'fsync', lambda handle: (
+        events.append('folder' if stat.S_ISDIR(os.fstat(handle).st_mode) else os.fstat(handle).st_size),
+        fsync(handle)))
+    monkeypatch.setattr(os, 'replace', lambda a, b: (events.append('rename'), replace(a, b)))
+    with utils.atomic_write(tmp_path / 'file') as file:
+        file.write(b'x' * 1000)
+    assert events == [1000, 'rename', 'folder']
+
+
+def test_a_full_disk_loses_nothing(tmp_path):
+    # A limit on the size of files stands for the disk: the write fails half-way, in the same place.
+    path = tmp_path / 'net.npz'
+    utils.save_npz(str(path), [np.arange(10)])
+    old = path.read_bytes()
+    code = ("import resource, signal, numpy, utils\n"
+            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))\n"
+            "utils.run_script(lambda: utils.save_npz(%r, [numpy.zeros(10**6)]))" % str(path))
+    done = python(code)
+    assert done.returncode == 1
+    assert done.stderr.startswith('error: %s: cannot write' % path) and done.stderr.count('\n') == 1
+    assert path.read_bytes() == old
+    assert os.listdir(tmp_path) == ['net.npz']
+
+
+@pytest.mark.skipif(not os.path.isdir('/dev/shm') or not hasattr(os, 'geteuid') or os.geteuid() != 0,
+                    reason='mounting a small file system takes root')
+def test_a_full_file_system_loses_nothing(tmp_path):
+    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', str(tmp_path)],
+                      stderr=subprocess.DEVNULL).returncode:
+        pytest.skip('mounting is not allowed here')
+    try:
+        path = str(tmp_path / 'net.npz')
+        utils.save_npz(path, [np.arange(10)])
+        with pytest.raises(utils.UserError, match='No space left'):
+            utils.save_npz(path, [np.random.RandomState(0).rand(10**5)])
+        assert (utils.load_npz(path)['arr_0'] == np.arange(10)).all()
+        assert os.listdir(tmp_path) == ['net.npz']
+    finally:
+        subprocess.run(['umount', str(tmp_path)], check=True)
+
+
+def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path):
+    path = str(tmp_path / 'net.npz')
+    delays = random.Random(0)
+    for i in range(25):
+        child = os.fork()
+        if child == 0:
+            try:
+                for value in range(10**6):
+                    utils.save_npz(path, [np.full(20000, value)])
+            finally:
+                os._exit(1)
+        while not os.path.exists(path):
+            time.sleep(0.001)
+        time.sleep(delays.uniform(0, 0.03))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        values = utils.load_npz(path)['arr_0']
+        assert values.shape == (20000,) and (values == values[0]).all()
+    utils.save_npz(path, [np.zeros(3)])
+    assert os.listdir(tmp_path) == ['net.npz'], 'what killed writers left behind is removed'
+
+
+def test_the_file_of_a_writer_that_lives_is_not_removed(tmp_path):
+    with utils.atomic_write(tmp_path / 'file') as file:
+        file.write(b'first')
+        with utils.atomic_write(tmp_path / 'file') as other:
+            other.write(b'second')
+    assert (tmp_path / 'file').read_bytes() == b'first'
+
+
+# ---------------------------------------------------------------------------------------------- reading images
+
+@pytest.mark.parametrize('form', ['PNG', 'TIFF', 'BMP', 'PPM'])
+@SETTINGS
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
+def test_lossless_formats_are_read_exactly(form, height, width, seed):
+    image = picture(height, width, seed)
+    assert (read(encoded(image, form)) == image).all()
+
+
+@pytest.mark.parametrize('form, options', [('JPEG', dict(quality=95, subsampling=0)), ('WEBP', dict(quality=95))])
+def test_lossy_formats_are_read_closely(form, options):
+    ramp = np.linspace(0, 255, 64).astype(np.uint8)
+    image = np.stack(np.broadcast_arrays(ramp, ramp[:, None], ramp[::-1]), -1)
+    assert np.abs(read(encoded(image, form, **options)).astype(int) - image).mean() < 3
+
+
+def test_the_contents_decide_and_not_the_name(tmp_path):
+    path = tmp_path / 'photo.jpg'
+    path.write_bytes(encoded(picture(), 'PNG'))
+    assert (utils.read_image(str(path)) == picture()).all()
+    assert (utils.read_image(path) == picture()).all()
+
+
+def test_greyscale_and_1_bit_are_repeated_over_the_channels():
+    grey = picture()[..., 0]
+    for form in ('PNG', 'TIFF', 'BMP', 'PPM', 'GIF'):
+        assert (read(encoded(grey, form)) == grey[..., None]).all()
+    bits = Image.fromarray(grey).convert('1', dither=Image.Dither.NONE)
+    for form in ('PNG', 'TIFF', 'BMP', 'PPM', 'GIF'):
+        assert (read(encoded(bits, form)) == 255 * (grey[..., None] >= 128)).all()
+
+
+def test_palettes_are_looked_up():
+    image = picture(8, 8)
+    palette = Image.fromarray(image).quantize(64)
+    for form in ('PNG', 'GIF', 'TIFF', 'BMP'):
+        assert (read(encoded(palette, form)) == image).all()
+
+
+def test_cmyk_is_converted():
+    ink = Image.new('CMYK', (8, 8), (255, 0, 0, 0))
+    for form in ('TIFF', 'JPEG'):
+        assert np.abs(read(encoded(ink, form))[4, 4].astype(int) - (0, 255, 255)).max() <= 2
+
+
+@pytest.mark.parametrize('mode', ['RGBA', 'LA', 'PA'])
+@SETTINGS
+@given(st.integers(0, 99))
+def test_alpha_is_composited_over_white(mode, seed):
+    rgba = np.random.RandomState(seed).randint(0, 256, (9, 7, 4)).astype(np.uint8)
+    image = Image.fromarray(rgba, 'RGBA')
+    if mode == 'LA':
+        image = image.convert('LA')
+        rgba = np.array(image)[..., [0, 0, 0, 1]]
+    elif mode == 'PA':
+        # a palette whose entries are transparent to different degrees
+        index = np.random.RandomState(seed).randint(0, 4, (9, 7)).astype(np.uint8)
+        colours = rgba[0, :4]
+        rgba = colours[index]
+        image = Image.fromarray(index, 'P')
+        image.putpalette(colours[:, :3].tobytes())
+    options = dict(transparency=colours[:, 3].tobytes()) if mode == 'PA' else {}
+    alpha = rgba[..., 3:] / 255.
+    expected = rgba[..., :3] * alpha + 255 * (1 - alpha)
+    assert np.abs(read(encoded(image, 'PNG', **options)) - expected).max() <= 1
+
+
+def test_a_transparent_colour_becomes_white():
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[0, 0] = 10, 20, 30
+    result = read(encoded(image, 'PNG', transparency=(10, 20, 30)))
+    assert (result[0, 0] == 255).all() and (result.reshape(-1, 3)[1:] == 0).all()
+    grey = np.arange(16, dtype=np.uint16).reshape(4, 4) * 257
+    result = read(encoded(grey, 'PNG', transparency=5 * 257))
+    assert (result[1, 1] == 255).all() and (result[1, 2] == 6).all()
+
+
+@pytest.mark.parametrize('form', ['PNG', 'TIFF', 'PPM'])
+def test_16_bit_greyscale_is_scaled_and_not_clipped(form):
+    grey = np.linspace(0, 65535, 1024).astype(np.uint16).reshape(32, 32)
+    image = Image.fromarray(grey)
+    expected = np.rint(grey / 257.)
+    assert np.abs(read(encoded(image, form)).astype(int) - expected[..., None]).max() <= (1 if form == 'PPM' else 0)
+
+
+def test_a_dark_16_bit_image_stays_dark():
+    assert read(encoded(Image.fromarray(np.full((4, 4), 300, np.uint16)), 'PNG')).max() == 1
+
+
+def test_big_endian_16_bit_tiff():
+    grey = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    tags = [(256, 4, 8), (257, 4, 8), (258, 3, 16), (259, 3, 1), (262, 3, 1), (273, 4, 8), (278, 4, 8),
+            (279, 4, 128)]
+    directory = struct.pack('>H', len(tags))
+    for tag, kind, value in tags:
+        directory += struct.pack('>HHIHH' if kind == 3 else '>HHII', tag, kind, 1, value, *[0] * (kind == 3))
+    data = b'MM\0*' + struct.pack('>I', 8 + 128) + grey.astype('>u2').tobytes() + directory + b'\0' * 4
+    assert (read(data)[..., 0] == np.rint(grey / 257.)).all()
+
+
+@pytest.mark.parametrize('white', [1, 255, 65535, 1e7])
+def test_floating_point_images_are_scaled(white):
+    grey = (np.linspace(0, 1, 64) * white).astype(np.float32).reshape(8, 8)
+    expected = np.rint(np.linspace(0, 255, 64)).reshape(8, 8)
+    assert np.abs(read(encoded(Image.fromarray(grey), 'TIFF'))[..., 0] - expected).max() <= 1
+
+
+def test_numbers_that_are_not_finite_are_black():
+    grey = np.array([[np.nan, np.inf], [-np.inf, 1]], np.float32)
+    assert read(encoded(Image.fromarray(grey), 'TIFF'))[..., 0].tolist() == [[0, 0], [0, 255]]
+
+
+@pytest.mark.parametrize('form', ['PNG', 'TIFF', 'WEBP', 'JPEG'])
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_exif_orientation_is_applied(form, orientation):
+    # where the sensor's first row and first column are in the upright picture, by the EXIF standard
+    upright = np.zeros((16, 32, 3), np.uint8)
+    upright[:8, :16] = 255, 0, 0
+    upright[8:, :16] = 0, 255, 0
+    stored = {1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
+              5: upright.transpose(1, 0, 2), 6: upright.transpose(1, 0, 2)[::-1],
+              7: upright.transpose(1, 0, 2)[::-1, ::-1], 8: upright.transpose(1, 0, 2)[:, ::-1]}[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = dict(lossless=True) if form == 'WEBP' else dict(quality=95, subsampling=0) if form == 'JPEG' else {}
+    result = read(encoded(np.ascontiguousarray(stored), form, exif=exif, **options))
+    assert result.shape == upright.shape
+    assert np.abs(result.astype(int) - upright).max() < 30
+
+
+def test_a_damaged_exif_block_does_not_lose_the_picture():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(picture(16, 16), 'JPEG', exif=exif)
+    start = data.index(b'Exif\0\0') + 6
+    assert read(data[:start] + b'\xff' * 20 + data[start + 20:]).shape == (16, 16, 3)
+
+
+def test_the_first_frame_of_an_animation():
+    frames = [Image.new('RGB', (8, 8), colour) for colour in ('red', 'blue')]
+    for form in ('GIF', 'WEBP', 'TIFF', 'PNG'):
+        data = encoded(frames[0], form, save_all=True, append_images=frames[1:])
+        assert np.abs(read(data)[4, 4].astype(int) - (255, 0, 0)).max() <= 3
+
+
+@SETTINGS
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 80))
+def test_size_is_the_shorter_side_and_the_aspect_is_kept(height, width, size):
+    result = read(encoded(picture(height, width), 'PNG'), size=size)
+    assert min(result.shape[:2]) == size
+    longer = max(height, width) * size / min(height, width)
+    assert abs(max(result.shape[:2]) - longer) <= 0.5
+    assert (height >= width) == (result.shape[0] >= result.shape[1])
+
+
+def test_resizing_is_lanczos():
+    image = Image.fromarray(picture(40, 30))
+    expected = np.array(image.resize((15, 20), Image.Resampling.LANCZOS))
+    assert (read(encoded(image, 'PNG'), size=15) == expected).all()
+
+
+# ------------------------------------------------------------------------------------------------ bad images
+
+def complaint(path, **options):
+    """The one line that is said of a file."""
+    with pytest.raises(utils.UserError) as error:
+        utils.read_image(str(path), **options)
+    assert str(path) in str(error.value) and '\n' not in str(error.value)
+    return str(error.value)
+
+
+def test_files_that_are_no_images_are_told_apart(tmp_path):
+    (tmp_path / 'empty.png').write_bytes(b'')
+    (tmp_path / 'text.jpg').write_bytes(b'hello, world\n' * 100)
+    (tmp_path / 'half.jpg').write_bytes(encoded(picture(99, 99), 'JPEG')[:2000])
+    (tmp_path / 'page.eps').write_bytes(b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n')
+    assert 'empty' in complaint(tmp_path / 'empty.png')
+    assert 'not an image' in complaint(tmp_path / 'text.jpg')
+    assert 'truncated' in complaint(tmp_path / 'half.jpg')
+    assert 'not an image' in complaint(tmp_path / 'page.eps')
+    assert 'no such file' in complaint(tmp_path / 'missing.png')
+    assert 'folder' in complaint(tmp_path)
+
+
+@pytest.mark.parametrize('form', ['PNG', 'JPEG', 'TIFF', 'BMP', 'PPM', 'WEBP', 'GIF'])
+@SETTINGS
+@given(st.data())
+def test_a_truncated_file_is_an_image_or_an_error_of_the_users(form, data):
+    whole = encoded(picture(), form)
+    part = whole[:data.draw(st.integers(0, len(whole) - 1))]
+    try:
+        assert read(part).shape == (23, 31, 3)
+    except utils.UserError:
+        pass
+
+
+def bomb_png(width, height, extra=b''):
+    def chunk(name, data):
+        return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
+    header = chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0))
+    return b'\x89PNG\r\n\x1a\n' + header + extra + chunk(b'IDAT', zlib.compress(bytes(10**6))) + chunk(b'IEND', b'')
+
+
+def test_a_bomb_is_refused_by_size_before_it_is_decoded(monkeypatch):
+    bmp, gif = encoded(picture(), 'BMP'), encoded(picture(), 'GIF')
+    bombs = {'PNG': bomb_png(50000, 50000),
+             'PPM': b'P6 50000 50000 255\n' + bytes(1000),
+             'BMP': bmp[:18] + struct.pack('<ii', 50000, 50000) + bmp[26:],
+             'GIF': gif[:6] + struct.pack('<HH', 50000, 50000) + gif[10:]}
+    monkeypatch.setattr(ImageFile.ImageFile, 'load', None)
+    for form, data in bombs.items():
+        with pytest.raises(utils.UserError, match='GOGH_MAX_PIXELS'):
+            read(data)
+
+
+def test_the_limit_on_pixels_can_be_raised_and_lowered(monkeypatch):
+    data = encoded(picture(100, 100), 'PNG')
+    assert read(data, max_pixels=10000).shape == (100, 100, 3)
+    with pytest.raises(utils.UserError, match='100 x 100'):
+        read(data, max_pixels=9999)
+    monkeypatch.setenv('GOGH_MAX_PIXELS', '9999')
+    with pytest.raises(utils.UserError, match='GOGH_MAX_PIXELS'):
+        read(data)
+    monkeypatch.setenv('GOGH_MAX_PIXELS', '10000')
+    assert read(data).shape == (100, 100, 3)
+
+
+def test_a_small_image_in_a_huge_tile_is_refused():
+    tile = zlib.compress(bytes(30000))
+    tags = [(256, 4, 1), (257, 4, 1), (258, 3, 8), (259, 3, 8), (262, 3, 1), (277, 3, 1), (322, 4, 40000),
+            (323, 4, 40000), (324, 4, 8), (325, 4, len(tile))]
+    data = b'II*\0' + struct.pack('<I', 8 + len(tile)) + tile + struct.pack('<H', len(tags))
+    data += b''.join(struct.pack('<HHII', tag, kind, 1, value) for tag, kind, value in tags) + bytes(4)
+    with pytest.raises(utils.UserError, match='40000 x 40000'):
+        read(data)
+
+
+def test_resizing_cannot_make_a_bomb_either():
+    with pytest.raises(utils.UserError, match='GOGH_MAX_PIXELS'):
+        read(encoded(np.zeros((1, 60000, 3), np.uint8), 'PNG'), size=512)
+
+
+def test_a_bomb_in_the_text_of_a_png_takes_no_memory():
+    text = b'Comment\0\0' + zlib.compress(bytes(2 * 10**8), 9)
+    extra = struct.pack('>I', len(text)) + b'zTXt' + text + struct.pack('>I', zlib.crc32(b'zTXt' + text))
+    data = bomb_png(10, 10, extra)
+    tracemalloc.start()
+    try:
+        read(data)
+    except utils.UserError:
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * 10**7
+
+
+def test_reading_is_silent(tmp_path):
+    # A file with a damaged EXIF block and a palette file with transparent entries make Pillow warn.
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(picture(16, 16), 'JPEG', exif=exif)
+    start = data.index(b'Exif\0\0') + 10
+    (tmp_path / 'a.jpg').write_bytes(data[:start] + b'\xff\xff' + data[start + 2:])
+    image = Image.fromarray(picture(8, 8)).quantize(4)
+    image.save(str(tmp_path / 'b.png'), transparency=bytes([0, 9, 99, 255]))
+    (tmp_path / 'c.tif').write_bytes(encoded(picture(), 'TIFF')[:-20])
+    code = ("import utils\n"
+            "for name in 'a.jpg', 'b.png', 'c.tif':\n"
+            "    try: utils.read_image(%r + '/' + name)\n"
+            "    except utils.UserError: pass" % str(tmp_path))
+    done = python(code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
+
+
+# ------------------------------------------------------------------------------------------- writing images
+
+@pytest.mark.parametrize('name', ['a.png', 'a.PNG', 'a.tif', 'a.tiff', 'a.bmp', 'a.ppm'])
+def test_lossless_writing(tmp_path, name):
+    utils.write_image(str(tmp_path / name), picture())
+    assert (utils.read_image(str(tmp_path / name)) == picture()).all()
+    utils.write_image(str(tmp_path / name), picture() / 255.)
+    assert (utils.read_image(str(tmp_path / name)) == picture()).all()
+
+
+def test_jpeg_keeps_the_full_resolution_of_colour(tmp_path):
+    for name in ('a.jpg', 'a.jpeg', 'a.JPG'):
+        utils.write_image(str(tmp_path / name), picture())
+        with Image.open(str(tmp_path / name)) as image:
+            assert [layer[1:3] for layer in image.layer] == 3 * [(1, 1)]
+            assert max(image.quantization[0]) <= 12      # the tables of quality 95
+
+
+def test_floats_are_rounded_and_clipped(tmp_path):
+    image = np.array([[[-0.5, 0.5 / 255 - 1e-6, 0.5 / 255 + 1e-6], [1.2, 254.4 / 255, 254.6 / 255]]])
+    utils.write_image(str(tmp_path / 'a.png'), image)
+    assert utils.read_image(str(tmp_path / 'a.png')).tolist() == [[[0, 0, 1], [255, 254, 255]]]
+
+
+def test_what_cannot_be_written_as_an_image(tmp_path):
+    for name, image, words in (('a.xyz', picture(), '.png'), ('a', picture(), '.png'),
+                               ('a.webp', np.zeros((1, 16384, 3), np.uint8), 'WEBP'),
+                               ('a.jpg', np.zeros((1, 65536, 3), np.uint8), 'JPEG'),
+                               (os.path.join('missing', 'a.png'), picture(), 'cannot write')):
+        with pytest.raises(utils.UserError, match=words) as error:
+            utils.write_image(str(tmp_path / name), image)
+        assert name in str(error.value)
+    assert os.listdir(tmp_path) == []
+
+
+# -------------------------------------------------------------------------------------------------- batches
+
+@SETTINGS
+@given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.integers(0, 99))
+def test_to_float_and_back(count, height, width, seed):
+    images = np.random.RandomState(seed).randint(0, 256, (count, height, width, 3)).astype(np.uint8)
+    batch = utils.to_float(images)
+    assert batch.shape == (count, 3, height, width) and batch.dtype == np.float32 and batch.flags.c_contiguous
+    assert abs(batch[0, 2, height - 1, 0] - images[0, height - 1, 0, 2] / 255.) < 1e-7
+    assert (utils.to_uint8(batch) == images).all()
+    assert (utils.to_float(images[0]) == batch[:1]).all()
+
+
+def test_to_uint8_rounds_and_clips():
+    values = np.array([-1, 0, 0.4 / 255, 0.6 / 255, 254.6 / 255, 1, 2, 0.5]).reshape(1, 1, 1, 8).repeat(3, 1)
+    assert utils.to_uint8(values)[0, 0, :, 1].tolist() == [0, 0, 0, 1, 255, 255, 255, 128]
+
+
+# ------------------------------------------------------------------------------------------- finding images
+
+@pytest.fixture
+def photos(tmp_path):
+    for name in ('b.png', 'a.JPG', 'c.webp', 'notes.txt', '.hidden.png', 'd[1].png'):
+        (tmp_path / name).write_bytes(b'')
+    (tmp_path / 'folder.png').mkdir()
+    (tmp_path / 'folder.png' / 'inner.gif').write_bytes(b'')
+    (tmp_path / 'empty').mkdir()
+    return tmp_path
+
+
+def found(photos, *arguments):
+    return [os.path.relpath(path, str(photos)) for path in utils.find_images([str(photos / a) for a in arguments])]
+
+
+def test_a_folder_stands_for_its_images_in_order(photos):
+    assert found(photos, '.') == ['a.JPG', 'b.png', 'c.webp', 'd[1].png']
+    assert utils.find_images(str(photos)) == utils.find_images([photos])
+
+
+def test_patterns_that_the_shell_did_not_expand(photos):
+    assert found(photos, '*.png') == ['b.png', 'd[1].png']
+    assert found(photos, '[ab].*') == ['a.JPG', 'b.png']
+    assert found(photos, '**/*.gif') == ['folder.png/inner.gif']
+    assert found(photos, 'd[1].png') == ['d[1].png'], 'a file of that very name comes first'
+
+
+def test_the_order_is_that_of_the_arguments_without_duplicates(photos):
+    assert found(photos, 'c.webp', '.', 'a.JPG', './b.png') == ['c.webp', 'a.JPG', 'b.png', 'd[1].png']
+    assert found(photos, 'notes.txt') == ['notes.txt'], 'a file that is named is taken at its word'
+
+
+@pytest.mark.parametrize('argument, words', [('missing.png', 'no such file'), ('empty', 'no images in'),
+                                             ('*.bmp', 'no images match')])
+def test_arguments_that_mean_nothing(photos, argument, words):
+    with pytest.raises(utils.UserError, match=words) as error:
+        found(photos, 'a.JPG', argument)
+    assert argument in str(error.value)
+
+
+# -------------------------------------------------------------------------------------------- contact sheets
+
+def test_a_contact_sheet_holds_the_images_unchanged():
+    a, b, c = picture(20, 30, 1), picture(25, 10, 2), picture(5, 5, 3)
+    sheet = utils.contact_sheet([[a, b], [None, c]], gutter=4)
+    assert sheet.shape == (4 + 25 + 4 + 5 + 4, 4 + 30 + 4 + 10 + 4, 3)
+    assert (sheet[4:24, 4:34] == a).all()
+    assert (sheet[4:29, 38:48] == b).all()
+    assert (sheet[33:38, 38:43] == c).all()
+    assert (sheet[33:38, 4:34] == 255).all() and (sheet[:4] == 255).all() and (sheet[:, 34:38] == 255).all()
+
+
+def test_labels_are_drawn_beside_the_images_and_never_over_them():
+    cell = np.full((60, 80, 3), 128, np.uint8)
+    bare = utils.contact_sheet([[cell, cell]])
+    sheet = utils.contact_sheet([[cell, cell]], ['Starry Night', 'x' * 200], ['a row'])
+    top, left = sheet.shape[0] - bare.shape[0], sheet.shape[1] - bare.shape[1]
+    assert (sheet[top:, left:] == bare).all()
+    for part in (sheet[:top, left:left + 96], sheet[:top, left + 96:], sheet[top:, :left]):
+        assert (part.min(-1) < 64).sum() > 20, 'there is black ink'
+    # the long label stays within its column
+    assert (sheet[:top, left + 88:left + 95] == 255).all()
+
+
+# -------------------------------------------------------------------------------------------------- progress
+
+LOOP = ("import utils, time\n"
+        "bar = utils.progress(range(2000), desc='train')\n"
+        "for i in bar:\n"
+        "    bar.set_postfix(loss=i)\n"
+        "    if i % 100 == 0: time.sleep(0.02)\n")
+
+
+def test_a_log_gets_few_plain_lines():
+    done = python(LOOP)
+    lines = done.stderr.split('\n')
+    assert len(lines) <= 4 and '\r' not in done.stderr
+    assert '2000/2000' in lines[-2] and 'loss=1999' in lines[-2] and lines[-1] == ''
+
+
+def test_a_terminal_gets_a_bar_that_is_redrawn():
+    leader, follower = pty.openpty()
+    fcntl.ioctl(leader, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))
+    child = subprocess.Popen([sys.executable, '-c', LOOP], cwd=ROOT, stderr=follower, stdin=follower)
+    os.close(follower)
+    text = b''
+    try:
+        while True:
+            block = os.read(leader, 1 << 16)
+            if not block:
+                break
+            text += block
+    except OSError:      # how Linux says that the other end is closed
+        pass
+    os.close(leader)
+    assert child.wait() == 0
+    assert text.count(b'\r') > 3 and b'100%' in text
+
+
+def test_a_bar_counts_an_iterable():
+    assert list(utils.progress([3, 1, 2])) == [3, 1, 2]
+
+
+def test_reading_needs_little_address_space():
+    # 24 megapixels within one gigabyte, Python and numpy included
+    code = ("import io, resource, numpy, utils\n"
+            "from PIL import Image\n"
+            "file = io.BytesIO()\n"
+            "Image.new('RGB', (6000, 4000), 'red').save(file, 'JPEG')\n"
+            "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+            "resource.setrlimit(resource.RLIMIT_AS, (used + 300 * 2**20, used + 300 * 2**20))\n"
+            "print(utils.read_image(file).shape)")
+    done = python(code)
+    assert done.stdout == '(4000, 6000, 3)\n', done.stderr
