@@ -238,7 +238,7 @@ class _Machine:
 
     def __init__(self, file, size, max_bytes):
         self.file = file
-        self.size = size
+        self.unread = size
         self.left = max_bytes
         self.stack = []
         self.memo = {}
@@ -246,7 +246,8 @@ class _Machine:
     # Reading. No read goes past the end, so that a false length cannot take memory.
 
     def read(self, length):
-        if length > self.size - self.file.tell():
+        self.unread -= length
+        if self.unread < 0:
             raise ValueError('the pickle is truncated')
         return self.file.read(length)
 
@@ -255,6 +256,7 @@ class _Machine:
 
     def line(self, longest=1000):
         line = self.file.readline(longest)
+        self.unread -= len(line)
         if not line.endswith(b'\n'):
             raise ValueError('the pickle is truncated')
         return line[:-1]
@@ -265,7 +267,7 @@ class _Machine:
         return int.from_bytes(self.read(width), 'little', signed=True)
 
     def quoted(self):
-        text = self.line(self.size)
+        text = self.line(self.unread)
         if len(text) < 2 or text[:1] not in b'\'"' or text[-1:] != text[:1]:
             raise ValueError('the pickle is malformed')
         return codecs.escape_decode(text[1:-1])[0].decode('latin1')
@@ -285,7 +287,7 @@ class _Machine:
         b'F': lambda self: float(self.line()), b'G': lambda self: struct.unpack('>d', self.read(8))[0],
         b'S': quoted, b'U': lambda self: self.read(self.unsigned(1)).decode('latin1'),
         b'T': lambda self: self.read(self.unsigned(4)).decode('latin1'),
-        b'V': lambda self: self.line(self.size).decode('raw-unicode-escape'),
+        b'V': lambda self: self.line(self.unread).decode('raw-unicode-escape'),
         b'\x8c': lambda self: self.read(self.unsigned(1)).decode('utf-8'),
         b'X': lambda self: self.read(self.unsigned(4)).decode('utf-8'),
         b'\x8d': lambda self: self.read(self.unsigned(8)).decode('utf-8'),
