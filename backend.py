@@ -3,14 +3,18 @@
 Everything else takes ``theano``, ``T`` and ``lasagne`` from here, so that the flags are set
 before Theano reads them. What a user puts into ``THEANO_FLAGS`` wins.
 """
+import ctypes
+import glob
 import hashlib
-import logging
+import importlib.util
 import os
 import shutil
 import sys
 import sysconfig
 import tempfile
 import types
+
+import utils
 
 
 def _check_toolchain():
@@ -45,13 +49,33 @@ def cache_dir():
         return path
 
 
+# Those that Theano's code calls.
+BLAS_ROUTINES = 'axpy copy dot gemm gemv ger nrm2 scal symm syrk'.split()
+
+
+def _blas():
+    """Load the OpenBLAS of scipy's wheel and return the flags with which Theano's functions find it.
+
+    Theano cannot ask numpy for its BLAS any more, and the one of numpy's wheel has 64-bit integers. scipy's has
+    Fortran's names, since scipy 1.13 behind a prefix, which macros put in front of the names in Theano's code.
+    Loaded globally it needs no path on the linker's command line; -lm stands for "there is a BLAS".
+    """
+    scipy = os.path.dirname(importlib.util.find_spec('scipy').origin)
+    found = [path for folder in (scipy + '.libs', os.path.join(scipy, '.libs'), os.path.join(scipy, '.dylibs'))
+             for path in sorted(glob.glob(os.path.join(folder, 'lib*openblas*')))]
+    if not found:
+        return {}
+    ctypes.CDLL(found[0], mode=ctypes.RTLD_GLOBAL)
+    flags = {'blas.ldflags': '-lm'}
+    if 'scipy_openblas' in os.path.basename(found[0]):
+        flags['gcc.cxxflags'] = ' '.join('-D%s%s_=scipy_%s%s_' % (letter, routine, letter, routine)
+                                         for routine in BLAS_ROUTINES for letter in 'sd')
+    return flags
+
+
 def _flags():
     """Theano's flags: ours first, since Theano lets the later of two win, then the user's."""
-    ours = {
-        'floatX': 'float32',
-        # numpy's own BLAS, through its C interface: Theano can no longer ask numpy for linker flags.
-        'blas.ldflags': '',
-    }
+    ours = dict(_blas(), floatX='float32')
     users = os.environ.get('THEANO_FLAGS', '')
     # Theano's cache does not key on the linker flags, so each set of flags gets a folder of its own.
     key = hashlib.sha256(repr((sorted(ours.items()), users)).encode()).hexdigest()[:8]
@@ -62,8 +86,6 @@ def _flags():
 
 _check_toolchain()
 os.environ['THEANO_FLAGS'] = _flags()
-# "Using NumPy C-API based implementation for BLAS functions": that is what was asked for.
-logging.getLogger('theano.tensor.blas').setLevel(logging.ERROR)
 
 import theano  # noqa: E402
 import theano.tensor as T  # noqa: E402
@@ -81,6 +103,15 @@ sys.modules.setdefault(_downsample.__name__, _downsample)
 
 import lasagne  # noqa: E402
 
-__all__ = ['theano', 'T', 'lasagne', 'floatX', 'cache_dir']
+__all__ = ['theano', 'T', 'lasagne', 'cache_dir', 'add_arguments', 'use']
 
-floatX = theano.config.floatX
+
+def add_arguments(parser):
+    """Add --device to a script's argparse parser."""
+    parser.add_argument('--device', default='cpu', help='what computes: cpu')
+
+
+def use(args):
+    """Compute on the device that the arguments of a script name; to be called before networks are built."""
+    if args.device != 'cpu':
+        raise utils.UserError('--device %s: there is no such device; there is cpu' % args.device)

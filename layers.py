@@ -105,13 +105,14 @@ class FormulaGradient(theano.Op):
 def _lower_formula(node):
     if not isinstance(node.op, (Formula, FormulaGradient)):
         return False
-    # A formula shares its inputs with the rest of the graph; stand-ins keep the gradient of one
-    # apart from what else depends on them.
+    # The inputs of a formula may depend on each other; stand-ins keep its gradient apart from that.
+    # (theano.clone would copy the whole graph above the inputs with them.)
     stand_ins = [x.type() for x in node.inputs]
     outputs = node.op.formula(*stand_ins)
     outputs = outputs if isinstance(outputs, list) else [outputs]
-    outputs = theano.clone(outputs, replace=dict(zip(stand_ins, node.inputs)))
-    return [T.patternbroadcast(new, old.broadcastable) for new, old in zip(outputs, node.outputs)]
+    copies = theano.gof.graph.clone_get_equiv(stand_ins, outputs, copy_inputs=False, copy_orphans=False,
+                                              memo=dict(zip(stand_ins, node.inputs)))
+    return [T.patternbroadcast(copies[new], old.broadcastable) for new, old in zip(outputs, node.outputs)]
 
 
 # Before Theano's first pass (`merge1` is at 0). Backends register their rewrites at BACKEND_REWRITES.

@@ -319,9 +319,9 @@ def _vgg_features(image, weights, layers, pool):
     else:
         layer = NonlinearityLayer(layer, vgg_preprocess)
     last = max(layers)
-    # Whether the network is VGG16 or VGG19 shows in the layers that it has.
-    names = [name for name in vgg_layer_names('vgg19')
-             if name <= last and (name[-1] != '4' or name + '_W' in weights)]
+    # A fourth convolution in a block tells VGG19 from VGG16.
+    architecture = 'vgg19' if any(name.endswith('_4_W') for name in weights) else 'vgg16'
+    names = [name for name in vgg_layer_names(architecture) if name <= last]
     outputs = {}
     for name in names:
         if name.endswith('_1') and name != 'conv1_1':

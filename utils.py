@@ -65,7 +65,7 @@ def run_script(main):
         status = main()
         sys.stdout.flush()
     except UserError as error:
-        print('error: ' + ' '.join(str(error).split()), file=sys.stderr)
+        print('error: ' + one_line(error), file=sys.stderr)
         status = 1
     except KeyboardInterrupt:
         print('\ninterrupted', file=sys.stderr)
@@ -77,10 +77,15 @@ def run_script(main):
     sys.exit(status)
 
 
+def one_line(text):
+    """A text without line breaks, and without what a file or server may have put in it to steer a terminal."""
+    return ''.join(c if c.isprintable() else '?' for c in ' '.join(str(text).split()))
+
+
 def reason(error):
     """What went wrong, in one line: the system's own words for an `OSError`, else the exception's."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return ' '.join(text.split()) or type(error).__name__
+    text = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return one_line(text) or type(error).__name__
 
 
 def limit(name, default):

@@ -1,0 +1,213 @@
+"""Content images for training: batches from an HDF5 dataset or a folder of photos.
+
+What comes out depends on nothing but the seed and the iteration, so that a training run that is
+resumed at iteration k sees the images that it would have seen.
+"""
+import collections
+import concurrent.futures
+import functools
+import hashlib
+import os
+import sys
+
+import h5py
+import numpy
+
+import utils
+
+# Splits of the content images, and the datasets of an HDF5 file that hold them.
+HDF5_NAMES = {'train': 'train2014/images', 'val': 'val2014/images'}
+
+Content = collections.namedtuple('Content', 'train val fingerprint')
+Content.__doc__ = """Content images.
+
+Attributes
+----------
+train, val : Split
+    Images to train and to validate on.
+fingerprint : str
+    Changes when the images are others, or in another order.
+"""
+
+Split = collections.namedtuple('Split', 'size read')
+Split.__doc__ = """A sequence of content images.
+
+Attributes
+----------
+size : int
+    How many there are.
+read : callable
+    ``read(i, generator)`` returns image i as a uint8 array (image_size, image_size, 3), cut out at
+    a place that the numpy RandomState decides; None if it cannot be read.
+"""
+
+
+def open_content(path, image_size, validation_split=0.05):
+    """Open the content images.
+
+    Parameters
+    ----------
+    path : str
+        An HDF5 file as `data/make_dataset.py` writes it (uint8, N×3×256×256), or a folder of photos.
+    image_size : int
+        Side of the square cut out of each image. Images of a dataset are cropped; photos are first
+        resized so that the shorter side is `image_size`.
+    validation_split : float
+        Share of a folder's photos that is kept for validation; an HDF5 file has its own split.
+
+    Returns
+    -------
+    Content
+
+    Raises
+    ------
+    utils.UserError
+        If there are no such images, or they are smaller than `image_size`.
+    """
+    if not os.path.exists(path):
+        raise utils.UserError('%s: no such content images; give a folder of photos or an HDF5 file by --content '
+                              '(data/download.py and data/make_dataset.py prepare MS-COCO)' % path)
+    if os.path.isdir(path):
+        return _open_folder(path, image_size, validation_split)
+    return _open_hdf5(path, image_size)
+
+
+def _open_folder(path, image_size, validation_split):
+    paths = utils.find_images(path)
+    fingerprint = hashlib.sha256('\n'.join(os.path.basename(p) for p in paths).encode()).hexdigest()[:16]
+    count = int(round(validation_split * len(paths)))
+    # Every k-th photo, since names often group photos by what they show.
+    val = paths[::len(paths) // count][:count] if count else []
+    train = [p for p in paths if p not in set(val)]
+    if not train:
+        raise utils.UserError('%s: no photos are left to train on beside the %d for validation' % (path, len(val)))
+    complained = set()
+
+    def reader(paths):
+        def read(i, generator):
+            try:
+                image = utils.read_image(paths[i], size=image_size)
+            except utils.UserError as error:
+                if i not in complained:
+                    complained.add(i)
+                    print('warning: skipped %s' % error, file=sys.stderr)
+                return None
+            return random_crop(image, image_size, generator)
+        return read
+
+    return Content(Split(len(train), reader(train)), Split(len(val), reader(val)), fingerprint)
+
+
+def _open_hdf5(path, image_size):
+    try:
+        file = h5py.File(path, 'r')
+        images = {split: file[name] for split, name in HDF5_NAMES.items() if name in file}
+        shapes = {split: dataset.shape for split, dataset in images.items()}
+        good = 'train' in images and all(
+            isinstance(dataset, h5py.Dataset) and dataset.dtype == numpy.uint8 and dataset.ndim == 4
+            and dataset.shape[1] == 3 and len(dataset) for dataset in images.values())
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise utils.UserError('%s: neither a folder nor a readable HDF5 file: %s' % (path, utils.reason(error)))
+    if not good:
+        raise utils.UserError('%s: an HDF5 file of another layout: expected %s, uint8, N×3×256×256'
+                              % (path, ' and '.join(HDF5_NAMES.values())))
+    for shape in shapes.values():
+        if min(shape[2:]) < image_size:
+            raise utils.UserError('%s: its images are %d×%d, too small for --image-size %d'
+                                  % (path, shape[2], shape[3], image_size))
+
+    def reader(dataset):
+        def read(i, generator):
+            try:
+                image = dataset[i]
+            except (OSError, RuntimeError) as error:
+                raise utils.UserError('%s: cannot read image %d: %s' % (path, i, utils.reason(error)))
+            return random_crop(image.transpose(1, 2, 0), image_size, generator)
+        return read
+
+    splits = [Split(len(images[s]), reader(images[s])) if s in images else Split(0, None) for s in ('train', 'val')]
+    return Content(splits[0], splits[1], repr(sorted(shapes.items())))
+
+
+def random_crop(image, size, generator):
+    """A square of `size` pixels cut out of a uint8 array (H, W, 3) at a random place."""
+    top, left = (generator.randint(side - size + 1) for side in image.shape[:2])
+    return image[top:top + size, left:left + size]
+
+
+def batches(split, batch_size, seed, start=0, workers=2):
+    """Batches of training images, without end, read ahead by background workers.
+
+    Each epoch goes through all images in an order of its own.
+
+    Parameters
+    ----------
+    split : Split
+    batch_size : int
+    seed : int
+    start : int
+        Number of the first batch.
+    workers : int
+        Number of threads; Pillow and h5py let others run while they decode.
+
+    Yields
+    ------
+    numpy array
+        float32, of shape (batch_size, 3, image_size, image_size), RGB in [0, 1].
+    """
+    ahead = 4 * workers
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        pending = collections.deque()
+        number = start
+        try:
+            while True:
+                while len(pending) < ahead:
+                    pending.append(pool.submit(_read_batch, split, batch_size, seed, number))
+                    number += 1
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _read_batch(split, batch_size, seed, number):
+    images = []
+    for place in range(number * batch_size, (number + 1) * batch_size):
+        epoch, position = divmod(place, split.size)
+        order = _order(seed, epoch, split.size)
+        generator = numpy.random.RandomState([seed, 1, place])
+        # An unreadable photo is replaced by the next one that can be read.
+        for skip in range(split.size):
+            image = split.read(order[(position + skip) % split.size], generator)
+            if image is not None:
+                break
+        else:
+            raise utils.UserError('none of the content images can be read')
+        images.append(image)
+    return utils.to_float(numpy.stack(images))
+
+
+@functools.lru_cache(maxsize=4)
+def _order(seed, epoch, size):
+    """The order of the images in an epoch; every image of the epoch asks for it."""
+    return numpy.random.RandomState([seed, 0, epoch]).permutation(size)
+
+
+def fixed_images(split, count, seed):
+    """The first `count` readable images of a split (fewer if it has fewer), always the same crops.
+
+    Returns
+    -------
+    numpy array
+        float32, of shape (count, 3, image_size, image_size), RGB in [0, 1].
+    """
+    images = []
+    for i in range(split.size):
+        if len(images) == count:
+            break
+        image = split.read(i, numpy.random.RandomState([seed, 2, i]))
+        if image is not None:
+            images.append(image)
+    if not images:
+        raise utils.UserError('none of the content images can be read')
+    return utils.to_float(numpy.stack(images))

@@ -1,0 +1,388 @@
+"""Train a style-transfer network.
+
+    python train.py --style-dir data/styles/misc32                      many styles (arXiv:1610.07629)
+    python train.py --network fns --style-dir painting.jpg --output fns.npz     one (arXiv:1603.08155)
+
+Everything that the run writes but the network itself lies in the run folder: a checkpoint to resume
+from, metrics.csv, a plot of the losses and sample pastiches.
+"""
+import csv
+import hashlib
+import json
+import os
+import re
+import signal
+import sys
+import time
+
+import numpy
+
+import backend
+import models
+import options
+import utils
+from backend import T, lasagne, theano
+from data import photos
+from losses import content_loss, gram_matrix, style_loss, total_variation_loss
+
+STYLE_LAYERS = 'conv1_2,conv2_2,conv3_3,conv4_3'
+# What the papers (and fast-neural-style's guide, for 'fns') use, where the two networks differ.
+NETWORK_DEFAULTS = {'cin': dict(content_layer='conv3_3', style_weight=4e-4),
+                    'fns': dict(content_layer='conv2_2', style_weight=20.)}
+# Options that may change when a run is resumed: they do not touch the numbers.
+FREE_OPTIONS = {'resume', 'iterations', 'epochs', 'device', 'backend', 'run_dir', 'output', 'content', 'style_dir',
+                'loss_weights', 'checkpoint_every', 'workers'}
+
+
+def parse_arguments():
+    parser = options.Parser(__doc__)
+    parser.add_argument('--style-dir', required=True, help='folder with the style images (or one image)')
+    parser.add_argument('--content', default='data/coco/ms-coco-256.h5',
+                        help='content images: an HDF5 file of data/make_dataset.py, or a folder of photos')
+    parser.add_argument('--loss-weights', nargs='+', default=['data/weights/vgg16.pkl'], metavar='FILE',
+                        help='pretrained VGG: .pkl of the Lasagne model zoo, .h5 of Keras or .npz; of several files a '
+                             "layer is taken from the first that has it; 'random' for trials")
+    parser.add_argument('--network', choices=['cin', 'fns'], default='cin',
+                        help='conditional instance normalization, or fast neural style with a single style')
+    parser.add_argument('--width', type=options.positive_int, default=32, help='feature maps of the first convolution')
+    parser.add_argument('--residual-blocks', type=options.whole_number, default=5, help='number of residual blocks')
+    parser.add_argument('--norm', choices=['instance', 'batch'], default='instance', help="'batch' for fns only")
+    parser.add_argument('--pad', choices=['reflect', 'zero'], default='reflect', help='padding of the convolutions')
+    parser.add_argument('--upsampling', choices=['nearest', 'deconv'], default='nearest',
+                        help='upsampling and convolution, or convolution with stride 1/2')
+    parser.add_argument('--content-layer', help='layer of the content loss (default: conv3_3 for cin, conv2_2 for fns)')
+    parser.add_argument('--content-weight', type=options.not_negative, default=1., help='weight of the content loss')
+    parser.add_argument('--style-layers', default=STYLE_LAYERS, metavar='LAYER[=WEIGHT],...',
+                        help='layers of the style loss; each weight is divided by the number of layers')
+    parser.add_argument('--style-weight', type=options.not_negative,
+                        help='weight of the layers that are given none (default: 4e-4 for cin, 20 for fns)')
+    parser.add_argument('--tv-weight', type=options.not_negative, default=0., help='weight of the total variation loss')
+    parser.add_argument('--normalize-losses', action='store_true',
+                        help='divide each style term by the mean square of its target Gram matrix and the content '
+                             'term by that of the photo\'s features, for loss networks that are scaled otherwise')
+    parser.add_argument('--learning-rate', type=options.positive, default=1e-3, help="Adam's step")
+    parser.add_argument('--batch-size', type=options.positive_int, default=4, help='images in a batch')
+    parser.add_argument('--styles-per-batch', type=options.positive_int,
+                        help='styles mixed in a batch (default: one for each image)')
+    parser.add_argument('--image-size', type=options.positive_int, default=256, help='side of the content images')
+    parser.add_argument('--style-size', type=options.positive_int, default=512,
+                        help='shorter side that style images are resized to')
+    parser.add_argument('--iterations', type=options.positive_int, help='updates (default: 40000)')
+    parser.add_argument('--epochs', type=options.positive_int, help='passes over the content images, instead')
+    parser.add_argument('--validation-split', type=options.fraction, default=0.05,
+                        help="share of a folder's photos to validate on; an HDF5 file has its own")
+    parser.add_argument('--seed', type=options.whole_number, default=0, help='of the weights and the order of the data')
+    parser.add_argument('--checkpoint-every', type=options.positive_int, default=1000, metavar='ITERATIONS',
+                        help='iterations between checkpoints, validations and samples')
+    parser.add_argument('--output', default='cin.npz', help='the trained network')
+    parser.add_argument('--run-dir', help='folder of the run (default: the output without .npz)')
+    parser.add_argument('--resume', action='store_true', help="carry on from the run folder's checkpoint")
+    parser.add_argument('--workers', type=options.positive_int, default=2, help='threads that read images ahead')
+    backend.add_arguments(parser)
+    args = parser.parse_args()
+
+    for option, value in NETWORK_DEFAULTS[args.network].items():
+        if getattr(args, option) is None:
+            setattr(args, option, value)
+    if args.iterations and args.epochs:
+        raise utils.UserError('--iterations and --epochs contradict each other')
+    if args.norm == 'batch' and args.network != 'fns':
+        raise utils.UserError('--norm batch needs --network fns: the network for many styles normalizes each image')
+    if not args.output.endswith('.npz'):
+        raise utils.UserError('--output %s: the name of a network ends in .npz' % args.output)
+    if args.styles_per_batch is None:
+        args.styles_per_batch = args.batch_size
+    if args.styles_per_batch > args.batch_size:
+        raise utils.UserError('--styles-per-batch %d is more than --batch-size %d'
+                              % (args.styles_per_batch, args.batch_size))
+    if args.image_size < 16:
+        raise utils.UserError('--image-size %d: the network needs at least 16 pixels' % args.image_size)
+    args.run_dir = args.run_dir or args.output[:-len('.npz')]
+    return args
+
+
+def parse_style_layers(text, default_weight):
+    """``conv1_2,conv2_2=4e-4`` as a list of pairs (layer, weight)."""
+    layers = []
+    for item in text.split(','):
+        match = re.fullmatch(r'\s*(conv[1-5]_[1-4])\s*(?:=\s*([0-9.eE+-]+))?\s*', item)
+        try:
+            weight = default_weight if match.group(2) is None else float(match.group(2))
+        except (AttributeError, ValueError):
+            raise utils.UserError('--style-layers: %r is not LAYER or LAYER=WEIGHT, such as conv1_2=4e-4' % item)
+        if not 0 <= weight < float('inf') or match.group(1) in dict(layers):
+            raise utils.UserError('--style-layers: %r has a bad weight or repeats a layer' % item)
+        layers.append((match.group(1), weight))
+    return layers
+
+
+def read_loss_weights(files, seed):
+    """The weights of the loss networks, in the order of the command line."""
+    if files == ['random']:
+        print('WARNING: the loss network is random: it sees no content and no style, and serves trials only',
+              file=sys.stderr)
+        return [models.random_vgg_weights('vgg16', seed)]
+    for path in files:
+        if not os.path.exists(path):
+            raise utils.UserError('%s: no such file; fetch VGG16 with: python data/download.py vgg16' % path)
+    return [models.read_vgg_weights(path) for path in files]
+
+
+def style_name(path):
+    """The name of a style: that of its file without the extension and a leading number."""
+    return re.sub(r'^[0-9]+[_-]+', '', os.path.splitext(os.path.basename(path))[0])
+
+
+def style_grams(paths, size, weights, layers, divide_by_channels):
+    """Gram matrices of the style images, once and for all.
+
+    Returns
+    -------
+    list of numpy array
+        For each layer, of shape (styles, C, C).
+    """
+    image = T.tensor4('image')
+    features = models.loss_network(image, weights, layers)
+    function = theano.function([image], [gram_matrix(features[layer], divide_by_channels) for layer in layers])
+    rows = [function(utils.to_float(utils.read_image(path, size=size)))
+            for path in utils.progress(paths, desc='style images', unit='image')]
+    return [numpy.concatenate(grams) for grams in zip(*rows)]
+
+
+def loss_expressions(args, network, weights, layers, grams, deterministic):
+    """The losses of a batch.
+
+    Returns
+    -------
+    inputs : list of variables
+        The content images, (N, 3, H, W), RGB in [0, 1], and the style of each image, (N,).
+    pastiche : 4-D tensor
+    losses : list of scalars
+        Total, content, style and total variation, weighted, then the style loss of each layer, weighted.
+    """
+    image, style = network.image.input_var, T.ivector('style')
+    inputs = {network.image: image}
+    if network.style:
+        one_hot = T.eq(style.dimshuffle(0, 'x'), T.arange(len(network.meta['styles'])))
+        inputs[network.style] = T.cast(one_hot, 'float32')
+    pastiche = lasagne.layers.get_output(network.output, inputs, deterministic=deterministic)
+
+    layer_names = [layer for layer, _ in layers]
+    wanted = layer_names + [args.content_layer] * (args.content_layer not in layer_names)
+    features = models.loss_network(pastiche, weights, wanted)
+    target = models.loss_network(image, weights, [args.content_layer])[args.content_layer]
+
+    content = content_loss(features[args.content_layer], target)
+    if args.normalize_losses:
+        content = content / T.sqr(target).mean(axis=(1, 2, 3))
+    content = args.content_weight * content.mean()
+
+    by_layer = []
+    for (layer, weight), gram in zip(layers, grams):
+        scale = numpy.full(len(gram), weight / len(layers), 'float32')
+        if args.normalize_losses:
+            scale /= (gram ** 2).mean(axis=(1, 2))
+        loss = style_loss(gram_matrix(features[layer], args.network == 'fns'), theano.shared(gram, 'gram')[style])
+        by_layer.append((theano.shared(scale, 'scale')[style] * loss).mean())
+
+    # In the units of the loss network, 0-255, whatever the range of the pastiche.
+    tv = args.tv_weight * total_variation_loss(255 * pastiche).mean() if args.tv_weight else T.constant(0, dtype='float32')
+    style_total = sum(by_layer)
+    return [image, style], pastiche, [content + style_total + tv, content, style_total, tv] + by_layer
+
+
+def style_schedule(num_styles, batch_size, styles_per_batch, seed, iteration):
+    """The style of each image of a batch; a function of the iteration, so that a resumed run repeats it."""
+    generator = numpy.random.RandomState([seed, 3, iteration])
+    drawn = generator.randint(num_styles, size=styles_per_batch)
+    return drawn[numpy.arange(batch_size) % styles_per_batch].astype('int32')
+
+
+def save_checkpoint(path, iteration, settings, variables):
+    """Write what `load_checkpoint` needs to carry on exactly, atomically; refuse parameters that are not finite."""
+    values = [variable.get_value(borrow=True) for variable in variables]
+    if not all(numpy.isfinite(value).all() for value in values):
+        raise utils.UserError('a parameter is not finite after iteration %d: stopped; %s' % (iteration, last_good(path)))
+    arrays = {'value_%d' % i: value for i, value in enumerate(values)}
+    arrays.update(iteration=numpy.array(iteration), settings=numpy.array(json.dumps(settings, sort_keys=True)))
+    utils.save_npz(path, arrays)
+
+
+def last_good(path):
+    """Where a run that had to stop can carry on from."""
+    return 'the last good checkpoint is %s' % path if os.path.exists(path) else 'there is no checkpoint yet'
+
+
+def load_checkpoint(path, settings, variables):
+    """Set the variables as they were and return the number of iterations done."""
+    arrays = utils.load_npz(path)
+    try:
+        saved = json.loads(str(arrays['settings'][()]))
+        for name in settings:
+            if saved.get(name) != settings[name]:
+                raise utils.UserError('%s was made with %s %s, and not %s: resume with the same settings'
+                                      % (path, name.replace('_', ' '), saved.get(name), settings[name]))
+        values = [arrays['value_%d' % i] for i in range(len(variables))]
+        if any(value.shape != variable.get_value(borrow=True).shape for value, variable in zip(values, variables)):
+            raise ValueError
+        iteration = int(arrays['iteration'])
+    except (KeyError, ValueError, TypeError, AttributeError):
+        raise utils.UserError('%s: not a checkpoint of this network' % path)
+    for variable, value in zip(variables, values):
+        variable.set_value(value.astype(variable.dtype))
+    return iteration
+
+
+def open_metrics(path, columns, iterations):
+    """Open metrics.csv to append to, cut off after the iterations that the checkpoint holds."""
+    rows = []
+    if iterations:
+        try:
+            with open(path, newline='') as file:
+                rows = [row for row in csv.reader(file)][1:]
+        except OSError as error:
+            print('warning: %s: %s; it starts anew' % (path, utils.reason(error)), file=sys.stderr)
+        rows = [row for row in rows if len(row) == len(columns) and row[0].isdigit() and int(row[0]) <= iterations]
+    with utils.atomic_write(path) as file:
+        file.write('\n'.join(','.join(row) for row in [columns] + rows).encode() + b'\n')
+    return open(path, 'a', newline='')
+
+
+def plot_losses(path, metrics):
+    """Draw total, content and style loss over the iterations, on a logarithmic scale."""
+    import matplotlib
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+    with open(metrics, newline='') as file:
+        rows = list(csv.DictReader(file))
+    figure, axes = pyplot.subplots(figsize=(8, 5))
+    iterations = numpy.array([int(row['iteration']) for row in rows])
+    window = max(1, len(rows) // 100)
+    for name in ('total', 'content', 'style'):
+        values = numpy.array([float(row[name]) for row in rows])
+        smooth = numpy.convolve(values, numpy.ones(window) / window, 'valid')
+        line, = axes.plot(iterations[window - 1:], smooth, label=name)
+        checked = [(int(row['iteration']), float(row['val_' + name])) for row in rows if row['val_' + name]]
+        if checked:
+            axes.plot(*zip(*checked), 'o', color=line.get_color(), label=name + ', validation')
+    axes.set_yscale('log')
+    axes.set_xlabel('iteration')
+    axes.set_ylabel('weighted loss (mean of %d iterations)' % window)
+    axes.legend()
+    with utils.atomic_write(path) as file:
+        figure.savefig(file, format='png', dpi=100)
+    pyplot.close(figure)
+
+
+def validate(function, images, num_styles, path):
+    """Losses on the validation images in up to 8 styles, and a contact sheet of the pastiches."""
+    styles = numpy.unique(numpy.linspace(0, num_styles - 1, min(num_styles, 8)).astype(int))
+    losses, columns = [], [utils.to_uint8(images)]
+    for style in styles:
+        results = function(images, numpy.full(len(images), style, 'int32'))
+        losses.append(results[:-1])
+        size = images.shape[2]
+        columns.append(utils.to_uint8(results[-1][:, :, :size, :size]))
+    utils.write_image(path, utils.contact_sheet([list(row) for row in zip(*columns)]))
+    return numpy.mean(losses, axis=0)
+
+
+def main():
+    args = parse_arguments()
+    layers = parse_style_layers(args.style_layers, args.style_weight)
+    style_paths = utils.find_images(args.style_dir)
+    styles = [style_name(path) for path in style_paths]
+    if args.network == 'fns' and len(styles) != 1:
+        raise utils.UserError('%s has %d style images, and --network fns takes one' % (args.style_dir, len(styles)))
+    content = photos.open_content(args.content, args.image_size, args.validation_split)
+    backend.use(args)
+    weights = read_loss_weights(args.loss_weights, args.seed)
+    iterations = args.iterations or (args.epochs and -(-args.epochs * content.train.size // args.batch_size)) or 40000
+
+    run_dir, checkpoint = args.run_dir, os.path.join(args.run_dir, 'checkpoint.npz')
+    utils.make_folder(os.path.join(run_dir, 'samples'))
+    utils.make_folder(os.path.dirname(args.output) or '.')
+    resuming = args.resume and os.path.exists(checkpoint)
+    if args.resume and not resuming:
+        print('no checkpoint in %s: starting at the first iteration' % run_dir, file=sys.stderr)
+    for path in (checkpoint, args.output):
+        if not args.resume and os.path.exists(path):
+            raise utils.UserError('%s exists: carry on with --resume, choose another --output, or remove it' % path)
+
+    # The networks, the losses, and Adam.
+    lasagne.random.set_rng(numpy.random.RandomState(args.seed))
+    w = args.width
+    settings = {name: value for name, value in sorted(vars(args).items()) if name not in FREE_OPTIONS}
+    network = models.transformer_network(
+        args.network, styles, (w, 2 * w, 4 * w), (2 * w, w), args.residual_blocks, norm=args.norm, pad=args.pad,
+        upsampling=args.upsampling, training=dict(settings, loss_weights=[os.path.basename(f) for f in args.loss_weights]))
+    grams = style_grams(style_paths, args.style_size, weights, [layer for layer, _ in layers], args.network == 'fns')
+    settings.update(styles=styles, content_images=content.fingerprint,
+                    style_grams=hashlib.sha256(b''.join(gram.tobytes() for gram in grams)).hexdigest()[:16])
+
+    print('compiling the training function', file=sys.stderr)
+    inputs, _, losses = loss_expressions(args, network, weights, layers, grams, deterministic=False)
+    params = lasagne.layers.get_all_params(network.output, trainable=True)
+    updates = lasagne.updates.adam(losses[0], params, args.learning_rate, beta1=0.9, beta2=0.999)
+    train_function = theano.function(inputs, losses, updates=updates)
+    inputs, pastiche, val_losses = loss_expressions(args, network, weights, layers, grams, deterministic=True)
+    validation_function = theano.function(inputs, val_losses + [pastiche])
+
+    # Everything that changes while training: parameters, running averages of batch norm, Adam's moments and step.
+    variables = lasagne.layers.get_all_params(network.output)
+    variables += [variable for variable in updates if variable not in variables]
+    iteration = load_checkpoint(checkpoint, settings, variables) if resuming else 0
+    if iteration >= iterations:
+        raise utils.UserError('%s has done %d iterations already: give more by --iterations' % (checkpoint, iteration))
+
+    names = ['total', 'content', 'style', 'tv'] + ['style_' + layer for layer, _ in layers]
+    columns = ['iteration', 'seconds'] + names + ['val_' + name for name in names]
+    metrics_path = os.path.join(run_dir, 'metrics.csv')
+    metrics = open_metrics(metrics_path, columns, iteration)
+    val_images = photos.fixed_images(content.val if content.val.size else content.train, args.batch_size, args.seed)
+    batches = photos.batches(content.train, args.batch_size, args.seed, iteration, args.workers)
+
+    # An interrupt lets the iteration finish and a checkpoint be written; a second one does not.
+    caught = []
+
+    def interrupted(number, frame):
+        caught.append(number)
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupted)
+
+    with utils.progress(total=iterations, initial=iteration, desc='training', unit='it') as bar:
+        while iteration < iterations and not caught:
+            start = time.time()
+            style = style_schedule(len(styles), args.batch_size, args.styles_per_batch, args.seed, iteration)
+            values = train_function(next(batches), style)
+            iteration += 1
+            if not numpy.isfinite(values).all():
+                raise utils.UserError('the loss is %s at iteration %d: stopped; %s'
+                                      % (values[0], iteration, last_good(checkpoint)))
+            row = [iteration, '%.4f' % (time.time() - start)] + ['%.7g' % value for value in values]
+
+            at_checkpoint = iteration % args.checkpoint_every == 0 or iteration == iterations
+            if at_checkpoint:
+                sample = os.path.join(run_dir, 'samples', '%06d.jpg' % iteration)
+                row += ['%.7g' % value for value in validate(validation_function, val_images, len(styles), sample)]
+            else:
+                row += [''] * len(names)
+            utils.append_line(metrics, ','.join(map(str, row)), sync=bool(at_checkpoint or caught))
+            if at_checkpoint or caught:
+                save_checkpoint(checkpoint, iteration, settings, variables)
+                network.meta['training']['iterations'] = iteration
+                models.save_network(args.output, network)
+            if at_checkpoint:
+                plot_losses(os.path.join(run_dir, 'losses.png'), metrics_path)
+            bar.set_postfix_str('total %.4g content %.4g style %.4g' % tuple(values[:3]), refresh=False)
+            bar.update()
+    if caught and iteration < iterations:
+        print('stopped after iteration %d; carry on with the same command and --resume' % iteration, file=sys.stderr)
+        return 128 + caught[0]
+    print('%s: the trained network; %s: losses and samples' % (args.output, run_dir))
+
+
+if __name__ == '__main__':
+    utils.run_script(main)
