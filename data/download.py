@@ -90,8 +90,8 @@ def download(url, path, size=None, md5=None, sha256=None, max_size=None, denied=
     Fetch a file over HTTPS, resuming what an earlier call has left.
 
     The bytes go to ``path + '.part'``, and that file gets its name only when its size and checksum are right.
-    The identity that the server gives its file (ETag or date) is kept in ``path + '.part.id'``, so that a
-    part is only continued when it is a part of the same file.
+    The identity that the server gives its file (ETag or date) and the size are kept in ``path + '.part.id'``, so
+    that a part is only continued when it is a part of the same file.
 
     Parameters
     ----------
@@ -128,14 +128,14 @@ def download(url, path, size=None, md5=None, sha256=None, max_size=None, denied=
         opener = urllib.request.build_opener(
             SecureRedirects(allow_http_from),
             urllib.request.HTTPSHandler(context=ssl.create_default_context()))
-        failures = 0
+        failures = furthest = 0
         while True:
-            before = length(part)
             try:
                 fetch(opener, url, path, size, max_size, denied, timeout)
                 break
             except Retry as error:
-                failures = 0 if length(part) > before else failures + 1
+                failures = 0 if length(part) > furthest else failures + 1
+                furthest = max(furthest, length(part))
                 if failures >= attempts:
                     raise utils.UserError('%s: %s; the same command carries on from here' % (url, error))
                 print('%s; trying again' % error, file=sys.stderr)
@@ -167,11 +167,8 @@ def fetch(opener, url, path, size, max_size, denied, timeout):
     """One attempt of `download`: continue the part file up to its end, or raise `Retry`."""
     part = path + '.part'
     have = length(part)
-    identity = ''
-    if os.path.exists(part + '.id'):
-        with open(part + '.id') as file:
-            identity = file.read()
-    if size is not None and have == size:
+    identity, expected = read_identity(part + '.id')
+    if have and have in (size, expected):
         return
     headers = {'User-Agent': 'gogh-figure', 'Accept-Encoding': 'identity'}
     if have and identity:
@@ -183,14 +180,13 @@ def fetch(opener, url, path, size, max_size, denied, timeout):
         if error.code in (401, 403) and denied:
             raise utils.UserError('%s: access denied: %s' % (url, denied))
         if error.code == 416:
-            if error.headers.get('Content-Range', '') == 'bytes */%d' % have:
-                return
             # Not even the part's end is in the file: it is not a part of it.
             discard(part)
             raise Retry('the file has changed on the server')
         if error.code in (408, 429) or error.code >= 500:
-            raise Retry('the server answers %d %s' % (error.code, error.reason))
-        raise utils.UserError('%s: the server answers %d %s' % (url, error.code, error.reason))
+            raise Retry('the server answers %d' % error.code)
+        raise utils.UserError('%s: the server answers %d %s'
+                              % (url, error.code, http.client.responses.get(error.code, '')))
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise utils.UserError("%s: the server's certificate is not valid: %s"
@@ -205,10 +201,11 @@ def fetch(opener, url, path, size, max_size, denied, timeout):
         if response.headers.get('Content-Encoding', 'identity') != 'identity':
             raise utils.UserError('%s: the server sends the file in an encoding that was not asked for' % url)
         start = continued_from(response)
-        if start != have:
+        if start not in (0, have):
             discard(part)
-            if start:
-                raise Retry('the server sends another part of the file than was asked for')
+            raise Retry('the server sends another part of the file than was asked for')
+        if start == 0:
+            discard(part)
         total = announced(response, start)
         if size is not None and total is not None and total != size:
             raise utils.UserError('%s: the server announces %d bytes, but the file has %d'
@@ -221,8 +218,11 @@ def fetch(opener, url, path, size, max_size, denied, timeout):
         if total - start > free:
             raise utils.UserError('%s: needs %.1f GB, and %.1f GB are free'
                                   % (path, (total - start) / 1e9, free / 1e9))
+        if start and expected not in (None, total):
+            discard(part)
+            raise Retry('the file has changed on the server')
         with open(part + '.id', 'w') as file:
-            file.write(response_identity(response))
+            file.write('%s\n%d\n' % (response_identity(response), total))
         receive(response, url, part, start, total)
 
 
@@ -230,14 +230,23 @@ def no_network(error):
     """What failed, in the words of the cause."""
     if isinstance(error, (socket.timeout, TimeoutError)):
         return 'the server does not answer'
-    return utils.reason(error) if isinstance(error, Exception) else str(error)
+    return utils.reason(error) if isinstance(error, Exception) else utils.one_line(error)
+
+
+def read_identity(path):
+    """What an earlier attempt has kept of the file: the server's identity for it, and its size or None."""
+    if not os.path.exists(path):
+        return '', None
+    with open(path, errors='replace') as file:
+        lines = file.read(1000).split('\n')
+    return lines[0], int(lines[1]) if len(lines) > 1 and lines[1].isdigit() else None
 
 
 def response_identity(response):
     """What a Range request may be tied to (RFC 9110, section 13.1.5): a strong ETag or a date."""
     etag = response.headers.get('ETag', '')
     identity = etag if etag and not etag.startswith('W/') else response.headers.get('Last-Modified', '')
-    return identity if identity.isprintable() and len(identity) < 200 else ''
+    return identity if identity.isprintable() and identity.isascii() and len(identity) < 200 else ''
 
 
 def continued_from(response):

@@ -1,0 +1,424 @@
+"""Facts of data/download.py, against servers on this machine that behave well and badly."""
+import hashlib
+import http.server
+import importlib.util
+import os
+import pickle
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import utils
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SCRIPT = os.path.join(ROOT, 'data', 'download.py')
+_spec = importlib.util.spec_from_file_location('gogh_download', SCRIPT)
+download = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(download)
+
+DATA = np.random.RandomState(0).bytes(300000)
+MD5, SHA256 = hashlib.md5(DATA).hexdigest(), hashlib.sha256(DATA).hexdigest()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """A server of one file; its `server.behaviour` says what goes wrong."""
+    protocol_version = 'HTTP/1.1'
+
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        server = self.server
+        server.requests.append(dict(self.headers))
+        behaviour = server.behaviours.pop(0) if server.behaviours else 'serve'
+        wanted = self.headers.get('Range')
+        start = int(wanted[6:-1]) if wanted and self.headers.get('If-Range') == server.etag else 0
+        self.close_connection = True
+        if behaviour == 'stall':
+            server.release.wait(10)
+        elif behaviour.startswith('redirect '):
+            self.send_response(302)
+            self.send_header('Location', behaviour.split()[1])
+            self.send_header('Content-Length', '0')
+            self.end_headers()
+        elif behaviour.isdigit():
+            self.send_error(int(behaviour))
+        elif behaviour == 'garbage':
+            self.wfile.write(b'\0\1\2 this is not HTTP \xff\xff\r\n\r\n')
+        elif start and start >= len(server.data):
+            self.send_response(416)
+            self.send_header('Content-Range', 'bytes */%d' % len(server.data))
+            self.send_header('Content-Length', '0')
+            self.end_headers()
+        else:
+            self.serve(behaviour, start)
+
+    def serve(self, behaviour, start):
+        data = self.server.data
+        if behaviour == 'ignore range':
+            start = 0
+        if behaviour == 'other part':
+            start += 7
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header('Content-Range', 'bytes %d-%d/%d' % (start, len(data) - 1, len(data)))
+        self.send_header('ETag', self.server.etag)
+        rest = data[start:]
+        length = len(rest) + {'announce more': 1000, 'announce less': -1000}.get(behaviour, 0)
+        if behaviour == 'gzip':
+            self.send_header('Content-Encoding', 'gzip')
+        if behaviour not in ('no length', 'endless'):
+            self.send_header('Content-Length', str(length))
+        self.end_headers()
+        if behaviour == 'cut off':
+            rest = rest[:100000]
+        if behaviour == 'stall half-way':
+            self.wfile.write(rest[:100000])
+            self.wfile.flush()
+            self.server.release.wait(10)
+            return
+        if behaviour == 'endless':
+            rest += bytes(10**6)
+        try:
+            self.wfile.write(rest)
+        except OSError:
+            pass
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        pass
+
+
+@pytest.fixture
+def server():
+    server = Server(('127.0.0.1', 0), Handler)
+    server.data, server.etag, server.behaviours, server.requests = DATA, '"first"', [], []
+    server.release = threading.Event()
+    server.url = 'http://127.0.0.1:%d/vgg16.pkl' % server.server_port
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield server
+    server.release.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def fetch(server, path, **options):
+    options = dict(dict(timeout=5, attempts=3, wait=0.01, allow_http_from='127.0.0.1'), **options)
+    download.download(server.url, str(path), **options)
+
+
+def failure(server, path, **options):
+    """The one line with which a download fails; nothing has the final name afterwards."""
+    with pytest.raises(utils.UserError) as error:
+        fetch(server, path, **options)
+    assert not os.path.exists(str(path))
+    assert '\n' not in str(error.value)
+    return str(error.value)
+
+
+def test_a_download_is_complete_and_leaves_nothing_beside_it(server, tmp_path):
+    path = tmp_path / 'new' / 'folder' / 'vgg16.pkl'
+    fetch(server, path, size=len(DATA), md5=MD5, sha256=SHA256)
+    assert path.read_bytes() == DATA
+    assert os.listdir(str(path.parent)) == ['vgg16.pkl']
+    assert len(server.requests) == 1
+
+
+def test_without_a_known_size_the_announced_one_counts(server, tmp_path):
+    fetch(server, tmp_path / 'file')
+    assert (tmp_path / 'file').read_bytes() == DATA
+
+
+def test_a_broken_download_is_resumed_where_it_ended(server, tmp_path):
+    server.behaviours = ['cut off', 'cut off', 'serve']
+    fetch(server, tmp_path / 'file', size=len(DATA), sha256=SHA256)
+    assert (tmp_path / 'file').read_bytes() == DATA
+    assert [request.get('Range') for request in server.requests] == [None, 'bytes=100000-', 'bytes=200000-']
+    assert server.requests[1]['If-Range'] == '"first"'
+
+
+def test_another_call_resumes_too(server, tmp_path):
+    server.behaviours = ['cut off', '404']
+    assert '404' in failure(server, tmp_path / 'file')
+    assert (tmp_path / 'file.part').read_bytes() == DATA[:100000]
+    fetch(server, tmp_path / 'file')
+    assert (tmp_path / 'file').read_bytes() == DATA
+    assert server.requests[-1]['Range'] == 'bytes=100000-'
+    assert os.listdir(str(tmp_path)) == ['file']
+
+
+def test_a_server_that_ignores_the_range_starts_anew(server, tmp_path):
+    server.behaviours = ['cut off', 'ignore range']
+    fetch(server, tmp_path / 'file', sha256=SHA256)
+    assert (tmp_path / 'file').read_bytes() == DATA
+
+
+def test_a_file_that_has_changed_meanwhile_starts_anew(server, tmp_path):
+    server.behaviours = ['cut off', '404']
+    failure(server, tmp_path / 'file')
+    server.data, server.etag = DATA[::-1], '"second"'
+    fetch(server, tmp_path / 'file')
+    assert (tmp_path / 'file').read_bytes() == DATA[::-1]
+
+
+def test_a_part_of_unknown_origin_is_not_continued(server, tmp_path):
+    (tmp_path / 'file.part').write_bytes(b'something else')
+    fetch(server, tmp_path / 'file')
+    assert (tmp_path / 'file').read_bytes() == DATA
+
+
+def test_a_part_that_is_complete_or_longer_than_the_file(server, tmp_path):
+    for part in (DATA, DATA + b'more'):
+        (tmp_path / 'file.part').write_bytes(part)
+        (tmp_path / 'file.part.id').write_text('%s\n%d\n' % (server.etag, len(DATA)))
+        fetch(server, tmp_path / 'file')
+        assert (tmp_path / 'file').read_bytes() == DATA
+    assert len(server.requests) == 2, 'none for the part that was complete'
+
+
+def test_a_server_that_sends_another_part_is_not_believed(server, tmp_path):
+    server.behaviours = ['cut off', 'other part', 'serve']
+    fetch(server, tmp_path / 'file', sha256=SHA256)
+    assert (tmp_path / 'file').read_bytes() == DATA
+
+
+def test_a_server_that_always_cuts_off_at_the_same_place(server, tmp_path):
+    server.data = DATA[:100]
+    server.behaviours = 99 * ['announce more']
+    failure(server, tmp_path / 'file')
+    assert len(server.requests) < 9
+
+
+@pytest.mark.parametrize('behaviour', ['announce more', 'announce less'])
+def test_a_server_that_lies_about_the_size(server, tmp_path, behaviour):
+    server.behaviours = [behaviour]
+    assert 'announces' in failure(server, tmp_path / 'file', size=len(DATA))
+    assert len(server.requests) == 1
+
+
+def test_a_server_that_sends_more_than_the_file(server, tmp_path):
+    server.behaviours = ['endless']
+    assert 'more than' in failure(server, tmp_path / 'file', size=len(DATA))
+    assert os.listdir(str(tmp_path)) == []
+
+
+def test_a_size_has_to_be_known_and_reasonable(server, tmp_path):
+    server.behaviours = ['no length']
+    assert 'no size' in failure(server, tmp_path / 'file')
+    assert 'expected' in failure(server, tmp_path / 'file', max_size=1000)
+    server.behaviours = ['no length']
+    fetch(server, tmp_path / 'file', size=len(DATA))
+    assert (tmp_path / 'file').read_bytes() == DATA
+
+
+@pytest.mark.parametrize('behaviour', ['stall', 'stall half-way', 'garbage', '503', 'serve'])
+def test_a_passing_trouble_is_overcome(server, tmp_path, behaviour):
+    server.behaviours = [behaviour]
+    fetch(server, tmp_path / 'file', timeout=0.2, sha256=SHA256)
+    assert (tmp_path / 'file').read_bytes() == DATA
+
+
+@pytest.mark.parametrize('behaviour, words', [('stall', 'does not answer'), ('garbage', ''), ('500', '500')])
+def test_a_lasting_trouble_is_told(server, tmp_path, behaviour, words):
+    server.behaviours = 9 * [behaviour]
+    text = failure(server, tmp_path / 'file', timeout=0.1)
+    assert words in text and server.url in text
+    assert len(server.requests) == 3
+
+
+def test_a_stall_half_way_is_told_with_the_bytes(server, tmp_path):
+    server.behaviours = ['stall half-way'] + 9 * ['stall']
+    assert 'does not answer' in failure(server, tmp_path / 'file', timeout=0.1)
+    assert (tmp_path / 'file.part').read_bytes() == DATA[:100000]
+
+
+def test_what_a_server_says_cannot_steer_the_terminal(server, tmp_path):
+    assert utils.one_line('a\x1b[2Jb\r\nc \x07') == 'a?[2Jb c ?'
+    server.behaviours = 9 * ['garbage']
+    assert failure(server, tmp_path / 'file').isprintable()
+
+
+@pytest.mark.parametrize('code', [403, 404, 410])
+def test_what_the_server_refuses_is_not_tried_again(server, tmp_path, code):
+    server.behaviours = [str(code)]
+    assert str(code) in failure(server, tmp_path / 'file')
+    assert len(server.requests) == 1
+
+
+def test_a_refused_access_tells_what_to_do_instead(server, tmp_path):
+    server.behaviours = ['403']
+    assert failure(server, tmp_path / 'file', denied='fetch the other one').endswith('fetch the other one')
+
+
+@pytest.mark.parametrize('kind', ['md5', 'sha256'])
+def test_a_wrong_checksum_deletes_the_download(server, tmp_path, kind):
+    server.data = DATA[:-1] + b'x'
+    text = failure(server, tmp_path / 'file', **{kind: {'md5': MD5, 'sha256': SHA256}[kind]})
+    assert kind in text and 'damaged' in text
+    assert os.listdir(str(tmp_path)) == []
+
+
+def test_content_that_is_encoded_is_refused(server, tmp_path):
+    server.behaviours = ['gzip']
+    assert 'encoding' in failure(server, tmp_path / 'file')
+
+
+def test_a_failed_download_keeps_the_file_that_is_there(server, tmp_path):
+    (tmp_path / 'file').write_bytes(b'old')
+    server.behaviours = ['404']
+    with pytest.raises(utils.UserError):
+        fetch(server, tmp_path / 'file')
+    assert (tmp_path / 'file').read_bytes() == b'old'
+
+
+def test_a_folder_that_cannot_be_made(server, tmp_path):
+    (tmp_path / 'file').write_bytes(b'')
+    assert 'cannot write' in failure(server, tmp_path / 'file' / 'file')
+
+
+def test_a_disk_without_room_is_told_before_the_download(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: shutil._ntuple_diskusage(10**6, 10**6, 1000))
+    assert 'free' in failure(server, tmp_path / 'file')
+
+
+def test_no_server_and_no_network(server, tmp_path, monkeypatch):
+    with socket.socket() as closed:
+        closed.bind(('127.0.0.1', 0))
+        server.url = 'http://127.0.0.1:%d/file' % closed.getsockname()[1]
+        assert 'refused' in failure(server, tmp_path / 'file')
+
+    def no_names(*args, **options):
+        raise socket.gaierror(-2, 'Name or service not known')
+    monkeypatch.setattr(socket, 'getaddrinfo', no_names)
+    assert 'no network' in failure(server, tmp_path / 'file')
+
+
+# ---------------------------------------------------------------------------------------------------- security
+
+@pytest.mark.parametrize('url', ['http://127.0.0.2/file', 'ftp://127.0.0.1/file', 'file:///etc/passwd', 'file'])
+def test_only_https_is_accepted(server, tmp_path, url):
+    server.url = url
+    assert 'https' in failure(server, tmp_path / 'file')
+    server.url = 'http://127.0.0.1:%d/file' % server.server_port
+    assert 'https' in failure(server, tmp_path / 'file', allow_http_from=None)
+    assert server.requests == []
+
+
+def test_redirects_to_plain_http_and_to_files_are_refused(server, tmp_path):
+    for target in ('http://localhost:%d/other' % server.server_port, 'file:///etc/passwd', 'ftp://127.0.0.1/x'):
+        server.behaviours = ['redirect ' + target]
+        failure(server, tmp_path / 'file')
+    server.behaviours = ['redirect ' + server.url]
+    fetch(server, tmp_path / 'file')
+    assert (tmp_path / 'file').read_bytes() == DATA
+
+
+def test_a_circle_of_redirects_ends(server, tmp_path):
+    server.behaviours = 99 * ['redirect ' + server.url]
+    failure(server, tmp_path / 'file')
+
+
+@pytest.fixture(scope='session')
+def certificate(tmp_path_factory):
+    """A key and a certificate for 127.0.0.1 that nobody has signed."""
+    path = str(tmp_path_factory.mktemp('certificate') / 'server.pem')
+    if not shutil.which('openssl'):
+        pytest.skip('there is no openssl to make a certificate with')
+    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj',
+                    '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', path, '-out', path + '.crt'],
+                   check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with open(path, 'a') as file, open(path + '.crt') as signed:
+        file.write(signed.read())
+    return path
+
+
+@pytest.fixture
+def https(server, certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.url = server.url.replace('http:', 'https:')
+    return server
+
+
+def test_https_with_a_certificate_that_is_trusted(https, certificate, tmp_path, monkeypatch):
+    monkeypatch.setenv('SSL_CERT_FILE', certificate)
+    fetch(https, tmp_path / 'file', allow_http_from=None, sha256=SHA256)
+    assert (tmp_path / 'file').read_bytes() == DATA
+
+
+def test_https_with_a_certificate_that_is_not_trusted(https, tmp_path):
+    assert 'certificate' in failure(https, tmp_path / 'file', allow_http_from=None)
+    assert https.requests == []
+
+
+def test_https_that_redirects_to_plain_http(https, certificate, tmp_path, monkeypatch):
+    monkeypatch.setenv('SSL_CERT_FILE', certificate)
+    https.behaviours = ['redirect http://127.0.0.1:%d/file' % https.server_port]
+    assert 'only https' in failure(https, tmp_path / 'file', allow_http_from=None)
+
+
+# --------------------------------------------------------------------------------------------------- the script
+
+def test_every_file_comes_over_https_and_is_checked():
+    for files in download.FILES.values():
+        for file in files:
+            download.check_url(file['url'], None)
+            assert ('md5' in file and 'size' in file) or file['path'].endswith('vgg16.pkl')
+
+
+def test_the_parameters_of_vgg16():
+    assert len(download.VGG16_SHAPES) == 32
+    assert sum(np.prod(shape) for shape in download.VGG16_SHAPES) == 138357544
+
+
+def test_a_file_that_is_there_is_checked_and_not_fetched(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(download, 'FILES', {'vgg16': [dict(url='https://127.0.0.1/x', path='weights/vgg16.pkl',
+                                                           about='')]})
+    monkeypatch.setattr(download, 'VGG16_SHAPES', [(2, 3), (2,)])
+    monkeypatch.setattr(sys, 'argv', ['download.py', 'vgg16', '--output', str(tmp_path)])
+    (tmp_path / 'weights').mkdir()
+    path = tmp_path / 'weights' / 'vgg16.pkl'
+    path.write_bytes(pickle.dumps({'param values': [np.zeros((2, 3)), np.zeros(2)]}))
+    download.main()
+    assert 'complete' in capsys.readouterr().out
+    path.write_bytes(pickle.dumps({'param values': [np.zeros((2, 3)), np.zeros(3)]}))
+    with pytest.raises(utils.UserError, match='does not hold'):
+        download.main()
+
+
+def test_a_damaged_file_that_is_there_is_told_and_kept(tmp_path):
+    path = tmp_path / 'file'
+    path.write_bytes(DATA)
+    download.check(str(path), size=len(DATA), md5=MD5)
+    for expected in (dict(size=5), dict(md5='0' * 32)):
+        with pytest.raises(utils.UserError, match='instead of'):
+            download.check(str(path), **expected)
+    assert path.read_bytes() == DATA
+
+
+def test_without_a_network_the_script_says_where_the_file_belongs(tmp_path):
+    # A proxy on a port where nobody listens stands for the missing network.
+    with socket.socket() as closed:
+        closed.bind(('127.0.0.1', 0))
+        environment = dict(os.environ, https_proxy='http://127.0.0.1:%d' % closed.getsockname()[1], no_proxy='')
+        code = ("import runpy, sys, time; time.sleep = lambda seconds: None; "
+                "sys.argv = ['download.py', 'vgg16-keras', '--output', %r]; "
+                "runpy.run_path(%r, run_name='__main__')" % (str(tmp_path), SCRIPT))
+        done = subprocess.run([sys.executable, '-c', code], env=environment, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, universal_newlines=True)
+    assert done.returncode == 1
+    last = done.stderr.strip().split('\n')[-1]
+    assert last.startswith('error: https://github.com/') and 'Traceback' not in done.stderr
+    assert last.endswith(str(tmp_path / 'weights' / 'vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5'))
