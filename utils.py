@@ -488,6 +488,12 @@ def _only_images(paths):
     return [path for path in paths if path.lower().endswith(READ_EXTENSIONS) and os.path.isfile(path)]
 
 
+def thumbnail(image, height):
+    """An image (uint8, of shape (H, W, 3)) resized to a height, its aspect kept."""
+    width = max(1, int(round(image.shape[1] * height / image.shape[0])))
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+
+
 def contact_sheet(rows, column_labels=None, row_labels=None, gutter=8, label_size=None):
     """
     Lay images out in a table.

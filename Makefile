@@ -1,0 +1,27 @@
+# make demo   sets everything up and stylizes a photo
+# make test   sets everything up and runs the tests
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MODEL := paintings4
+
+.PHONY: demo test clean
+
+demo: $(VENV)/installed
+	$(BIN)/python stylize.py --model $(MODEL) --style all --output demo --grid demo/contact-sheet.jpg data/samples
+	@echo "demo/contact-sheet.jpg shows all pastiches; they lie beside it"
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+$(VENV)/installed: setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 8) <= sys.version_info[:2] <= (3, 11) else "error: Python 3.8 to 3.11 is needed, and $(PYTHON) is %d.%d; say make PYTHON=python3.11" % sys.version_info[:2])'
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "error: Python's venv module is missing; install it (Debian, Ubuntu: sudo apt install python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo

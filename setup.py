@@ -1,0 +1,34 @@
+"""Installs what gogh-figure needs: ``pip install -e .`` (its scripts run from the checkout)."""
+import sys
+
+from setuptools import setup
+
+if not (3, 8) <= sys.version_info[:2] <= (3, 11):
+    sys.exit('error: gogh-figure needs Python 3.8 to 3.11, the last ones that Theano 1.0.5 and a numpy below 1.24 '
+             'run on; this is Python %d.%d' % sys.version_info[:2])
+
+setup(
+    name='gogh-figure',
+    version='1.0',
+    description='Artistic style transfer in Theano and Lasagne: conditional instance normalization and its ancestors',
+    license='MIT',
+    python_requires='>=3.8,<3.12',
+    py_modules=['arrays', 'backend', 'layers', 'losses', 'models', 'options', 'stylize', 'train', 'utils'],
+    packages=['data', 'onednn'],
+    package_data={'onednn': ['*.cpp', '*.h']},
+    install_requires=[
+        'Theano==1.0.5',
+        'Lasagne==0.1',
+        'numpy>=1.19,<1.24',
+        'scipy>=1.5',
+        'pillow>=9.2',
+        'h5py>=3.1',
+        'tqdm>=4.60',
+        'matplotlib>=3.3',
+        # oneDNN 3.2 for the CPU backend; the wheels exist for Linux on x86-64.
+        'onednn-devel-cpu-gomp==2023.2.0; sys_platform == "linux" and platform_machine == "x86_64"',
+        # Theano 1.0.5 needs pkg_resources and, through numpy, distutils.
+        'setuptools<70',
+    ],
+    extras_require={'test': ['pytest>=7', 'hypothesis>=6']},
+)

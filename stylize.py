@@ -1,0 +1,202 @@
+"""Stylize photos with a trained network.
+
+    python stylize.py --model cin.npz --style-index 3 photo.jpg
+    python stylize.py --model misc32 --style all --grid sheet.jpg holiday/*.jpg --output pastiches/
+    python stylize.py --model cin.npz --blend 0=0.7,5=0.3 photo.jpg --output blend.png
+"""
+import argparse
+import os
+import re
+import sys
+
+import numpy
+
+import backend
+import layers
+import models
+import options
+import utils
+
+MODELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'data', 'models')
+# Sides are padded to a multiple of what the two strides of 2 divide by, and the padding of the inner layers needs
+# a few pixels to reflect.
+MULTIPLE, SMALLEST = 4, 16
+THUMBNAIL = 256
+
+
+def parse_arguments():
+    parser = options.Parser(__doc__)
+    parser.add_argument('images', nargs='*', metavar='IMAGE', help='image files, folders and patterns')
+    parser.add_argument('--model', required=True, help='a trained network (.npz), or the name of one in data/models')
+    parser.add_argument('--style-index', metavar='INDEX,...', help="styles by number, from 0; or 'all'")
+    parser.add_argument('--style', metavar='NAME,...', help="styles by name; or 'all'")
+    parser.add_argument('--blend', metavar='STYLE=WEIGHT,...',
+                        help='one pastiche in a mixture of styles, by number or name, such as 0=0.7,5=0.3')
+    parser.add_argument('--list-styles', action='store_true', help="print the network's styles and do nothing else")
+    parser.add_argument('--size', type=options.positive_int, help='resize the photos to this shorter side first')
+    parser.add_argument('--batch-size', type=options.positive_int, default=1,
+                        help='pastiches of the same size that are computed at once')
+    parser.add_argument('--output', help='file for a single pastiche, else folder '
+                                         '(default: PHOTO_STYLE in the current folder)')
+    parser.add_argument('--grid', metavar='FILE', help='write a contact sheet as well: photos down, styles across')
+    backend.add_arguments(parser)
+    return parser.parse_args()
+
+
+def find_model(name):
+    """The path of a network given by path, or by name if data/models has it."""
+    shipped = os.path.join(MODELS, name + '.npz')
+    if not os.path.exists(name) and os.path.basename(name) == name and os.path.exists(shipped):
+        return shipped
+    return name
+
+
+def parse_style(text, names):
+    """The number of the style that `text` says by number or by name."""
+    text = text.strip()
+    if text in names:
+        return names.index(text)
+    if re.fullmatch(r'[0-9]{1,6}', text):
+        if int(text) < len(names):
+            return int(text)
+        raise utils.UserError('there is no style %s: the styles are 0 to %d' % (text, len(names) - 1))
+    raise utils.UserError('there is no style %r: --list-styles shows what there is' % text)
+
+
+def parse_styles(args, names):
+    """The pastiches to make of each photo, as a list of pairs (label, {style: weight})."""
+    given = [option for option in ('style_index', 'style', 'blend') if getattr(args, option) is not None]
+    if len(given) > 1:
+        raise utils.UserError('%s contradict each other' % ' and '.join('--' + g.replace('_', '-') for g in given))
+    if args.blend is not None:
+        blend = {}
+        for item in args.blend.split(','):
+            style, equals, weight = item.rpartition('=')
+            try:
+                weight = options.not_negative(weight)
+            except argparse.ArgumentTypeError:
+                equals = ''
+            if not equals:
+                raise utils.UserError('--blend: %r is not STYLE=WEIGHT, such as 0=0.7' % item)
+            style = parse_style(style, names)
+            blend[style] = blend.get(style, 0) + weight
+        if not sum(blend.values()):
+            raise utils.UserError('--blend: the weights are all zero')
+        return [('+'.join('%s-%g' % (names[style], weight) for style, weight in blend.items()), blend)]
+    if not given:
+        if len(names) == 1:
+            return [(names[0], {0: 1.})]
+        raise utils.UserError('the network has %d styles: choose by --style-index, --style or --blend' % len(names))
+    text = getattr(args, given[0])
+    if text == 'all':
+        chosen = range(len(names))
+    else:
+        if given[0] == 'style_index' and not re.fullmatch(r'\s*[0-9]+\s*(,\s*[0-9]+\s*)*', text):
+            raise utils.UserError("--style-index: %r is not a list of numbers, such as 3 or 0,3,5, nor 'all'" % text)
+        chosen = list(dict.fromkeys(parse_style(item, names) for item in text.split(',')))
+    return [(names[style], {style: 1.}) for style in chosen]
+
+
+def file_names(images, labels, output):
+    """Where to write the pastiche of each photo and style.
+
+    Returns
+    -------
+    dict
+        {(photo, label): path}, all different, none of them a photo.
+    """
+    if output is not None and os.path.splitext(output)[1] and not os.path.isdir(output):
+        if len(images) * len(labels) > 1:
+            raise utils.UserError('--output %s is one file, and there are %d pastiches: give a folder'
+                                  % (output, len(images) * len(labels)))
+        names = {(images[0], labels[0]): output}
+    else:
+        folder = output or ''
+        names, taken = {}, set()
+        for image in images:
+            stem, extension = os.path.splitext(os.path.basename(image))
+            extension = extension.lower() if extension.lower() in utils.WRITE_FORMATS else '.png'
+            for label in labels:
+                # The names of styles come from a file: what is not plain must not become part of a path.
+                base = '%s_%s' % (stem, re.sub(r'[^\w.+-]', '-', label)[:100])
+                name, number = base, 2
+                while os.path.join(folder, name + extension) in taken:
+                    name, number = '%s-%d' % (base, number), number + 1
+                taken.add(os.path.join(folder, name + extension))
+                names[image, label] = os.path.join(folder, name + extension)
+    photos = {os.path.realpath(image) for image in images}
+    for path in names.values():
+        if os.path.realpath(path) in photos:
+            raise utils.UserError('%s: the pastiche would overwrite a photo: choose another --output' % path)
+    return names
+
+
+def pad_image(image):
+    """Extend an image (H, W, 3) at the bottom and right to sides that the network keeps."""
+    extra = [max(SMALLEST, -(-side // MULTIPLE) * MULTIPLE) - side for side in image.shape[:2]]
+    return numpy.pad(image, [(0, extra[0]), (0, extra[1]), (0, 0)], mode='symmetric')
+
+
+def read_all(paths, size, failed):
+    """The photos one after the other; those that cannot be read are reported and added to `failed`."""
+    for path in paths:
+        try:
+            yield path, utils.read_image(path, size=size)
+        except utils.UserError as error:
+            failed.append(path)
+            print('error: %s' % error, file=sys.stderr)
+
+
+def in_batches(photos, styles, size):
+    """Lists of up to `size` jobs (path, photo, label, blend) whose photos have the same padded shape."""
+    batch = []
+    for path, photo in photos:
+        for label, blend in styles:
+            if batch and (len(batch) == size or pad_image(batch[0][1]).shape != pad_image(photo).shape):
+                yield batch
+                batch = []
+            batch.append((path, photo, label, blend))
+    if batch:
+        yield batch
+
+
+def main():
+    args = parse_arguments()
+    backend.use(args)
+    network = models.load_network(find_model(args.model))
+    names = network.meta['styles'] or ['style']
+    if args.list_styles:
+        for index, name in enumerate(names):
+            print('%3d  %s' % (index, name))
+        return None
+    if not args.images:
+        raise utils.UserError('no photos to stylize')
+    styles = parse_styles(args, names)
+    images = utils.find_images(args.images)
+    outputs = file_names(images, [label for label, _ in styles], args.output)
+    for folder in {os.path.dirname(path) for path in outputs.values()}:
+        utils.make_folder(folder or '.')
+
+    stylize = models.pastiche_function(network)
+    failed, sheet = [], {}
+    with utils.progress(total=len(outputs), desc='stylizing', unit='image') as bar:
+        for batch in in_batches(read_all(images, args.size, failed), styles, args.batch_size):
+            inputs = [utils.to_float(numpy.stack([pad_image(photo) for _, photo, _, _ in batch]))]
+            if network.style:
+                inputs.append(numpy.concatenate([layers.style_weights(blend, len(names)) for *_, blend in batch]))
+            for (path, photo, label, _), pastiche in zip(batch, utils.to_uint8(stylize(*inputs))):
+                pastiche = pastiche[:photo.shape[0], :photo.shape[1]]
+                utils.write_image(outputs[path, label], pastiche)
+                if args.grid:
+                    sheet.setdefault(path, [utils.thumbnail(photo, THUMBNAIL)]).append(utils.thumbnail(pastiche, THUMBNAIL))
+                bar.update()
+    if args.grid and sheet:
+        utils.write_image(args.grid, utils.contact_sheet(list(sheet.values()), ['photo'] + [s for s, _ in styles]))
+    if failed:
+        print('error: %d of %d photos could not be stylized' % (len(failed), len(images)), file=sys.stderr)
+        return 1
+    return None
+
+
+if __name__ == '__main__':
+    utils.run_script(main)
