@@ -1,0 +1,27 @@
+"""A backend that runs networks on the CPU in oneDNN's blocked layout.
+
+`library` builds and calls the native code, `ops` are Theano ops on it, and `rewrites` put those ops
+in the place of convolutions and of the formulas of `layers` when a function is compiled.
+"""
+from .library import Unavailable
+
+__all__ = ['Unavailable', 'register']
+
+# Before `layers.lower_formulas`, which replaces what is left of the formulas by plain expressions.
+POSITION = -0.02
+
+
+def register(folder):
+    """Make Theano use the native library, which is compiled into `folder` unless it is there already.
+
+    Raises
+    ------
+    Unavailable
+        It cannot run here; the message says why.
+    """
+    from . import library
+    if library.loaded():
+        return
+    library.load(folder)
+    from . import rewrites
+    rewrites.register(POSITION)

@@ -1,0 +1,113 @@
+// Shared by the sources of the native library: the vector type, memory, errors.
+//
+// A "blocked" tensor holds an (N, C, H, W) tensor as (N, ceil(C/BLOCK), H, W, BLOCK), oneDNN's nChw8c or nChw16c:
+// the innermost axis is one vector register of BLOCK channels. Lanes beyond C (when BLOCK does not divide C) are
+// zero in every blocked tensor that these functions read or write.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <vector>
+#include <omp.h>
+
+#ifdef __AVX512F__
+#define BLOCK 16
+#else
+#define BLOCK 8
+#endif
+
+typedef int64_t i64;
+typedef float vec __attribute__((vector_size(BLOCK * 4)));
+typedef float loose_vec __attribute__((vector_size(BLOCK * 4), aligned(4), may_alias));
+typedef int32_t mask __attribute__((vector_size(BLOCK * 4)));
+
+static inline vec load(const float *p) { return *(const loose_vec *)p; }
+static inline void store(float *p, vec v) { *(loose_vec *)p = v; }
+static inline vec splat(float value) { return value - (vec){}; }
+static inline vec rectified(vec v) { return v > 0.0f ? v : (vec){}; }
+static inline i64 blocks(i64 channels) { return (channels + BLOCK - 1) / BLOCK; }
+
+// memory.cpp: a pool of buffers on huge pages, reused between calls.
+void *take(size_t bytes);            // throws std::bad_alloc
+void give(void *pointer);
+
+// A temporary array from the pool.
+template <class T> struct Scratch {
+    T *data;
+    explicit Scratch(size_t count) : data((T *)take(count * sizeof(T) + 64)) {}
+    ~Scratch() { give(data); }
+    Scratch(const Scratch &) = delete;
+    operator T *() const { return data; }
+};
+
+// Every exported function returns 0, 1 (an error described by gogh_error) or 2 (out of memory).
+void set_error(const char *message);
+#define GUARDED(...)                                                                                                   \
+    try {                                                                                                              \
+        __VA_ARGS__;                                                                                                   \
+        return 0;                                                                                                      \
+    } catch (const std::bad_alloc &) {                                                                                 \
+        return 2;                                                                                                      \
+    } catch (const std::exception &e) {                                                                                \
+        set_error(e.what());                                                                                           \
+        return 1;                                                                                                      \
+    }
+
+// The image that a convolution sees: `h` x `w` pixels, enlarged by nearest-neighbour `scale`, mirrored by `mirror`
+// pixels on each side (without repeating the edge), then surrounded by zeros (`pad_h`, `pad_w`).
+struct Frame {
+    i64 n, c, h, w, scale, mirror, pad_h, pad_w;
+    i64 height() const { return h * scale + 2 * mirror; } // without the zeros
+    i64 width() const { return w * scale + 2 * mirror; }
+    bool plain() const { return scale == 1 && mirror == 0; }
+};
+
+// The source coordinate of every coordinate of one axis of a frame; -1 where it is zero.
+static inline void source_coordinates(i64 size, i64 scale, i64 mirror, i64 pad, i64 count, int *result) {
+    i64 large = size * scale;
+    for (i64 i = 0; i < count; i++) {
+        i64 j = i - pad;
+        if (j < 0 || j >= large + 2 * mirror) {
+            result[i] = -1;
+            continue;
+        }
+        j -= mirror;
+        if (j < 0) j = -j;
+        if (j >= large) j = 2 * (large - 1) - j;
+        result[i] = (int)(j / scale);
+    }
+}
+
+// blocked.cpp
+void expand(const float *x, const Frame &f, float *y);          // materialize a frame, without its zeros
+
+// What follows a convolution before its result is stored.
+struct Epilogue {
+    const float *bias;   // oc values, or null
+    int rectify;
+};
+
+// winograd.cpp
+bool winograd_suits(i64 ic, i64 oc, i64 kh, i64 kw, i64 sh, i64 sw);
+// weights: (oc, ic, 3, 3) of the forward convolution; `flip` rotates them by 180 degrees; `transpose` exchanges oc
+// and ic in reading them (the gradient to the input).
+void winograd(const float *x, const Frame &f, const float *weights, i64 oc, bool flip, bool transpose,
+              const Epilogue &epilogue, float *y);
+
+// direct.cpp
+// One tap of a filter: where it reads the padded frame, relative to the output's position times the stride, and its
+// weights, of (output, input) channels by the given strides.
+struct Tap {
+    i64 row, column;
+    const float *weights;
+    i64 oc_stride, ic_stride;
+};
+// Where the output goes, in units of vectors: size, then strides of a plane of BLOCK channels, a row and a pixel.
+struct Grid {
+    i64 height, width, plane, row, pixel, offset;
+};
+void direct(const float *x, const Frame &f, const std::vector<Tap> &taps, i64 stride_h, i64 stride_w, i64 oc,
+            const Epilogue &epilogue, float *y, const Grid &grid);

@@ -1,0 +1,207 @@
+"""Builds, loads and calls the native library of the oneDNN backend.
+
+The C++ sources beside this file are compiled once by g++ for the processor at hand, into one
+shared library in the cache; its name carries a hash of all that went into it. Python calls it
+through ctypes, which lets go of the interpreter lock.
+"""
+import ctypes
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import numpy
+
+__all__ = ['Unavailable', 'load', 'loaded', 'call', 'empty', 'trim']
+
+SOURCES = ['memory.cpp', 'blocked.cpp', 'norm.cpp', 'winograd.cpp', 'direct.cpp', 'conv.cpp']
+FLAGS = ['-O3', '-march=native', '-std=c++14', '-fPIC', '-fopenmp', '-ffp-contract=fast', '-fno-math-errno',
+         '-Wno-psabi']
+VERSION = (3, 2)    # of oneDNN
+
+_library = None
+
+
+class Unavailable(Exception):
+    """The backend cannot run here; the message says why."""
+
+
+def _find_onednn():
+    """The folders of oneDNN's headers and of its library, as pip installs them."""
+    include, lib = os.path.join(sys.prefix, 'include'), os.path.join(sys.prefix, 'lib')
+    header = os.path.join(include, 'oneapi', 'dnnl', 'dnnl_version.h')
+    if not os.path.exists(header):
+        header = os.path.join(include, 'dnnl_version.h')
+    if not (os.path.exists(os.path.join(include, 'dnnl.hpp')) and os.path.exists(header)):
+        raise Unavailable('oneDNN is not installed (pip install onednn-devel-cpu-gomp==2023.2.0)')
+    for name in ('libdnnl.so.%d' % VERSION[0], 'libdnnl.so'):
+        if os.path.exists(os.path.join(lib, name)):
+            break
+    else:
+        raise Unavailable('the headers of oneDNN are in %s, but its library is not in %s' % (include, lib))
+    with open(header) as f:
+        words = [line.split() for line in f if line.startswith('#define DNNL_VERSION_M')]
+    version = tuple(int({w[1]: w[2] for w in words}['DNNL_VERSION_%s' % part]) for part in ('MAJOR', 'MINOR'))
+    if version[0] != VERSION[0] or version < VERSION:
+        raise Unavailable('oneDNN is of version %d.%d, and this needs %d.%d' % (version + VERSION))
+    return include, lib, name, version
+
+
+def _processor():
+    """What the compiler's -march=native may depend on."""
+    try:
+        with open('/proc/cpuinfo') as f:
+            lines = [line for line in f if line.startswith(('model name', 'flags'))]
+        return ''.join(lines[:2])
+    except OSError:
+        return platform.processor()
+
+
+def _build(folder):
+    """The path of the shared library, compiled unless it is in `folder` already."""
+    if platform.system() != 'Linux' or platform.machine() != 'x86_64':
+        raise Unavailable('the library is for Linux on x86-64, and this is %s on %s'
+                          % (platform.system(), platform.machine()))
+    include, lib, dnnl, version = _find_onednn()
+    compiler = shutil.which(os.environ.get('CXX', 'g++'))
+    if not compiler:
+        raise Unavailable('g++ is not on the PATH')
+    here = os.path.dirname(os.path.abspath(__file__))
+    key = hashlib.sha256(repr((FLAGS, version, include, lib, compiler, _processor())).encode())
+    for name in ['common.h'] + SOURCES:
+        with open(os.path.join(here, name), 'rb') as f:
+            key.update(f.read())
+    path = os.path.join(folder, 'gogh-onednn-%s.so' % key.hexdigest()[:16])
+    if os.path.exists(path):
+        return path
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, 'gogh-onednn.lock'), 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)        # the others wait, and find the library when it is theirs
+        if os.path.exists(path):
+            return path
+        work = tempfile.mkdtemp(prefix='gogh-onednn-', dir=folder)
+        try:
+            _compile(compiler, here, include, lib, dnnl, work)
+            os.rename(os.path.join(work, 'library.so'), path)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return path
+
+
+def _compile(compiler, here, include, lib, dnnl, work):
+    """Compile the sources side by side and link them into work/library.so."""
+    objects = [os.path.join(work, name + '.o') for name in SOURCES]
+    commands = [[compiler] + FLAGS + ['-I' + include, '-c', os.path.join(here, name), '-o', target]
+                for name, target in zip(SOURCES, objects)]
+    link = ([compiler, '-shared', '-fopenmp', '-o', os.path.join(work, 'library.so')] + objects
+            + ['-L' + lib, '-l:' + dnnl, '-Wl,-rpath,' + lib])
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for command in commands]
+    outputs = [process.communicate()[0] for process in running]
+    failed = [output for process, output in zip(running, outputs) if process.returncode]
+    if not failed:
+        result = subprocess.run(link, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        failed = [result.stdout] if result.returncode else []
+    if failed:
+        lines = failed[0].decode(errors='replace').strip().splitlines() or ['no message']
+        error = next((line for line in lines if 'error' in line.lower()), lines[-1])
+        raise Unavailable('the native library does not compile: %s' % error)
+
+
+def load(folder):
+    """Load the library, compiling it into `folder` if need be.
+
+    Raises
+    ------
+    Unavailable
+        oneDNN, the compiler or the platform is missing.
+    """
+    global _library
+    if _library is not None:
+        return
+    try:
+        path = _build(folder)
+        library = ctypes.CDLL(path)
+    except OSError as e:
+        raise Unavailable('the native library cannot be loaded: %s' % e)
+    library.gogh_error.restype = ctypes.c_char_p
+    library.gogh_take.restype = ctypes.c_void_p
+    library.gogh_take.argtypes = [ctypes.c_int64]
+    library.gogh_give.restype = None
+    library.gogh_give.argtypes = [ctypes.c_void_p]
+    library.gogh_mapped.restype = library.gogh_in_use.restype = ctypes.c_int64
+    _library = library
+
+
+def loaded():
+    """Whether `load` has succeeded."""
+    return _library is not None
+
+
+def block():
+    """Channels in the innermost dimension of a blocked tensor: 8, or 16 with AVX-512."""
+    return _library.gogh_block()
+
+
+def _argument(value):
+    if isinstance(value, numpy.ndarray):
+        return ctypes.c_void_p(value.ctypes.data)
+    if isinstance(value, float):
+        return ctypes.c_double(value)
+    if value is None:
+        return ctypes.c_void_p(None)
+    return ctypes.c_int64(value)
+
+
+def call(name, *arguments):
+    """Call a function of the library with arrays, integers, floats or None (a null pointer).
+
+    Raises
+    ------
+    MemoryError
+        If it runs out of memory.
+    ValueError
+        If it refuses its arguments.
+    """
+    status = getattr(_library, name)(*[_argument(value) for value in arguments])
+    if status == 2:
+        raise MemoryError('%s ran out of memory' % name)
+    if status:
+        raise ValueError('%s: %s' % (name, _library.gogh_error().decode(errors='replace')))
+
+
+class _Buffer(object):
+    """Memory of the library's pool, which has it back when the last array on it is gone."""
+
+    def __init__(self, shape):
+        size = 4
+        for n in shape:
+            size *= int(n)
+        self.pointer = _library.gogh_take(size)
+        if not self.pointer:
+            raise MemoryError('no memory for a tensor of shape %s (%d MB)' % (tuple(shape), size >> 20))
+        self.give = _library.gogh_give      # at exit this module's names go first
+        self.__array_interface__ = {'data': (self.pointer, False), 'shape': tuple(int(n) for n in shape),
+                                    'typestr': '<f4', 'version': 3}
+
+    def __del__(self):
+        if getattr(self, 'pointer', None):
+            self.give(self.pointer)
+
+
+def empty(*shape):
+    """An uninitialized float32 array from the library's pool."""
+    return numpy.asarray(_Buffer(shape))
+
+
+def trim():
+    """Return the memory that the pool holds but does not use."""
+    _library.gogh_trim()
+
+
+def memory():
+    """Bytes that the pool has from the system, and bytes of them in use."""
+    return _library.gogh_mapped(), _library.gogh_in_use()

@@ -1,0 +1,470 @@
+"""Theano ops on blocked tensors, run by the native library.
+
+A blocked tensor is a 5-D float32 array (N, ceil(C / B), H, W, B) that holds an (N, C, H, W) tensor
+with its channels in blocks of B = `library.block()`, 8 or 16, filled up with zeros: the innermost
+dimension is one vector register. The ops know as much of C as their weights tell them.
+
+They have no gradients: the rewrites that introduce them (`rewrites`) work on graphs that have been
+differentiated.
+"""
+import numpy
+import theano
+import theano.tensor as T
+from theano.tensor.nnet.abstract_conv import get_conv_output_shape
+
+from . import library
+
+__all__ = ['Blocked', 'ToBlocked', 'FromBlocked', 'Conv', 'ConvInputGradient', 'ConvWeightGradient', 'Norm',
+           'NormGradient', 'Expand', 'ExpandGradient', 'MaxPool', 'MaxPoolGradient', 'Add', 'Rectify',
+           'RectifyGradient', 'BatchedProduct']
+
+Blocked = T.TensorType('float32', (False,) * 5)
+
+
+def _tensor(x, ndim, name):
+    x = T.as_tensor_variable(x)
+    if x.dtype != 'float32' or x.ndim != ndim:
+        raise TypeError('%s is a %d-D float32 tensor, not %s' % (name, ndim, x.type))
+    return x
+
+
+def _blocked(x, name='x'):
+    x = _tensor(x, 5, name + ' (blocked)')
+    return x if x.type == Blocked else T.patternbroadcast(x, Blocked.broadcastable)
+
+
+def _integer(x):
+    x = T.as_tensor_variable(x)
+    if x.ndim != 0 or x.dtype not in theano.tensor.integer_dtypes:
+        raise TypeError('a size is an integer, not %s' % x.type)
+    return x
+
+
+def _blocks(channels):
+    return -(-channels // library.block())
+
+
+def _check_blocks(op, x, channels, name='x'):
+    if x.shape[4] != library.block() or x.shape[1] != _blocks(channels):
+        raise ValueError('%s: %s of shape %s does not hold %d channels' % (op, name, x.shape, channels))
+
+
+def _check_shape(op, x, shape, name):
+    if x.shape != tuple(shape):
+        raise ValueError('%s: %s is of shape %s, not %s' % (op, name, x.shape, tuple(shape)))
+
+
+def _array(x):
+    return numpy.ascontiguousarray(x, 'float32')
+
+
+class Op(theano.Op):
+    """An op whose `run` maps arrays to arrays.
+
+    `destroys` maps an output to the input whose memory it takes over when the op is in place.
+    """
+    __props__ = ()
+    destroys = {}
+
+    def perform(self, node, inputs, outputs):
+        results = self.run(*inputs)
+        for output, result in zip(outputs, results if isinstance(results, tuple) else (results,)):
+            output[0] = result
+
+    def result(self, x):
+        """The array to write a result of the shape of x into: x itself, if the op is in place."""
+        if self.inplace and x.flags.c_contiguous and x.flags.writeable:
+            return x
+        return library.empty(*x.shape)
+
+
+class ToBlocked(Op):
+    """From (N, C, H, W) to blocked."""
+
+    def make_node(self, x):
+        return theano.Apply(self, [_tensor(x, 4, 'x')], [Blocked()])
+
+    def infer_shape(self, node, shapes):
+        n, c, h, w = shapes[0]
+        return [(n, _blocks(c), h, w, library.block())]
+
+    def run(self, x):
+        n, c, h, w = x.shape
+        y = library.empty(n, _blocks(c), h, w, library.block())
+        library.call('gogh_to_blocked', _array(x), y, n, c, h * w)
+        return y
+
+
+class FromBlocked(Op):
+    """From blocked to (N, C, H, W); C is the second input."""
+
+    def make_node(self, x, channels):
+        return theano.Apply(self, [_blocked(x), _integer(channels)], [T.ftensor4()])
+
+    def infer_shape(self, node, shapes):
+        n, _, h, w, _ = shapes[0]
+        return [(n, node.inputs[1], h, w)]
+
+    def run(self, x, channels):
+        channels = int(channels)
+        _check_blocks(self, x, channels)
+        n, _, h, w, _ = x.shape
+        y = library.empty(n, channels, h, w)
+        library.call('gogh_from_blocked', _array(x), y, n, channels, h * w)
+        return y
+
+
+class _Convolution(Op):
+    """What a convolution and its gradients share.
+
+    Parameters
+    ----------
+    scale : int
+        The image is first upsampled, each pixel repeated so many times in height and width,
+    mirror : int
+        then padded by reflection,
+    border_mode : 'valid', 'full', 'half' or pair of int
+        then padded by zeros, as in Theano's ``conv2d``. What stands before the zeros is called the frame.
+    subsample : pair of int
+        The stride.
+    flip : bool
+        True for a convolution, False for a cross-correlation.
+    """
+    __props__ = ('scale', 'mirror', 'border_mode', 'subsample', 'flip')
+
+    def __init__(self, scale=1, mirror=0, border_mode=(0, 0), subsample=(1, 1), flip=True):
+        self.scale, self.mirror, self.flip = int(scale), int(mirror), bool(flip)
+        if isinstance(border_mode, int):
+            border_mode = (border_mode, border_mode)
+        self.border_mode = border_mode if isinstance(border_mode, str) else tuple(int(p) for p in border_mode)
+        self.subsample = tuple(int(s) for s in subsample)
+        if self.scale < 1 or self.mirror < 0 or min(self.subsample) < 1:
+            raise ValueError('%s: scale and stride are at least 1, padding at least 0' % self)
+
+    def pad(self, kernel):
+        if self.border_mode == 'valid':
+            return 0, 0
+        if self.border_mode == 'half':
+            return kernel[0] // 2, kernel[1] // 2
+        if self.border_mode == 'full':
+            return kernel[0] - 1, kernel[1] - 1
+        return self.border_mode
+
+    def shape(self, n, c, h, w, oc, kernel):
+        """The sizes as the library takes them, the blocked shapes of the frame and of the output."""
+        pad = self.pad(kernel)
+        frame = [size * self.scale + 2 * self.mirror for size in (h, w)]
+        out = [(f + 2 * p - k) // s + 1 for f, p, k, s in zip(frame, pad, kernel, self.subsample)]
+        sizes = numpy.array((n, c, h, w, self.scale, self.mirror, oc) + tuple(kernel) + self.subsample + tuple(pad)
+                            + (self.flip,), 'int64')
+        if min(out) < 1:
+            raise ValueError('%s: the filters (%d x %d) are larger than the padded image (%d x %d)'
+                             % ((self,) + tuple(kernel) + (frame[0] + 2 * pad[0], frame[1] + 2 * pad[1])))
+        block = library.block()
+        return sizes, (n, _blocks(c)) + tuple(frame) + (block,), (n, _blocks(oc)) + tuple(out) + (block,)
+
+
+class Conv(_Convolution):
+    """Convolution of a blocked image with filters (O, C, kh, kw), plus an optional bias (O,), optionally rectified."""
+    __props__ = _Convolution.__props__ + ('rectify',)
+
+    def __init__(self, scale=1, mirror=0, border_mode=(0, 0), subsample=(1, 1), flip=True, rectify=False):
+        _Convolution.__init__(self, scale, mirror, border_mode, subsample, flip)
+        self.rectify = bool(rectify)
+
+    def make_node(self, x, w, *bias):
+        inputs = [_blocked(x), _tensor(w, 4, 'filters')] + [_tensor(b, 1, 'bias') for b in bias]
+        return theano.Apply(self, inputs, [Blocked()])
+
+    def infer_shape(self, node, shapes):
+        n, _, h, w, block = shapes[0]
+        frame = (n, shapes[1][1], h * self.scale + 2 * self.mirror, w * self.scale + 2 * self.mirror)
+        out = get_conv_output_shape(frame, shapes[1], self.border_mode, self.subsample)
+        return [(n, _blocks(shapes[1][0]), out[2], out[3], block)]
+
+    def run(self, x, w, bias=None):
+        oc, c = w.shape[:2]
+        _check_blocks(self, x, c)
+        if bias is not None:
+            _check_shape(self, bias, (oc,), 'bias')
+            bias = _array(bias)
+        sizes, _, shape = self.shape(x.shape[0], c, x.shape[2], x.shape[3], oc, w.shape[2:])
+        y = library.empty(*shape)
+        library.call('gogh_conv', sizes, _array(x), _array(w), bias, self.rectify, y)
+        return y
+
+
+class ConvInputGradient(_Convolution):
+    """The gradient with respect to the frame, which is blocked too: inputs are filters, gradient to the output and the
+    frame's height and width."""
+
+    def make_node(self, w, dy, height, width):
+        return theano.Apply(self, [_tensor(w, 4, 'filters'), _blocked(dy, 'dy'), _integer(height), _integer(width)],
+                            [Blocked()])
+
+    def infer_shape(self, node, shapes):
+        return [(shapes[1][0], _blocks(shapes[0][1]), node.inputs[2], node.inputs[3], shapes[1][4])]
+
+    def run(self, w, dy, height, width):
+        oc, c = w.shape[:2]
+        sizes, frame, out = self.shape(dy.shape[0], c, int(height), int(width), oc, w.shape[2:])
+        _check_shape(self, dy, out, 'dy')
+        dx = library.empty(*frame)
+        library.call('gogh_conv_input_gradient', sizes, _array(w), _array(dy), dx)
+        return dx
+
+
+class ConvWeightGradient(_Convolution):
+    """The gradient with respect to the filters (O, C, kh, kw): inputs are image, gradient to the output, O, C, kh, kw."""
+
+    def make_node(self, x, dy, *sizes):
+        if len(sizes) != 4:
+            raise TypeError('the shape of the filters is of four sizes, not %d' % len(sizes))
+        return theano.Apply(self, [_blocked(x), _blocked(dy, 'dy')] + [_integer(size) for size in sizes],
+                            [T.ftensor4()])
+
+    def infer_shape(self, node, shapes):
+        return [tuple(node.inputs[2:])]
+
+    def run(self, x, dy, *shape):
+        oc, c, kh, kw = [int(size) for size in shape]
+        _check_blocks(self, x, c)
+        sizes, _, out = self.shape(x.shape[0], c, x.shape[2], x.shape[3], oc, (kh, kw))
+        _check_shape(self, dy, out, 'dy')
+        dw = numpy.empty((oc, c, kh, kw), 'float32')
+        library.call('gogh_conv_weight_gradient', sizes, _array(x), _array(dy), dw)
+        return dw
+
+
+LINEAR, RECTIFY, SIGMOID, TANH = range(4)
+
+
+class Norm(Op):
+    """Instance normalization (see `layers.InstanceNorm`), then an activation, then the sum with another image.
+
+    Inputs are x, gamma and beta (N or 1, C), and optionally that other image. Outputs are the result and a vector of
+    means and inverse standard deviations that `NormGradient` takes.
+    """
+    __props__ = ('epsilon', 'activation', 'inplace')
+    destroys = {0: 0}
+
+    def __init__(self, epsilon, activation=LINEAR, inplace=False):
+        self.epsilon, self.activation, self.inplace = float(epsilon), activation, inplace
+        if inplace:
+            self.destroy_map = {0: [0]}
+
+    def make_node(self, x, gamma, beta, *other):
+        inputs = [_blocked(x), _tensor(gamma, 2, 'gamma'), _tensor(beta, 2, 'beta')]
+        return theano.Apply(self, inputs + [_blocked(o, 'other') for o in other], [Blocked(), T.fvector()])
+
+    def infer_shape(self, node, shapes):
+        n, blocks, _, _, block = shapes[0]
+        return [shapes[0], (2 * n * blocks * block,)]
+
+    def run(self, x, gamma, beta, other=None):
+        channels = _check_scales(self, x, gamma, beta)
+        if other is not None:
+            _check_shape(self, other, x.shape, 'other')
+            other = _array(other)
+        n, blocks, h, w, block = x.shape
+        x = _array(x)
+        y, stats = self.result(x), numpy.empty(2 * n * blocks * block, 'float32')
+        library.call('gogh_norm', x, _array(gamma), _array(beta), len(gamma), len(beta), other, y, stats, n, channels,
+                     h * w, self.epsilon, self.activation)
+        return y, stats
+
+
+def _check_scales(op, x, gamma, beta):
+    for name, value in (('gamma', gamma), ('beta', beta)):
+        if value.shape[0] not in (1, x.shape[0]) or value.shape[1] != gamma.shape[1]:
+            raise ValueError('%s: %s is of shape %s for %d images and %d channels'
+                             % (op, name, value.shape, x.shape[0], gamma.shape[1]))
+    _check_blocks(op, x, gamma.shape[1])
+    return gamma.shape[1]
+
+
+class NormGradient(Op):
+    """The gradients of `Norm` with respect to x, gamma and beta.
+
+    Inputs are x, gamma, beta, the second output of `Norm` and the gradient with respect to its result; with `rectify`
+    that result is rectified.
+    """
+    __props__ = ('rectify', 'inplace')
+    destroys = {0: 4}
+
+    def __init__(self, rectify=False, inplace=False):
+        self.rectify, self.inplace = rectify, inplace
+        if inplace:
+            self.destroy_map = {0: [4]}
+
+    def make_node(self, x, gamma, beta, stats, dy):
+        inputs = [_blocked(x), _tensor(gamma, 2, 'gamma'), _tensor(beta, 2, 'beta'), _tensor(stats, 1, 'stats'),
+                  _blocked(dy, 'dy')]
+        return theano.Apply(self, inputs, [Blocked(), inputs[1].type(), inputs[2].type()])
+
+    def infer_shape(self, node, shapes):
+        return shapes[:3]
+
+    def run(self, x, gamma, beta, stats, dy):
+        channels = _check_scales(self, x, gamma, beta)
+        _check_shape(self, dy, x.shape, 'dy')
+        n, blocks, h, w, block = x.shape
+        _check_shape(self, stats, (2 * n * blocks * block,), 'stats')
+        dy = _array(dy)
+        dx, dgamma, dbeta = self.result(dy), numpy.empty_like(_array(gamma)), numpy.empty_like(_array(beta))
+        library.call('gogh_norm_gradient', _array(x), _array(gamma), _array(beta), len(gamma), len(beta), _array(stats),
+                     dy, dx, dgamma, dbeta, n, channels, h * w, self.rectify)
+        return dx, dgamma, dbeta
+
+
+class Expand(Op):
+    """Nearest-neighbour upsampling by `scale`, then `mirror` pixels of reflection padding."""
+    __props__ = ('scale', 'mirror')
+
+    def __init__(self, scale, mirror):
+        self.scale, self.mirror = int(scale), int(mirror)
+
+    def make_node(self, x):
+        return theano.Apply(self, [_blocked(x)], [Blocked()])
+
+    def infer_shape(self, node, shapes):
+        n, blocks, h, w, block = shapes[0]
+        return [(n, blocks, h * self.scale + 2 * self.mirror, w * self.scale + 2 * self.mirror, block)]
+
+    def run(self, x):
+        n, blocks, h, w, block = x.shape
+        y = library.empty(n, blocks, h * self.scale + 2 * self.mirror, w * self.scale + 2 * self.mirror, block)
+        library.call('gogh_expand', _array(x), y, n, blocks * block, h, w, self.scale, self.mirror)
+        return y
+
+
+class ExpandGradient(Op):
+    """The gradient of `Expand`."""
+    __props__ = ('scale', 'mirror')
+
+    def __init__(self, scale, mirror):
+        self.scale, self.mirror = int(scale), int(mirror)
+
+    def make_node(self, dy):
+        return theano.Apply(self, [_blocked(dy, 'dy')], [Blocked()])
+
+    def infer_shape(self, node, shapes):
+        n, blocks, h, w, block = shapes[0]
+        return [(n, blocks, (h - 2 * self.mirror) // self.scale, (w - 2 * self.mirror) // self.scale, block)]
+
+    def run(self, dy):
+        n, blocks, height, width, block = dy.shape
+        h, w = (height - 2 * self.mirror) // self.scale, (width - 2 * self.mirror) // self.scale
+        if (h * self.scale + 2 * self.mirror, w * self.scale + 2 * self.mirror) != (height, width) or min(h, w) < 1:
+            raise ValueError('%s: dy of %d x %d is no expanded image' % (self, height, width))
+        dx = library.empty(n, blocks, h, w, block)
+        library.call('gogh_expand_gradient', _array(dy), dx, n, blocks * block, h, w, self.scale, self.mirror)
+        return dx
+
+
+class MaxPool(Op):
+    """The maximum of each window of `size`, a pair; windows do not overlap, what is left at the border is dropped."""
+    __props__ = ('size',)
+
+    def __init__(self, size):
+        self.size = tuple(int(s) for s in size)
+
+    def make_node(self, x):
+        return theano.Apply(self, [_blocked(x)], [Blocked()])
+
+    def infer_shape(self, node, shapes):
+        n, blocks, h, w, block = shapes[0]
+        return [(n, blocks, h // self.size[0], w // self.size[1], block)]
+
+    def run(self, x):
+        n, blocks, h, w, block = x.shape
+        y = library.empty(n, blocks, h // self.size[0], w // self.size[1], block)
+        library.call('gogh_max_pool', _array(x), y, n * blocks, h, w, self.size[0], self.size[1])
+        return y
+
+
+class MaxPoolGradient(Op):
+    """The gradient of `MaxPool`, to every position that holds its window's maximum: inputs are x, the result, dy."""
+    __props__ = ('size',)
+
+    def __init__(self, size):
+        self.size = tuple(int(s) for s in size)
+
+    def make_node(self, x, y, dy):
+        return theano.Apply(self, [_blocked(x), _blocked(y, 'y'), _blocked(dy, 'dy')], [Blocked()])
+
+    def infer_shape(self, node, shapes):
+        return [shapes[0]]
+
+    def run(self, x, y, dy):
+        n, blocks, h, w, block = x.shape
+        for name, value in (('y', y), ('dy', dy)):
+            _check_shape(self, value, (n, blocks, h // self.size[0], w // self.size[1], block), name)
+        dx = library.empty(*x.shape)
+        library.call('gogh_max_pool_gradient', _array(x), _array(y), _array(dy), dx, n * blocks, h, w,
+                     self.size[0], self.size[1])
+        return dx
+
+
+class _Pointwise(Op):
+    __props__ = ('inplace',)
+    arity = 1
+
+    def __init__(self, inplace=False):
+        self.inplace = inplace
+        if inplace:
+            self.destroy_map = {0: [self.destroys[0]]}
+
+    def make_node(self, *inputs):
+        if len(inputs) != self.arity:
+            raise TypeError('%s takes %d inputs, not %d' % (self, self.arity, len(inputs)))
+        return theano.Apply(self, [_blocked(x) for x in inputs], [Blocked()])
+
+    def infer_shape(self, node, shapes):
+        return [shapes[0]]
+
+    def run(self, *inputs):
+        for x in inputs:
+            _check_shape(self, x, inputs[0].shape, 'an input')
+        inputs = [_array(x) for x in inputs]
+        y = self.result(inputs[self.destroys[0]])
+        library.call(self.function, *(inputs + [y, y.size // library.block()]))
+        return y
+
+
+class Add(_Pointwise):
+    """a + b"""
+    arity, destroys, function = 2, {0: 0}, 'gogh_add'
+
+
+class Rectify(_Pointwise):
+    """max(x, 0)"""
+    destroys, function = {0: 0}, 'gogh_rectify'
+
+
+class RectifyGradient(_Pointwise):
+    """Inputs are x or max(x, 0), and the gradient with respect to the latter."""
+    arity, destroys, function = 2, {0: 1}, 'gogh_rectify_gradient'
+
+
+class BatchedProduct(Op):
+    """The products of two batches of matrices, (N, i, k) and (N, k, j); either may be a transposed view."""
+
+    def make_node(self, a, b):
+        return theano.Apply(self, [_tensor(a, 3, 'a'), _tensor(b, 3, 'b')], [T.ftensor3()])
+
+    def infer_shape(self, node, shapes):
+        a, b = shapes
+        return [(a[0], a[1], b[2])]
+
+    def run(self, a, b):
+        (n, i, k), (m, l, j) = a.shape, b.shape
+        if (n, k) != (m, l):
+            raise ValueError('%s: shapes %s and %s do not match' % (self, a.shape, b.shape))
+        c = numpy.zeros((n, i, j), 'float32')
+        if c.size and k:
+            a, b = [x if all(s > 0 and s % 4 == 0 for s in x.strides) and 4 in x.strides[1:] else _array(x)
+                    for x in (a, b)]
+            library.call('gogh_product', a, b, c, numpy.array([n, i, k, j], 'int64'),
+                         numpy.array([s // 4 for s in a.strides + b.strides], 'int64'))
+        return c

@@ -1,0 +1,212 @@
+// 3x3 convolutions of stride 1 by Winograd's minimal filtering F(4x4, 3x3) (Lavin and Gray, arXiv:1509.09308): a tile
+// of 6x6 pixels gives 4x4 outputs with 36 multiplications for each pair of channels instead of 144.
+//
+//     Y = A' [ (G g G') * (B' d B) ] A
+//
+// Tiles are taken in groups whose transforms stay in the second-level cache. For each of the 36 positions the group is
+// a matrix (tiles, input channels), and the filters are a matrix (input channels, output channels).
+// Enlarging and padding the image costs nothing: tiles are gathered through tables of source coordinates.
+#include "common.h"
+#include <vector>
+
+#define TILE 4
+#define SPAN 6
+#define POINTS 36
+#ifdef __AVX512F__
+#define ROWS 12 // tiles at once in the innermost loop: ROWS x 2 accumulators fill the registers
+#else
+#define ROWS 6
+#endif
+#define PANEL (2 * BLOCK) // output channels at once
+
+bool winograd_suits(i64 ic, i64 oc, i64 kh, i64 kw, i64 sh, i64 sw) {
+    return kh == 3 && kw == 3 && sh == 1 && sw == 1 && ic >= 8 && oc >= 8;
+}
+
+// B' v: from 6 values to 6
+static inline __attribute__((always_inline)) void input_transform(const vec v[SPAN], vec r[SPAN]) {
+    vec a = v[4] - 4.0f * v[2], b = v[3] - 4.0f * v[1];
+    vec c = v[4] - v[2], d = 2.0f * (v[3] - v[1]);
+    r[0] = 4.0f * v[0] - 5.0f * v[2] + v[4];
+    r[1] = a + b;
+    r[2] = a - b;
+    r[3] = c + d;
+    r[4] = c - d;
+    r[5] = 4.0f * v[1] - 5.0f * v[3] + v[5];
+}
+
+// A' v: from 6 values to 4
+static inline __attribute__((always_inline)) void output_transform(const vec v[SPAN], vec r[TILE]) {
+    vec a = v[1] + v[2], b = v[1] - v[2], c = v[3] + v[4], d = v[3] - v[4];
+    r[0] = v[0] + a + c;
+    r[1] = b + 2.0f * d;
+    r[2] = a + 4.0f * c;
+    r[3] = b + 8.0f * d + v[5];
+}
+
+// G v: from 3 values to 6
+static inline __attribute__((always_inline)) void filter_transform(const vec v[3], vec r[SPAN]) {
+    vec even = v[0] + v[2], far = (1.0f / 24) * v[0] + (1.0f / 6) * v[2];
+    r[0] = 0.25f * v[0];
+    r[1] = (-1.0f / 6) * (even + v[1]);
+    r[2] = (-1.0f / 6) * (even - v[1]);
+    r[3] = far + (1.0f / 12) * v[1];
+    r[4] = far - (1.0f / 12) * v[1];
+    r[5] = v[2];
+}
+
+// u: (36, output panels, input channels, PANEL)
+static void transform_filters(const float *w, i64 ic, i64 oc, i64 ic_padded, i64 panels, bool flip, bool transpose,
+                              float *u) {
+    i64 point_stride = panels * ic_padded * PANEL;
+#pragma omp parallel for collapse(2) schedule(static)
+    for (i64 p = 0; p < panels * 2; p++)
+        for (i64 i = 0; i < ic_padded; i++) {
+            vec g[9] = {};
+            if (i < ic)
+                for (int l = 0; l < BLOCK; l++) {
+                    i64 o = p * BLOCK + l;
+                    if (o >= oc) break;
+                    const float *source = w + (transpose ? i * oc + o : o * ic + i) * 9;
+                    for (int t = 0; t < 9; t++) g[t][l] = source[flip ? 8 - t : t];
+                }
+            vec half[SPAN][3];
+            for (int t = 0; t < 3; t++) {
+                vec column[3] = {g[t], g[3 + t], g[6 + t]}, r[SPAN];
+                filter_transform(column, r);
+                for (int a = 0; a < SPAN; a++) half[a][t] = r[a];
+            }
+            float *target = u + ((p / 2) * ic_padded + i) * PANEL + (p % 2) * BLOCK;
+            for (int a = 0; a < SPAN; a++) {
+                vec r[SPAN];
+                filter_transform(half[a], r);
+                for (int b = 0; b < SPAN; b++) store(target + (a * SPAN + b) * point_stride, r[b]);
+            }
+        }
+}
+
+// c (R, PANEL) = a (R, k) b (k, PANEL)
+template <int R>
+static inline __attribute__((always_inline)) void multiply(const float *a, i64 a_stride, const float *b, i64 k,
+                                                           float *c, i64 c_stride) {
+    vec sum[R][2];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = (vec){};
+    for (i64 i = 0; i < k; i++) {
+        vec b0 = load(b + i * PANEL), b1 = load(b + i * PANEL + BLOCK);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; r++) {
+            vec v = splat(a[r * a_stride + i]);
+            sum[r][0] += v * b0;
+            sum[r][1] += v * b1;
+        }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++) {
+        store(c + r * c_stride, sum[r][0]);
+        store(c + r * c_stride + BLOCK, sum[r][1]);
+    }
+}
+
+void winograd(const float *x, const Frame &f, const float *weights, i64 oc, bool flip, bool transpose,
+              const Epilogue &epilogue, float *y) {
+    i64 ic_blocks = blocks(f.c), oc_blocks = blocks(oc), ic = ic_blocks * BLOCK;
+    i64 panels = (oc + PANEL - 1) / PANEL, oc_padded = panels * PANEL;
+    i64 oh = f.height() + 2 * f.pad_h - 2, ow = f.width() + 2 * f.pad_w - 2;
+    i64 tiles_h = (oh + TILE - 1) / TILE, tiles_w = (ow + TILE - 1) / TILE, tiles = f.n * tiles_h * tiles_w;
+    std::vector<int> rows(tiles_h * TILE + 2), columns(tiles_w * TILE + 2);
+    source_coordinates(f.h, f.scale, f.mirror, f.pad_h, rows.size(), rows.data());
+    source_coordinates(f.w, f.scale, f.mirror, f.pad_w, columns.size(), columns.data());
+
+    // A group: as many tiles as keep both transforms within the cache, the same for every thread.
+    i64 threads = omp_get_max_threads();
+    i64 group = 800 * 1024 / (POINTS * (ic + oc_padded) * 4) / ROWS * ROWS;
+    if (group < 2 * ROWS) group = 2 * ROWS;
+    if (group > 8 * ROWS) group = 8 * ROWS;
+    i64 rounds = (tiles + group * threads - 1) / (group * threads);
+    group = (tiles + rounds * threads - 1) / (rounds * threads);
+    group = (group + ROWS - 1) / ROWS * ROWS;
+    i64 groups = (tiles + group - 1) / group;
+    // An odd number of cache lines between the positions, so that their columns do not share cache sets.
+    i64 v_stride = group * ic + 16, m_stride = group * oc_padded + 16;
+
+    Scratch<float> u(POINTS * panels * ic * PANEL);
+    Scratch<float> transformed(threads * POINTS * (v_stride + m_stride));
+    transform_filters(weights, f.c, oc, ic, panels, flip, transpose, u);
+    i64 u_stride = panels * ic * PANEL;
+
+#pragma omp parallel for schedule(dynamic)
+    for (i64 g = 0; g < groups; g++) {
+        float *v = transformed + omp_get_thread_num() * POINTS * (v_stride + m_stride), *m = v + POINTS * v_stride;
+        i64 first = g * group, count = tiles - first < group ? tiles - first : group;
+        for (i64 t = 0; t < count; t++) {
+            i64 n = (first + t) / (tiles_h * tiles_w), th = (first + t) / tiles_w % tiles_h, tw = (first + t) % tiles_w;
+            const int *row = rows.data() + th * TILE, *column = columns.data() + tw * TILE;
+            bool inside = true;
+            for (int i = 0; i < SPAN; i++) inside = inside && row[i] >= 0 && column[i] >= 0;
+            for (i64 cb = 0; cb < ic_blocks; cb++) {
+                const float *plane = x + (n * ic_blocks + cb) * f.h * f.w * BLOCK;
+                vec half[SPAN][SPAN];
+                for (int j = 0; j < SPAN; j++) {
+                    vec d[SPAN], r[SPAN];
+                    if (inside)
+#pragma GCC unroll 6
+                        for (int i = 0; i < SPAN; i++) d[i] = load(plane + ((i64)row[i] * f.w + column[j]) * BLOCK);
+                    else
+                        for (int i = 0; i < SPAN; i++)
+                            d[i] = row[i] < 0 || column[j] < 0
+                                       ? (vec){}
+                                       : load(plane + ((i64)row[i] * f.w + column[j]) * BLOCK);
+                    input_transform(d, r);
+                    for (int i = 0; i < SPAN; i++) half[i][j] = r[i];
+                }
+                float *target = v + t * ic + cb * BLOCK;
+                for (int i = 0; i < SPAN; i++) {
+                    vec r[SPAN];
+                    input_transform(half[i], r);
+                    for (int j = 0; j < SPAN; j++) store(target + (i * SPAN + j) * v_stride, r[j]);
+                }
+            }
+        }
+        for (int p = 0; p < POINTS; p++)
+            for (i64 o = 0; o < panels; o++) {
+                const float *b = u + p * u_stride + o * ic * PANEL;
+                i64 t = 0;
+                for (; t + ROWS <= count; t += ROWS)
+                    multiply<ROWS>(v + p * v_stride + t * ic, ic, b, ic, m + p * m_stride + t * oc_padded + o * PANEL,
+                                   oc_padded);
+                for (; t < count; t++)
+                    multiply<1>(v + p * v_stride + t * ic, ic, b, ic, m + p * m_stride + t * oc_padded + o * PANEL,
+                                oc_padded);
+            }
+        for (i64 t = 0; t < count; t++) {
+            i64 n = (first + t) / (tiles_h * tiles_w), th = (first + t) / tiles_w % tiles_h, tw = (first + t) % tiles_w;
+            i64 height = oh - th * TILE < TILE ? oh - th * TILE : TILE;
+            i64 width = ow - tw * TILE < TILE ? ow - tw * TILE : TILE;
+            for (i64 ob = 0; ob < oc_blocks; ob++) {
+                const float *source = m + t * oc_padded + ob * BLOCK;
+                vec half[TILE][SPAN];
+                for (int j = 0; j < SPAN; j++) {
+                    vec d[SPAN], r[TILE];
+#pragma GCC unroll 6
+                    for (int i = 0; i < SPAN; i++) d[i] = load(source + (i * SPAN + j) * m_stride);
+                    output_transform(d, r);
+                    for (int i = 0; i < TILE; i++) half[i][j] = r[i];
+                }
+                vec bias = {};
+                if (epilogue.bias)
+                    for (int l = 0; l < BLOCK && ob * BLOCK + l < oc; l++) bias[l] = epilogue.bias[ob * BLOCK + l];
+                float *target = y + (((n * oc_blocks + ob) * oh + th * TILE) * ow + tw * TILE) * BLOCK;
+                for (int i = 0; i < height; i++) {
+                    vec r[TILE];
+                    output_transform(half[i], r);
+                    for (int j = 0; j < TILE; j++) {
+                        r[j] += bias;
+                        if (epilogue.rectify) r[j] = rectified(r[j]);
+                    }
+                    for (int j = 0; j < width; j++) store(target + (i * ow + j) * BLOCK, r[j]);
+                }
+            }
+        }
+    }
+}
