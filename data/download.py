@@ -10,7 +10,6 @@ A download that breaks off is resumed by the same command. A file that is alread
 fetched again.
 """
 
-import argparse
 import hashlib
 import http.client
 import os
@@ -28,6 +27,7 @@ import numpy as np
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 
+import options  # noqa: E402
 import utils  # noqa: E402
 
 # Of vgg16.pkl nobody has published the exact size or a checksum, so its contents are checked instead. COCO's
@@ -320,10 +320,10 @@ def check(path, size=None, md5=None, sha256=None):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options.Parser(__doc__)
     parser.add_argument('what', choices=sorted(FILES))
     parser.add_argument('--output', metavar='DIR', default=HERE,
-                        help='folder in which weights/ and coco/ are made (default: %(default)s)')
+                        help='folder in which weights/ and coco/ are made')
     args = parser.parse_args()
     for file in FILES[args.what]:
         path = os.path.join(args.output, file['path'])

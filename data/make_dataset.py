@@ -10,7 +10,6 @@ multiples of 16, and is resized to a square; grey photos are repeated over the c
 the file names. Files that cannot be read are left out and listed at the end.
 """
 
-import argparse
 import collections
 import concurrent.futures
 import io
@@ -26,6 +25,7 @@ from PIL import Image
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 
+import options  # noqa: E402
 import utils  # noqa: E402
 
 MAX_FILE_BYTES = 200 * 10**6       # of one photo in a zip file
@@ -104,9 +104,46 @@ def convert(read, name, size):
         return None, str(error)
 
 
-def add_split(file, dataset_name, source, size, pool, workers):
+class Disk:
     """
-    Write the photos of a folder or zip file to a dataset.
+    A file for HDF5 to write to, from which errors come as errors.
+
+    When a write fails, as on a full disk, the HDF5 library is left with data that it can neither write nor drop,
+    and crashes as it closes the file. So it is told that all went well, and the error is kept for `check`.
+    """
+
+    def __init__(self, file):
+        self.file = file
+        self.error = None
+        self.seek, self.tell, self.read, self.readinto = file.seek, file.tell, file.read, file.readinto
+
+    def check(self):
+        """Raise the error that has occurred, if any."""
+        if self.error:
+            raise self.error
+
+    def attempt(self, call, *arguments):
+        try:
+            if not self.error:
+                call(*arguments)
+        except OSError as error:
+            self.error = error
+
+    def write(self, data):
+        self.attempt(self.file.write, data)
+        return len(data)
+
+    def truncate(self, size):
+        self.attempt(self.file.truncate, size)
+        return size
+
+    def flush(self):
+        self.attempt(self.file.flush)
+
+
+def add_split(file, dataset_name, source, size, pool, workers, disk):
+    """
+    Write the photos of a folder or zip file to a dataset of an HDF5 file on `disk`.
 
     Returns
     -------
@@ -133,6 +170,7 @@ def add_split(file, dataset_name, source, size, pool, workers):
             if not waiting:
                 break
             image, problem = waiting.popleft().result()
+            disk.check()
             if problem:
                 problems.append(problem)
             else:
@@ -144,17 +182,15 @@ def add_split(file, dataset_name, source, size, pool, workers):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options.Parser(__doc__)
     parser.add_argument('--train', metavar='DIR', required=True, help='folder or zip file of photos to train on')
     parser.add_argument('--val', metavar='DIR', help='folder or zip file of photos to validate on')
     parser.add_argument('--output', metavar='FILE', default=os.path.join(HERE, 'coco', 'ms-coco-256.h5'),
-                        help='HDF5 file to write (default: %(default)s)')
-    parser.add_argument('--size', type=int, default=256, help='side of the squares (default: %(default)s)')
-    parser.add_argument('--workers', type=int, default=os.cpu_count() or 1, metavar='N',
-                        help='photos read at once (default: %(default)s, the number of processors)')
+                        help='HDF5 file to write')
+    parser.add_argument('--size', type=options.positive_int, default=256, help='side of the squares in pixels')
+    parser.add_argument('--workers', type=options.positive_int, default=os.cpu_count() or 1, metavar='N',
+                        help='photos read at once')
     args = parser.parse_args()
-    if args.size < 1 or args.workers < 1:
-        raise utils.UserError('--size and --workers must be at least 1')
 
     splits = [(name, open_source(path)) for name, path in (('train2014/images', args.train),
                                                            ('val2014/images', args.val)) if path]
@@ -167,20 +203,17 @@ def main():
                               % (args.output, needed / 1e9, shutil.disk_usage(folder).free / 1e9))
 
     problems, counts = [], []
-    with utils.atomic_path(args.output) as temporary, \
+    with utils.atomic_write(args.output) as raw, \
             concurrent.futures.ThreadPoolExecutor(args.workers) as pool:
-        try:
-            with h5py.File(temporary, 'w') as file:
-                for name, source in splits:
-                    count, wrong = add_split(file, name, source, args.size, pool, args.workers)
-                    counts.append('%s %d' % (name, count))
-                    problems += wrong
-                    if not count:
-                        raise utils.UserError('%s: none of the photos can be read; the first: %s'
-                                              % (name, wrong[0]))
-        except RuntimeError as error:
-            # h5py's other way to say that the disk is full
-            raise OSError(str(error))
+        disk = Disk(raw)
+        with h5py.File(disk, 'w') as file:
+            for name, source in splits:
+                count, wrong = add_split(file, name, source, args.size, pool, args.workers, disk)
+                counts.append('%s %d' % (name, count))
+                problems += wrong
+                if not count:
+                    raise utils.UserError('%s: none of the photos can be read; the first: %s' % (name, wrong[0]))
+        disk.check()
     print('%s: %s' % (args.output, ', '.join(counts)))
     if problems:
         print('%d files could not be read and were left out:' % len(problems), file=sys.stderr)
