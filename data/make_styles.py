@@ -1,12 +1,14 @@
 #!/usr/bin/env python
-"""Draws the 32 styles of ``data/styles/misc32``.
+"""
+Draw the 32 styles of data/styles/misc32.
+
+    python data/make_styles.py
+    python data/make_styles.py --only batik kilim --output my-styles
 
 Every style is drawn by a function of its own from nothing but its name (which seeds it) and the size, so that
-the styles can be drawn alone, in any order and in parallel, always to the same pixels. The drawings are in the
-public domain (CC0).
+styles can be drawn alone, in any order and in parallel, always to the same pixels. The files are numbered in
+index order and are in the public domain (CC0); styles.json lists all names in that order.
 """
-
-import argparse
 import io
 import json
 import multiprocessing
@@ -20,6 +22,7 @@ from PIL import Image
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
+import options  # noqa: E402
 import style_crafts as crafts  # noqa: E402
 import style_paintings as paintings  # noqa: E402
 import style_prints as prints  # noqa: E402
@@ -88,29 +91,27 @@ def write(job):
         stream.write(data)
 
 
-def parse_arguments(argv):
-    parser = argparse.ArgumentParser(description='Draw the 32 styles of misc32.',
-                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument('--output', default=os.path.join(HERE, 'styles', 'misc32'), metavar='FOLDER',
-                        help='where the images and styles.json go')
+def main():
+    parser = options.Parser(__doc__)
+    parser.add_argument('--output', default=os.path.join(HERE, 'styles', 'misc32'), metavar='DIR',
+                        help='folder of the images and styles.json')
     parser.add_argument('--only', nargs='+', metavar='NAME', help='draw these styles only')
-    parser.add_argument('--size', type=int, default=640, metavar='PIXELS',
-                        help='side of the images; strokes keep their size in pixels')
-    parser.add_argument('--jobs', type=int, default=1, metavar='N', help='styles drawn at a time')
-    return parser.parse_args(argv)
+    parser.add_argument('--size', type=options.positive_int, default=640, metavar='PIXELS',
+                        help='side of the images, from 64; strokes keep their size in pixels')
+    parser.add_argument('--jobs', type=options.positive_int, default=1, metavar='N',
+                        help='styles drawn at a time')
+    args = parser.parse_args()
 
-
-def main(argv=None):
-    args = parse_arguments(argv)
     names = [name for name, _ in STYLES]
     unknown = [name for name in args.only or [] if name not in names]
     if unknown:
         raise utils.UserError('no style named %s; the styles are %s' % (', '.join(unknown), ', '.join(names)))
     if not 64 <= args.size <= 4096:
         raise utils.UserError('--size must be from 64 to 4096, not %d' % args.size)
-    if args.jobs < 1:
-        raise utils.UserError('--jobs must be at least 1, not %d' % args.jobs)
-    os.makedirs(args.output, exist_ok=True)
+    try:
+        os.makedirs(args.output, exist_ok=True)
+    except OSError as error:
+        raise utils.UserError('%s: cannot make this folder: %s' % (args.output, utils.reason(error)))
     jobs = [(name, args.size, os.path.join(args.output, '%02d_%s.jpg' % (index, name)))
             for index, name in enumerate(names) if not args.only or name in args.only]
     with multiprocessing.Pool(args.jobs) as pool:

@@ -1,4 +1,5 @@
-"""Brushes, grounds and lights from which ``make_styles.py`` draws the styles.
+"""
+Brushes, grounds and lights from which the styles are drawn.
 
 Pictures are float32 arrays (size, size, 3), RGB in [0, 1]; masks, heights and noises are float32 arrays
 (size, size). x grows to the right, y downwards, angles turn from x towards y, lengths are pixels. Whatever is
@@ -20,13 +21,13 @@ def colours(text):
 
 
 def ramp(t, palette, stops=None):
-    """Colour of every value of `t` along `palette`, piecewise linear; `stops` default to even ones in [0, 1]."""
+    """Colour of every value of `t` along `palette`, piecewise linear; `stops` are even by default."""
     stops = np.linspace(0, 1, len(palette)) if stops is None else stops
     return np.stack([np.interp(t, stops, palette[:, c]) for c in range(3)], -1).astype(np.float32)
 
 
 def mix(a, b, t):
-    """`a` where `t` is 0 and `b` where it is 1: two pictures (or colours) or two masks; `t` is a mask or a number."""
+    """`a` where `t` (a mask or a number) is 0 and `b` where it is 1: two pictures, colours or masks."""
     t = np.asarray(t, np.float32)
     return a + (b - a) * (t[..., None] if t.ndim and t.shape not in (np.shape(a), np.shape(b)) else t)
 
@@ -58,11 +59,29 @@ def step(edge0, edge1, t):
 
 
 def noise(rng, size, scale, octaves=4, gain=.5, stretch=(1, 1)):
-    """Fractal noise with values uniform in [0, 1].
+    """
+    Fractal noise with values uniform in [0, 1].
 
-    The sum of `octaves` cubic interpolations of white noise, the first with a feature size of `scale` pixels
-    (times `stretch` along x and y), every next one twice as fine and `gain` times as strong; its values then
-    go through their own (normal) distribution function, so that equal intervals take equal areas.
+    The sum of cubic interpolations of white noise, each twice as fine as the one before; its values then go
+    through their own (normal) distribution function, so that equal intervals take equal areas.
+
+    Parameters
+    ----------
+    rng : numpy.random.RandomState
+    size : int
+        Side of the square, in pixels.
+    scale : float
+        Size of the coarsest features, in pixels.
+    octaves : int
+        How many noises are added.
+    gain : float
+        Strength of each against the one before.
+    stretch : pair of float
+        Factors of `scale` along x and y.
+
+    Returns
+    -------
+    float32 array of shape (size, size)
     """
     total = np.zeros((size, size))
     for octave in range(octaves):
@@ -72,6 +91,12 @@ def noise(rng, size, scale, octaves=4, gain=.5, stretch=(1, 1)):
         total += gain ** octave * ndimage.map_coordinates(coarse, np.meshgrid(*at, indexing='ij'), order=3)
     total = (total - total.mean()) / (total.std() + 1e-9)
     return (.5 + .5 * erf(total / np.sqrt(2))).astype(np.float32)
+
+
+def window(rng, field, size):
+    """A random square of side `size` out of a larger field: as good as new noise, at no cost."""
+    x, y = rng.randint(field.shape[1] - size + 1), rng.randint(field.shape[0] - size + 1)
+    return field[y:y + size, x:x + size]
 
 
 def sample(field, x, y):
@@ -101,7 +126,7 @@ def flow_angle(field):
 
 
 def vortices(rng, size, count, radius, drift=(1., 0.)):
-    """Direction of a flow with `drift` and `count` random vortices of about the given radius."""
+    """Direction, in radians, of a flow with `drift` and `count` random vortices of about the given radius."""
     x, y = grid(size)
     u, v = np.full_like(x, drift[0]), np.full_like(x, drift[1])
     for _ in range(count):
@@ -113,9 +138,21 @@ def vortices(rng, size, count, radius, drift=(1., 0.)):
 
 
 def cells(points, size, warp=None):
-    """Voronoi cells: the index of every pixel's nearest point and the distances to that and the next nearest.
+    """
+    Voronoi cells.
 
-    `warp` is a pair of displacements (in pixels) of the pixels' positions, which bends the cells' borders.
+    Parameters
+    ----------
+    points : array of shape (points, 2)
+        x and y of the cells' centres; they may lie outside the image.
+    size : int
+    warp : pair of arrays of shape (size, size), optional
+        Displacements of the pixels' positions along x and y, which bend the cells' borders.
+
+    Returns
+    -------
+    index, nearest, next : arrays of shape (size, size)
+        The nearest point of every pixel and the distances to that and to the next nearest, in pixels.
     """
     x, y = grid(size)
     if warp is not None:
@@ -126,7 +163,7 @@ def cells(points, size, warp=None):
 
 
 def scatter(rng, size, spacing, margin=0, jitter=.5):
-    """Points of a jittered hexagonal lattice over the image and `margin` pixels around it, in random order."""
+    """Points (n, 2) of a jittered hexagonal lattice, to `margin` pixels around the image, in random order."""
     rows = np.arange(-margin, size + margin + spacing, spacing * .87)
     columns = np.arange(-margin, size + margin + spacing, spacing)
     points = np.array([(x + (i % 2) * spacing / 2, y) for i, y in enumerate(rows) for x in columns])
@@ -135,10 +172,23 @@ def scatter(rng, size, spacing, margin=0, jitter=.5):
 
 
 def facets(rng, size, area, angles=None):
-    """Splits the image by random lines into convex facets of up to `area` pixels (varying by a factor of 6).
+    """
+    Split the image by random lines into convex facets.
 
-    Returns the label of every pixel and, per facet, the angle of its last cut. `angles`, where given, are the
-    directions that cuts may take (each is varied a little).
+    Parameters
+    ----------
+    rng : numpy.random.RandomState
+    size : int
+    area : float
+        A facet is cut until it has fewer than `area` pixels, times a random factor from 1/6 to 1.
+    angles : array, optional
+        The directions that cuts take, give or take a little; any by default.
+
+    Returns
+    -------
+    labels : array of int of shape (size, size)
+    directions : array of shape (facets,)
+        The angle of each facet's last cut.
     """
     x, y = (a.ravel() for a in grid(size))
     labels, directions = np.zeros(size * size, int), []
@@ -165,7 +215,8 @@ def weave(size, period=4):
     """Height of plain-woven canvas with threads `period` pixels apart, in [0, 1]."""
     x, y = grid(size)
     over = np.sin(np.pi * x / period) * np.sin(np.pi * y / period) > 0
-    return np.where(over, np.abs(np.sin(np.pi * x / period)), np.abs(np.sin(np.pi * y / period))).astype(np.float32)
+    return np.where(over, np.abs(np.sin(np.pi * x / period)),
+                    np.abs(np.sin(np.pi * y / period))).astype(np.float32)
 
 
 def grain(rng, size, scale=2.):
@@ -174,10 +225,20 @@ def grain(rng, size, scale=2.):
 
 
 def light(rgb, height, relief=1., gloss=0., azimuth=-2.3):
-    """Lights a picture whose paint stands `height` above the ground.
+    """
+    Light a picture whose paint stands `height` above the ground.
 
-    `relief` scales the slopes (height differences per pixel), `gloss` adds highlights; the lamp stands at the
-    angle `azimuth`, by default at the upper left.
+    Parameters
+    ----------
+    rgb : array of shape (size, size, 3)
+    height : array of shape (size, size)
+        In pixels.
+    relief : float
+        Factor of the slopes.
+    gloss : float
+        Strength of the highlights.
+    azimuth : float
+        Direction of the lamp, by default the upper left.
     """
     gy, gx = np.gradient(height.astype(np.float32) * relief)
     facing = -(gx * np.cos(azimuth) + gy * np.sin(azimuth))
@@ -199,11 +260,6 @@ def drawn(size, draw, scale=3):
     return np.asarray(image.resize((size, size), Image.BOX), np.float32) / 255
 
 
-def polygon(size, points):
-    """Mask of a polygon given by its corners (n, 2)."""
-    return drawn(size, lambda d, s: d.polygon([tuple(p * s) for p in np.asarray(points, float)], fill=255))
-
-
 def craquelure(rng, size, scale, width=.9):
     """Cracks of old paint, plates of about `scale` pixels: 1 on a crack, 0 beside it."""
     warp = [(noise(rng, size, scale, 3) - .5) * scale for _ in range(2)]
@@ -217,20 +273,49 @@ def craquelure(rng, size, scale, width=.9):
 def bristles(rng, length=40, width=2.):
     """Sheet of paint as a brush leaves it, streaked along x, uniform in [0, 1]: float32 (512, 1024)."""
     sheet = ndimage.gaussian_filter(rng.normal(size=(512, 1024)), (width / 2, length), mode='wrap')
-    sheet = sheet / sheet.std() + .4 * ndimage.gaussian_filter(rng.normal(size=sheet.shape), (.6, 4), mode='wrap') / .18
+    sheet = sheet / sheet.std() + .4 * ndimage.gaussian_filter(rng.normal(size=sheet.shape), (.6, 4),
+                              mode='wrap') / .18
     return (.5 + .5 * erf(sheet / sheet.std() / np.sqrt(2))).astype(np.float32)
 
 
 def stroke(rng, rgb, height, at, angle, length, width, colour, sheet, bend=0., streak=.15, ragged=.5, dry=0.,
-           body=1., taper=0., opacity=1., tooth=None, second=None):
-    """Paints one stroke of the brush, in place.
+           body=1., taper=0., opacity=1., tooth=None):
+    """
+    Paint one stroke of the brush, in place.
 
-    The stroke is an arc of circle through `at` (its middle) with the given direction there and the curvature
-    `bend` (1/pixels). In the coordinates along and across the arc, the streaks of `sheet` vary the colour
-    (by `streak`, or towards a `second` colour), fray the edges (`ragged`, as a part of the width), break up
-    the paint towards the end (`dry`, 0 to 1) and pile it up: `height` (None for flat paint) takes `body` times
-    the bristles' profile. `taper` (0 to 1) sharpens the tips; `tooth` is a mask that only lets the paint
-    through where it is 1, as rough paper does.
+    The stroke is an arc of a circle. In the coordinates along and across the arc, the streaks of the bristles
+    vary the colour, fray the edges, break up the paint where the brush runs dry, and pile it up.
+
+    Parameters
+    ----------
+    rng : numpy.random.RandomState
+    rgb : array of shape (size, size, 3)
+        The picture.
+    height : array of shape (size, size) or None
+        Height of its paint; None for flat paint.
+    at : pair of float
+        x and y of the stroke's middle.
+    angle : float
+        Its direction there.
+    length, width : float
+    colour : array of shape (3,)
+    sheet : array
+        What `bristles` makes.
+    bend : float
+        Curvature of the arc, in 1/pixels.
+    streak : float
+        How far the bristles vary the colour.
+    ragged : float
+        How far they fray the edges, as a part of the width.
+    dry : float
+        How far the paint runs out towards the end of the stroke, from 0 to 1.
+    body : float
+        Thickness of the paint, in pixels.
+    taper : float
+        How sharp the tips are, from 0 to 1.
+    opacity : float
+    tooth : array of shape (size, size), optional
+        Mask of where the ground takes the paint, as rough paper does on its grains.
     """
     size = len(rgb)
     reach = .5 * np.hypot(length * 1.1, width * 1.2 + abs(bend) * length ** 2 / 4) + 2
@@ -247,7 +332,8 @@ def stroke(rng, rgb, height, at, angle, length, width, colour, sheet, bend=0., s
         along, across = (np.arctan2(along, np.sign(radius) * (radius - across)) * abs(radius),
                          radius - np.sign(radius) * np.hypot(along, radius - across))
     row, column = rng.randint(512), rng.randint(1024)
-    bristle = sheet[(across * 2 + row + 4096).astype(np.int32) & 511, (along + column + 4096).astype(np.int32) & 1023]
+    bristle = sheet[(across * 2 + row + 4096).astype(np.int32) & 511,
+                     (along + column + 4096).astype(np.int32) & 1023]
     t = along / length + np.float32(.5)
     half = np.float32(width / 2)
     if taper:
@@ -261,10 +347,7 @@ def stroke(rng, rgb, height, at, angle, length, width, colour, sheet, bend=0., s
     if tooth is not None:
         alpha *= tooth[y0:y1, x0:x1]
     colour = np.asarray(colour, np.float32)
-    if second is None:
-        paint = colour + ((bristle - np.float32(.5)) * np.float32(2 * streak))[..., None]
-    else:
-        paint = colour + (np.asarray(second, np.float32) - colour) * np.clip(bristle * 2 - .6, 0, 1)[..., None]
+    paint = colour + ((bristle - np.float32(.5)) * np.float32(2 * streak))[..., None]
     patch = rgb[y0:y1, x0:x1]
     patch += (paint - patch) * alpha[..., None]
     if height is not None:
@@ -275,12 +358,39 @@ def stroke(rng, rgb, height, at, angle, length, width, colour, sheet, bend=0., s
 
 def paint_over(rng, rgb, height, reference, angle, spacing, length, width, colour_jitter=.05, angle_jitter=.1,
                follow=True, mask=None, density=1., choose=None, sheet=None, **brush):
-    """Covers a picture with strokes that take their colours from `reference` and their directions from `angle`.
+    """
+    Cover a picture with strokes, in place.
 
-    Strokes are centred on a jittered lattice of the given `spacing`, and, where `follow`, bend with the field
-    of directions. `length` and `width` are ranges (low, high); `mask` keeps strokes to where it exceeds a
-    half, `density` (a number or a map) is the share of strokes that are painted, and `choose(rng, rgb)`, where
-    given, makes the strokes' colours from those of the reference. The other arguments are those of `stroke`.
+    Parameters
+    ----------
+    rng, rgb, height
+        As for `stroke`.
+    reference : array of shape (size, size, 3)
+        Where strokes take their colours from.
+    angle : array of shape (size, size)
+        Where they take their directions from.
+    spacing : float
+        Strokes are centred on a jittered lattice with this spacing.
+    length, width : pair of float
+        Ranges.
+    colour_jitter, angle_jitter : float
+        Standard deviations of what is added to colour and direction.
+    follow : bool
+        Whether strokes bend with the field of directions.
+    mask : array of shape (size, size), optional
+        Keeps strokes to where it exceeds a half.
+    density : float or array of shape (size, size)
+        The share of strokes that are painted.
+    choose : callable, optional
+        ``choose(rng, colours)`` makes the strokes' colours from those of the reference, both (strokes, 3).
+    sheet : array, optional
+        What `bristles` makes; new by default.
+    **brush
+        The other arguments of `stroke`.
+
+    Returns
+    -------
+    rgb
     """
     size = len(rgb)
     sheet = bristles(rng) if sheet is None else sheet
@@ -302,8 +412,8 @@ def paint_over(rng, rgb, height, reference, angle, spacing, length, width, colou
         keep &= mask[y, x] > .5
     lengths, widths = rng.uniform(*length, len(points)), rng.uniform(*width, len(points))
     for i in np.flatnonzero(keep):
-        stroke(rng, rgb, height, points[i], directions[i], lengths[i], widths[i], base[i], sheet, bend=bends[i],
-               **brush)
+        stroke(rng, rgb, height, points[i], directions[i], lengths[i], widths[i], base[i], sheet,
+               bend=bends[i], **brush)
     return rgb
 
 
@@ -315,8 +425,14 @@ def curve(rng, start, angle, steps, stride, turn, smooth=12):
     return np.asarray(start) + stride * np.cumsum(np.stack([np.cos(angles), np.sin(angles)], -1), 0)
 
 
+def dots(image_draw, scale, centres, radii, tall=1., fill=255):
+    """Draw ellipses of the given half widths, `tall` times as high, into such an `ImageDraw`."""
+    for (x, y), r in zip(centres, radii):
+        image_draw.ellipse([v * scale for v in (x - r, y - r * tall, x + r, y + r * tall)], fill=fill)
+
+
 def draw_path(image_draw, scale, path, widths):
-    """Draws a path of varying width into an `ImageDraw` of a canvas `scale` times as large."""
+    """Draw a path (points, 2) of varying width into an `ImageDraw` of a canvas `scale` times as large."""
     path = np.asarray(path) * scale
     widths = np.broadcast_to(np.asarray(widths, float), len(path)) * scale / 2
     for (x, y), (x1, y1), r in zip(path[:-1], path[1:], widths):

@@ -1,9 +1,10 @@
-"""Styles of the crafts: mosaic, glass, paper, textile, tile, metal and stone. Each takes (rng, size), returns RGB."""
+"""Styles of the crafts: mosaic, glass, paper, textile, tile, stone. Each takes (rng, size), returns RGB."""
 
 import numpy as np
 
-from style_brushes import (blur, bristles, cells, colours, craquelure, draw_path, drawn, flow_angle, grain, grid, light,
-                           mix, noise, paint_over, ramp, sample, scatter, shadow, step, stroke, vary, weave, wobble)
+from style_brushes import (blur, bristles, cells, colours, craquelure, dots, draw_path, drawn, grain, grid,
+                           light, mix, noise, paint_over, ramp, sample, scatter, shadow, step, vary, weave,
+                           window, wobble)
 
 
 def hashed(rng, *indices):
@@ -14,12 +15,12 @@ def hashed(rng, *indices):
 
 
 def roman_mosaic(rng, size):
-    """Tesserae of terracotta, ochre, cream and sea-green marble laid in rows around the forms, in grey mortar."""
+    """Tesserae of terracotta, ochre, cream and sea-green marble in rows around the forms, in grey mortar."""
     x, y = grid(size)
     centres = scatter(rng, size, size * .34, size * .2, .35)
     warp = [26 * (noise(rng, size, 120, 2) - .5) for _ in range(2)]
-    owner, near, far = cells(centres, size, warp)
-    r, a = near, np.arctan2(y + warp[1] - centres[owner, 1], x + warp[0] - centres[owner, 0])
+    owner, r, _ = cells(centres, size, warp)
+    a = np.arctan2(y + warp[1] - centres[owner, 1], x + warp[0] - centres[owner, 0])
     side = 10.5
     row = np.floor(r / side).astype(int)
     count = np.maximum(np.round(2 * np.pi * (row + .5)), 3)
@@ -29,50 +30,52 @@ def roman_mosaic(rng, size):
     jig = [hashed(rng, row, column, owner) - .5 for _ in range(4)]
     half = side / 2 - 1.25 - .8 * np.abs(jig[0])
     tilt = .22 * jig[1]
-    inside = half - np.maximum(np.abs(u + tilt * v), np.abs(v - tilt * u)) + 1.3 * (noise(rng, size, 6, 2) - .5)
+    inside = half - np.maximum(np.abs(u + tilt * v), np.abs(v - tilt * u))
+    inside = inside + 1.3 * (noise(rng, size, 6, 2) - .5)
     tile = step(-.7, .7, inside)
     band = (row + (hashed(rng, owner) * 5).astype(int)) % 9
     form = noise(rng, size, size * .2, 3)
     key = ramp(np.clip(form + .25 * jig[2], 0, 1), colours('2c2a2a 6b2f20 a9502f cf8a4c e3c28a f2e6cc'))
     sea = ramp(np.clip(form + .25 * jig[2], 0, 1), colours('1c2f30 2f5a58 5d8f84 a3bca6 e8e4cc'))
     ring = colours('efe3c8 efe3c8 9c3f26 9c3f26 d89a4a d89a4a 2b2a2c efe3c8 557f78')[band]
-    rgb = mix(mix(key, sea, hashed(rng, owner) > .62), ring, (hashed(rng, owner, row) > .35).astype(np.float32) * .85)
+    rgb = mix(mix(key, sea, hashed(rng, owner) > .62), ring,
+              (hashed(rng, owner, row) > .35).astype(np.float32) * .85)
     rgb = mix(rgb, np.broadcast_to(colours('262427'), rgb.shape), (band == 6).astype(np.float32) * .8)
     rgb = rgb * (1 + .32 * jig[3])[..., None] + .05 * (noise(rng, size, 4, 3)[..., None] - .5)
     mortar = colours('8b8374') * (.6 + .3 * noise(rng, size, 7, 3)[..., None])
-    height = 3.2 * step(-.5, 3.5, inside) + 1.5 * (jig[0] * u + jig[1] * v) / side + .7 * noise(rng, size, 5, 2)
+    slope = (jig[0] * u + jig[1] * v) / side
+    height = 3.2 * step(-.5, 3.5, inside) + 1.5 * slope + .7 * noise(rng, size, 5, 2)
     return light(mix(mortar, rgb, tile), height * 1., .55, .25)
 
 
 def stained_glass(rng, size):
     """Ruby, sapphire, emerald and amber panes in lead, glowing unevenly, with rings around a few roses."""
-    x, y = grid(size)
     points = scatter(rng, size, size * .085, size * .1, .42)
     roses = scatter(rng, size, size * .42, 0, .25)[:5]
     for cx, cy in roses:
         points = points[np.hypot(points[:, 0] - cx, points[:, 1] - cy) > size * .165]
         for radius, n in ((.001, 1), (.06, 8), (.12, 14)):
             a = np.arange(n) * 2 * np.pi / n + radius * 9
-            points = np.concatenate([points, np.stack([cx + size * radius * np.cos(a), cy + size * radius * np.sin(a)], -1)])
+            points = np.concatenate(
+                [points, np.stack([cx + size * radius * np.cos(a), cy + size * radius * np.sin(a)], -1)])
     warp = [16 * (noise(rng, size, 70, 3) - .5) for _ in range(2)]
     pane, near, far = cells(points, size, warp)
     glass = colours('a30f1c c92a18 12338f 1b57b8 0c6b46 2f9c5a e8a21c f2cf5a 6a1f86 2aa0b8 f0e4c0')
     weights = np.array([.17, .07, .17, .13, .11, .07, .11, .06, .05, .04, .02])
     hue = glass[rng.choice(len(glass), len(points), p=weights)]
-    distance, ring = np.hypot(*(points[:, None] - roses[None]).transpose(2, 0, 1)), None
-    close = distance.min(1) / size
+    close = np.hypot(*(points[:, None] - roses[None]).transpose(2, 0, 1)).min(1) / size
     hue[close < .03] = glass[7]
     hue[(close > .03) & (close < .09)] = glass[0]
     hue[(close >= .09) & (close < .14)] = glass[3]
     hue = vary(rng, hue, .05)
     streaks = wobble(rng, noise(rng, size, 34, 4, .6, (.5, 2.2)), 14, 50)
-    shine = .40 + .95 * noise(rng, size, size * .25, 3) ** 1.2
+    shine = .58 + 1.05 * noise(rng, size, size * .25, 3) ** 1.2
     depth = np.clip((far - near) / 34, 0, 1)
     rgb = hue[pane] * (shine * (.55 + .7 * streaks) * (.62 + .5 * depth))[..., None]
     rgb = rgb + (np.clip(streaks - .62, 0, 1) * 1.0 * shine)[..., None] * (hue[pane] * .6 + .35)
     seeds = rng.uniform(0, size, (700, 2))
-    bubbles = drawn(size, lambda d, s: [d.ellipse([v * s for v in (px - r, py - r * 1.6, px + r, py + r * 1.6)], fill=255)
-                                        for (px, py), r in zip(seeds, rng.uniform(.6, 1.7, 700))])
+    radii = rng.uniform(.6, 1.7, 700)
+    bubbles = drawn(size, lambda d, s: dots(d, s, seeds, radii, 1.6))
     rgb = mix(rgb, np.clip(rgb * 1.5 + .12, 0, 1), bubbles * .6)
     rgb = rgb + .35 * blur(np.clip(rgb - .35, 0, 1), 9)
     border = far - near + 1.4 * (noise(rng, size, 14, 2) - .5)
@@ -101,9 +104,9 @@ def marbled_paper(rng, size):
     rgb = np.zeros((size, size, 3), np.float32)
     open_ = np.ones((size, size), bool)
     veins = np.zeros((size, size), np.float32)
-    for i in range(300):
+    for _ in range(460):
         cx, cy = rng.uniform(-.1, 1.1, 2) * size
-        r = size * rng.choice([.022, .045, .08], p=[.4, .4, .2]) * rng.uniform(.7, 1.3)
+        r = size * rng.choice([.016, .032, .06], p=[.35, .4, .25]) * rng.uniform(.7, 1.3)
         d2 = (u - cx) ** 2 + (v - cy) ** 2
         hit = open_ & (d2 < r * r)
         ink = inks[rng.randint(len(inks))]
@@ -125,14 +128,13 @@ def batik(rng, size):
     x, y = grid(size)
     x, y = x + 9 * (noise(rng, size, 130, 2) - .5), y + 9 * (noise(rng, size, 130, 2) - .5)
     cream, brown, indigo, dark = colours('ecdcb8'), colours('8c4a1e'), colours('1d2c52'), colours('20120e')
-    cell = 64.
+    cell = 80.
     u, v = (x / cell) % 1 - .5, (y / cell) % 1 - .5
     i, j = np.floor(x / cell).astype(int), np.floor(y / cell).astype(int)
     a, r = np.arctan2(v, u), np.hypot(u, v)
-    fold = np.abs((a / (np.pi / 2) + .5) % 1 - .5) * np.pi / 2                  # angle from the nearest diagonal
     turned = np.abs(((a + np.pi / 4) / (np.pi / 2)) % 1 - .5) * np.pi / 2
     along, across = r * np.cos(turned), r * np.sin(turned)
-    petal = 1 - ((along - .35) / .315) ** 2 - (across / .155) ** 2
+    petal = 1 - ((along - .35) / .315) ** 2 - (across / .185) ** 2
     rough = .16 * (noise(rng, size, 7, 2) - .5)
     ground = mix(np.broadcast_to(dark, x.shape + (3,)), np.broadcast_to(indigo, x.shape + (3,)),
                  step(.35, .65, noise(rng, size, size * .25, 3)))
@@ -145,7 +147,8 @@ def batik(rng, size):
     dots = np.cos(2 * np.pi * x / 8) + np.cos(2 * np.pi * y / 8) + .8 * (noise(rng, size, 5, 2) - .5)
     rgb = mix(rgb, np.broadcast_to(cream, rgb.shape), step(1.25, 1.6, dots) * (petal < -.15) * (r > .13))
     flower = .115 * (1 + .28 * np.cos(8 * a)) - r
-    rgb = mix(rgb, np.where(((i * 3 + j) % 4 == 0)[..., None], cream, colours('c9822e')), step(-.012, .012, flower + .05 * rough))
+    rgb = mix(rgb, np.where(((i * 3 + j) % 4 == 0)[..., None], cream,
+              colours('c9822e')), step(-.012, .012, flower + .05 * rough))
     rgb = mix(rgb, np.broadcast_to(dark, rgb.shape), step(.035, .02, r))
     # Broad diagonal bands of knife motifs run across the ovals.
     t = (grid(size)[0] + grid(size)[1]) / np.sqrt(2) + 10 * (noise(rng, size, 150, 2) - .5)
@@ -153,7 +156,8 @@ def batik(rng, size):
     lane = (t / 190) % 1
     q = (lane - .5) / .17
     knife = np.sin(2 * np.pi * (s / 46 + .23 * np.sin(q * 2.4)))
-    fill = mix(np.broadcast_to(brown, rgb.shape), np.broadcast_to(cream, rgb.shape), step(-.12, .12, knife + rough * 2))
+    fill = mix(np.broadcast_to(brown, rgb.shape), np.broadcast_to(
+        cream, rgb.shape), step(-.12, .12, knife + rough * 2))
     fill = mix(fill, np.broadcast_to(indigo, rgb.shape), step(.55, .7, np.abs(knife) + rough))
     fill = mix(fill, np.broadcast_to(dark, rgb.shape), step(.10, .02, np.abs(knife)))
     fill = mix(fill, np.broadcast_to(cream, rgb.shape), step(.86, .9, np.abs(q)) * step(1.02, .97, np.abs(q)))
@@ -175,7 +179,7 @@ def kilim(rng, size):
     start = np.concatenate([[0], bands])[band]
     v, kind = j - start, band % 4
     dyes = colours('a81f1c 161214 e09a2a efe4cc d8541e 2c4a5a 6e1418')
-    stepped = np.abs((i + 13 * (band // 4 % 2)) % wide - wide // 2) + np.abs(v - tall + .5).astype(int) // 1
+    stepped = np.abs((i + 13 * (band // 4 % 2)) % wide - wide // 2) + np.abs(v - tall + .5).astype(int)
     ring = np.minimum(stepped // 3, 7)
     order = np.array([[3, 1, 2, 0, 1, 3, 4, 0], [2, 0, 3, 1, 4, 1, 3, 6], [4, 3, 5, 3, 0, 2, 1, 0]])
     index = order[(band // 4 + ((i + 13 * (band // 4 % 2)) // wide)) % 3, ring]
@@ -215,7 +219,8 @@ def deco_fans(rng, size):
     rgb = np.zeros((size, size, 3), np.float32)
     height = np.zeros((size, size), np.float32)
     leaf = noise(rng, size, 30, 5, .6)
-    gold = ramp(np.clip(leaf + .25 * np.sin(x / 60 - y / 45), 0, 1), colours('5a3a0c 9c6f1e d2a23c f2d680 fff6cf'))
+    gold = ramp(np.clip(leaf + .25 * np.sin(x / 60 - y / 45), 0, 1),
+                colours('5a3a0c 9c6f1e d2a23c f2d680 fff6cf'))
     lacquer = ramp(noise(rng, size, 60, 4), colours('050607 0d0f12 1a1e24'))
     jade = ramp(noise(rng, size, 24, 5), colours('063a36 0c5f55 1f8a78 59b8a0'))
     ivory = ramp(noise(rng, size, 30, 4), colours('cbb894 e8dcc0 f6eedd'))
@@ -229,12 +234,14 @@ def deco_fans(rng, size):
         kind = (np.floor((x - shift) / (2 * radius)).astype(int) * 2 + k) % 3
         ribs = np.abs((a / np.pi * 18) % 1 - .5) * 2
         rings = np.abs((r * 9) % 1 - .5) * 2
-        line = np.where(kind == 0, step(.25, .5, rings), np.where(kind == 1, step(.30, .55, ribs), step(.2, .5, rings) * step(.2, .4, ribs)))
-        base = np.where((kind == 0)[..., None], lacquer, np.where((kind == 1)[..., None], jade, lacquer))
+        line = np.choose(kind, [step(.25, .5, rings), step(.30, .55, ribs),
+                         step(.2, .5, rings) * step(.2, .4, ribs)])
+        base = np.where((kind == 1)[..., None], jade, lacquer)
         base = np.where(((r > .30) & (r < .5) & (kind == 2))[..., None], ivory, base)
         fan = mix(gold, base, line)
-        rim = step(.90, .915, r) * step(1., .985, r) + step(.24, .25, r) * step(.30, .29, r) + step(.61, .62, r) * step(.66, .65, r)
-        fan = mix(fan, gold, np.clip(rim, 0, 1))
+        rim = sum(step(inner, inner + .015, r) * step(outer, outer - .015, r)
+                  for inner, outer in ((.24, .30), (.61, .66), (.90, 1.)))
+        fan = mix(fan, gold, rim)
         fan = fan * (1 - .55 * step(.92, 1.0, r) * step(1.01, .99, r))[..., None] * (.65 + .45 * r)[..., None]
         raised = np.maximum(1 - line, rim)
         rgb[inside], height[inside] = fan[inside], raised[inside]
@@ -244,20 +251,23 @@ def deco_fans(rng, size):
 
 
 def paper_cut(rng, size):
-    """Gouache-painted papers cut into fronds and layered: coral, cobalt, leaf, sunflower, each with its shadow."""
+    """Gouache-painted papers of coral, cobalt, leaf and sunflower, cut into fronds, each with its shadow."""
     x, y = grid(size)
     papers = colours('f2684a 1f4fb0 f7c52d 2f9a5c f6eedf e0357a 123a6a f59a2c 7cc4d8 1a1a24')
     gouache = bristles(rng, 50, 2.5)
+    edges = 1.6 * (noise(rng, 2 * size, 14, 2) - .5)
+    tints = .90 + .16 * noise(rng, 2 * size, 60, 3, stretch=(2, .6))
 
     def sheet_of(colour):
-        tint = np.tile(colour, (size, size, 1)) * (.90 + .16 * noise(rng, size, 60, 3, stretch=(2, .6))[..., None])
-        row = gouache[(y * 1.3 + 90 * rng.uniform()).astype(int) & 511, (x + 1000 * rng.uniform()).astype(int) & 1023]
+        tint = colour * window(rng, tints, size)[..., None]
+        row = gouache[(y * 1.3 + 90 * rng.uniform()).astype(int) & 511,
+                       (x + 1000 * rng.uniform()).astype(int) & 1023]
         return tint + .085 * (row[..., None] - .5)
-    labels = np.floor(y / size * 4.2 + .12 * np.sin(x / size * 5)).astype(int) * 7 + np.floor(x / size * 3.6 + .15).astype(int)
-    panel = papers[(hashed(rng, labels) * 9.99).astype(int)]
+    row, column = np.floor(y / size * 4.2 + .12 * np.sin(x / size * 5)), np.floor(x / size * 3.6 + .15)
+    panel = papers[(hashed(rng, 7 * row + column) * 9.99).astype(int)]
     rgb = sheet_of(np.array([1, 1, 1], np.float32)) * panel
     height = np.zeros((size, size), np.float32)
-    for i in range(64):
+    for _ in range(64):
         cx, cy = rng.uniform(-.03, 1.03, 2) * size
         long = size * rng.choice([.08, .14, .22], p=[.35, .4, .25]) * rng.uniform(.8, 1.2)
         angle, kind = rng.uniform(0, 2 * np.pi), rng.uniform()
@@ -268,14 +278,15 @@ def paper_cut(rng, size):
             fingers = rng.randint(3, 6)
             finger = np.abs(np.sin(np.pi * (u * .5 + .5 + .35 * np.abs(v)) * fingers))
             reach = np.sqrt(np.clip(1 - u ** 2, 0, 1)) * (.13 + .50 * finger ** .8)
-            inside = (reach - np.abs(v)) * long * .8
+            inside = np.minimum((reach - np.abs(v)) * .8, 1 - np.abs(u)) * long
         elif kind < .80:                                         # a wavy ring
             a, r = np.arctan2(v, u), np.hypot(u, v)
             wave = .52 + .12 * np.cos(a * rng.randint(4, 8))
             inside = np.minimum(wave - r, r - wave * .45) * long
         else:                                                    # a leaf with a slit
-            inside = np.minimum(.34 * np.clip(1 - u ** 2, 0, 1) - np.abs(v), np.maximum(np.abs(v) - .035, np.abs(u) - .7)) * long
-        mask = step(-.6, .6, inside + 1.6 * (noise(rng, size, 14, 2) - .5))
+            blade = np.minimum(.34 * (1 - u ** 2) - np.abs(v), 1 - np.abs(u))
+            inside = np.minimum(blade, np.maximum(np.abs(v) - .035, np.abs(u) - .7)) * long
+        mask = step(-.6, .6, inside + window(rng, edges, size))
         cast = shadow(mask, 4, 5, 3.)
         rgb = mix(rgb, rgb * .42, cast * (1 - mask) * .85)
         rgb = mix(rgb, sheet_of(papers[rng.randint(len(papers))]), mask)
@@ -288,7 +299,7 @@ def zellige(rng, size):
     """Glazed eight-pointed stars and crosses of turquoise, cobalt, white and saffron, chipped and uneven."""
     x, y = grid(size)
     x, y = x + 2 * (noise(rng, size, 80, 2) - .5), y + 2 * (noise(rng, size, 80, 2) - .5)
-    cell = 106.
+    cell = 128.
     i, j = np.floor(x / cell).astype(int), np.floor(y / cell).astype(int)
     u, v = np.abs(x / cell % 1 - .5), np.abs(y / cell % 1 - .5)
     square, diamond = np.maximum(u, v), (u + v) / np.sqrt(2)
@@ -297,9 +308,8 @@ def zellige(rng, size):
     turquoise, cobalt, white, saffron, green, night = colours('1fa8a8 1c3f9e f1efe2 e8a420 1d7a4c 131a3c')
     a = np.arctan2(y / cell % 1 - .5, x / cell % 1 - .5)
     sector = np.floor((a / (2 * np.pi) * 8 + .5) % 8).astype(int)
-    r = np.hypot(u, v)
     kind = (i + 2 * j) % 3
-    band = np.digitize(core, [.28, .50, .62]) * 1
+    band = np.digitize(core, [.28, .50, .62])
     table = np.array([[3, 1, 2, 0], [2, 0, 3, 1], [3, 4, 2, 5]])
     paint = np.stack([turquoise, cobalt, white, saffron, green, night])
     index = table[kind, np.minimum(band, 3)]
@@ -309,8 +319,11 @@ def zellige(rng, size):
     # The crosses: a rim, then four arms around a small star.
     cu, cv = np.abs((x / cell + .5) % 1 - .5), np.abs((y / cell + .5) % 1 - .5)
     hub = np.maximum(np.maximum(cu, cv), (cu + cv) / np.sqrt(2)) / .354
-    index = np.where(cross, np.where(hub < .25, 3, np.where(hub < .42, 2, np.where(star > 1.13, 5, 2))), index)
-    index = np.where(cross & (hub > .42) & (star > 1.13) & (hub < 1.0), 0, index)
+    index = np.where(
+    cross, np.where(
+        hub < .22, 3, np.where(
+            hub < .40, 5, np.where(
+                star > 1.12, 0, 2))), index)
     piece = index + 8 * band + 64 * sector * ((star < 1) & (core > .5)) + 512 * cross
     edges = np.zeros((size, size), np.float32)
     for axis in (0, 1):
@@ -320,7 +333,7 @@ def zellige(rng, size):
     pool = noise(rng, size, 20, 4)
     rgb = paint[index] * (.86 + .5 * glaze + .34 * (pool - .5))[..., None]
     rgb = rgb + .05 * (noise(rng, size, 5, 3)[..., None] - .5)
-    chips = step(.80, .86, noise(rng, size, 9, 3, .65) + .35 * blur(edges, 2.2))
+    chips = step(.92, .97, noise(rng, size, 9, 3, .65) + .35 * blur(edges, 2.2))
     rgb = mix(rgb, np.broadcast_to(colours('b08d64'), rgb.shape) * (.7 + .5 * pool[..., None]), chips)
     rgb = mix(rgb, np.broadcast_to(colours('d8cbb0'), rgb.shape) * (.55 + .4 * pool[..., None]), joint)
     height = (1 - joint) * 2.4 * (1 - .6 * chips) + 3.0 * (hashed(rng, piece, i, j) - .5) * pool + 2.2 * pool
@@ -330,29 +343,31 @@ def zellige(rng, size):
 def golden_spirals(rng, size):
     """Gold leaf strewn with bronze spirals, jewelled discs and little chequered blocks."""
     x, y = grid(size)
-    squares = hashed(rng, np.floor((x + 5 * noise(rng, size, 20, 2)) / 58), np.floor((y + 5 * noise(rng, size, 20, 2)) / 58))
+    squares = hashed(rng, np.floor((x + 5 * noise(rng, size, 20, 2)) / 58),
+                     np.floor((y + 5 * noise(rng, size, 20, 2)) / 58))
     leaf = np.clip(.55 * noise(rng, size, 40, 6, .62) + .45 * squares, 0, 1)
     gold = ramp(leaf, colours('6b4210 a8741c d6a032 ecc65c f8e6a0'))
     rgb, height = gold, noise(rng, size, 8, 3, .6) * .9 + squares * .6
-    bronze, jewels = colours('3a1f0c'), colours('8c1c24 1f5a4a 23387a f2ead2 161214 b5522a 5c8f8a d89ab0 7a3a7c')
+    bronze, jewels = colours('3a1f0c'), colours(
+        '8c1c24 1f5a4a 23387a f2ead2 161214 b5522a 5c8f8a d89ab0 7a3a7c')
     discs = []
-    for _ in range(2600):
-        px, py, r = rng.uniform(0, size), rng.uniform(0, size), rng.choice([8, 13, 20, 32, 46, 64], p=[.3, .25, .2, .12, .08, .05])
+    for r in np.repeat([62, 44, 31, 21, 13, 8, 5], [12, 60, 160, 300, 500, 900, 1200]):
+        px, py = rng.uniform(-.02, 1.02, 2) * size
         if all((px - qx) ** 2 + (py - qy) ** 2 > (r + q + 1.5) ** 2 for qx, qy, q in discs):
             discs.append((px, py, r))
-    lines, blocks = [], []
+    lines = []
     for px, py, r in discs:
         kind = rng.uniform()
-        distance = None
-        if r >= 20 and kind < .68:
+        if r >= 20 and kind < (.72 if r < 40 else .85):
             turns = max(1.6, r / 11)
             t = np.linspace(.04, 1, int(40 * turns))
             a = rng.uniform(0, 7) + rng.choice([-1, 1]) * 2 * np.pi * turns * t
-            lines.append((np.stack([px + r * .93 * t * np.cos(a), py + r * .93 * t * np.sin(a)], -1), 1.6 + 2.6 * t))
+            spiral = np.stack([px + r * .93 * t * np.cos(a), py + r * .93 * t * np.sin(a)], -1)
+            lines.append((spiral, 1.6 + 2.6 * t))
             continue
         lo = slice(max(int(py - r - 2), 0), int(py + r + 3)), slice(max(int(px - r - 2), 0), int(px + r + 3))
         u, v = x[lo] - px, y[lo] - py
-        if kind < .80:                                           # a chequered or striped block
+        if kind < .80 and r < 40:                                # a chequered or striped block
             a = rng.choice([0, .2, -.2, .78])
             bu, bv = u * np.cos(a) + v * np.sin(a), v * np.cos(a) - u * np.sin(a)
             half = r * .72
@@ -372,15 +387,14 @@ def golden_spirals(rng, size):
     mask = wobble(rng, mask, .8, 6)
     rgb = mix(rgb, bronze * (.7 + .8 * leaf[..., None]), mask * .95)
     height = height + 1.6 * blur(mask, 1)
-    dots = rng.uniform(0, size, (520, 2))
-    pearls = drawn(size, lambda d, s: [d.ellipse([k * s for k in (px - r, py - r, px + r, py + r)], fill=255)
-                                       for (px, py), r in zip(dots, rng.uniform(1, 2.4, 520))])
+    centres, radii = rng.uniform(0, size, (520, 2)), rng.uniform(1, 2.4, 520)
+    pearls = drawn(size, lambda d, s: dots(d, s, centres, radii))
     rgb = mix(rgb, np.broadcast_to(colours('fdf2c4'), rgb.shape), pearls)
     return light(rgb, blur(height + pearls, .7), .65, .5)
 
 
 def embroidery(rng, size):
-    """Satin-stitched flowers and leaves of rose, crimson, mint and white silk on navy, itself all stitches."""
+    """Satin-stitched flowers and leaves of rose, crimson, mint and white on navy, itself all stitches."""
     x, y = grid(size)
     navy = ramp(noise(rng, size, 70, 3), colours('0a1030 141d4a 1e2c63'))
     rgb, height = navy.copy(), np.zeros((size, size), np.float32)
@@ -388,48 +402,56 @@ def embroidery(rng, size):
     silk = dict(sheet=thread, streak=.10, ragged=.12, body=2.6, follow=False, angle_jitter=.07)
     ground = .5 + .9 * (noise(rng, size, 160, 2) - .5)
     paint_over(rng, rgb, height, navy, ground.astype(np.float32), 5.5, (12, 20), (2.4, 3.2), .035, **silk)
-    flowers = scatter(rng, size, size * .19, 20, .25)
+    flowers = scatter(rng, size, size * .155, 20, .25)
     for cx, cy in flowers:
         a0 = rng.uniform(0, 7)
         for k in range(3):
             a1 = a0 + k * 2.1 + rng.normal(0, .3)
-            reach = size * rng.uniform(.10, .14)
+            reach = size * rng.uniform(.085, .12)
             lx, ly = cx + reach * np.cos(a1), cy + reach * np.sin(a1)
             u = (x - lx) * np.cos(a1) + (y - ly) * np.sin(a1)
             v = (y - ly) * np.cos(a1) - (x - lx) * np.sin(a1)
-            inside = 1 - (u / (size * .055)) ** 2 - (np.abs(v) / (size * .021))
+            inside = 1 - (u / (size * .062)) ** 2 - (np.abs(v) / (size * .026))
             if (inside > 0).sum() < 40:
                 continue
-            shade = ramp(np.clip(inside, 0, 1), colours(['0f5a4a 2f9a74 a8e0bc', '2f6a2a 7cae3c d8e890'][rng.randint(2)]))
+            shade = ramp(np.clip(inside, 0, 1), colours(
+                ['0f5a4a 2f9a74 a8e0bc', '2f6a2a 7cae3c d8e890'][rng.randint(2)]))
             slant = (a1 + np.where(v > 0, .75, -.75)).astype(np.float32)
-            paint_over(rng, rgb, height, shade, slant, 3.6, (9, 15), (2.2, 3.), .04, mask=inside, **dict(silk, body=4.))
+            paint_over(rng, rgb, height, shade, slant, 3.6, (9, 15),
+                       (2.2, 3.), .04, mask=inside, **dict(silk, body=4.))
     for cx, cy in flowers:
-        petals, r0 = rng.randint(5, 9), size * rng.uniform(.052, .085)
+        petals, r0 = rng.randint(5, 9), size * rng.uniform(.052, .088)
         a, r = np.arctan2(y - cy, x - cx) + rng.uniform(0, 7), np.hypot(x - cx, y - cy)
         edge = r0 * (.72 + .28 * np.abs(np.cos(a * petals / 2)))
         inside = 1 - r / edge
-        tint = ['7a0f2c d8285a ffb4c4', 'b01f1f f0583c ffd0a0', '8a2a6a e878b4 fff0f4', 'd8d2e0 fbf8f4 f4a0b8'][rng.randint(4)]
-        shade = ramp(np.clip(r / edge, 0, 1), colours(tint))
+        silks = (
+    '7a0f2c d8285a ffb4c4',
+    'b01f1f f0583c ffd0a0',
+    '8a2a6a e878b4 fff0f4',
+     'd8d2e0 fbf8f4 f4a0b8')
+        shade = ramp(np.clip(r / edge, 0, 1), colours(silks[rng.randint(4)]))
         radial = np.arctan2(y - cy, x - cx).astype(np.float32)
-        paint_over(rng, rgb, height, shade, radial, 3.6, (10, 18), (2.2, 3.2), .05, mask=inside, **dict(silk, body=5.))
-        paint_over(rng, rgb, height, np.broadcast_to(colours('f6c83c'), rgb.shape), radial + 1.57, 3.4, (4, 6), (3, 4), .06,
-                   mask=r0 * .24 - r, **dict(silk, body=6.))
+        paint_over(rng, rgb, height, shade, radial, 3.6, (10, 18),
+                   (2.2, 3.2), .05, mask=inside, **dict(silk, body=5.))
+        paint_over(rng, rgb, height, np.broadcast_to(colours('f6c83c'), rgb.shape), radial + 1.57, 3.4, (4,
+                   6), (3, 4), .06, mask=r0 * .24 - r, **dict(silk, body=6.))
     return light(rgb, blur(height, .5), .7, .35)
 
 
 def patina(rng, size):
-    """Rust and verdigris that flake off old plates: orange, umber and sea-green crusts, pitted and streaked."""
+    """Rust and verdigris flaking off old plates: orange, umber and sea-green crusts, pitted and streaked."""
     x, y = grid(size)
     rust = noise(rng, size, 90, 7, .62)
     rust = sample(rust, x, y + 10 * (noise(rng, size, 40, 3) - .5))
     rgb = ramp(np.clip(rust + .12 * (noise(rng, size, 6, 3, .7) - .5), 0, 1),
                colours('1a0d08 4a1c0c 8c3410 c85a18 e88a34 f0b878'))
     height = 5 * rust + 2.0 * noise(rng, size, 6, 3, .7)
-    for colours_, edge, scale in (('0d4a48 1f8a80 58bfa8 a8dcc4', .60, 80), ('c8d8c0 e8ecd8 9cc8b8 5aa090', .80, 46),
+    for crusts, edge, scale in (('0d4a48 1f8a80 58bfa8 a8dcc4', .60, 80),
+                                ('c8d8c0 e8ecd8 9cc8b8 5aa090', .80, 46),
                                   ('10282c 1c5058 2f7c84 69a8a4', .74, 60)):
         crust = noise(rng, size, scale, 7, .6) + .10 * (noise(rng, size, 260, 2, stretch=(.3, 2.)) - .5)
         mask = step(edge - .012, edge + .012, crust)
-        tint = ramp(np.clip(.2 + .9 * noise(rng, size, 14, 5, .65), 0, 1), colours(colours_))
+        tint = ramp(np.clip(.2 + .9 * noise(rng, size, 14, 5, .65), 0, 1), colours(crusts))
         under = shadow(mask, 2, 2.5, 2.) * (1 - mask)
         rgb = mix(rgb, rgb * .35, under * .8)
         rim = np.exp(-np.abs(crust - edge) / .012) * (1 - mask)
@@ -462,9 +484,10 @@ def agate(rng, size):
     rgb = ramp(np.clip(.82 * value + .18 * fine + .05 * (noise(rng, size, 10, 3) - .5), 0, 1),
                colours('1c0f2c 4a2068 8a4aa4 c58ac0 f0cfd8 fbf4f0 b8a0b8 f7e6e2'))
     core = step(30, 24, depth + 6 * (noise(rng, size, 10, 3) - .5))
-    labels, near, far = cells(scatter(rng, size, 11, 10), size)
+    labels, near, _ = cells(scatter(rng, size, 11, 10), size)
     crystal = hashed(rng, labels)
-    gem = ramp(np.clip(crystal * .8 + .3 * (1 - near / 9), 0, 1), colours('180a30 42207c 8458c4 d4b8f0 ffffff'))
+    gem = ramp(np.clip(crystal * .8 + .3 * (1 - near / 9), 0, 1),
+               colours('180a30 42207c 8458c4 d4b8f0 ffffff'))
     rgb = mix(rgb, gem, core)
     seam = step(1.5, .4, np.abs(depth - 27))
     rgb = mix(rgb, np.broadcast_to(colours('f4e8e0'), rgb.shape), seam * .8)

@@ -1,23 +1,25 @@
-"""Styles of the press and the line: woodcut, engraving, screen print, chalk. Each takes (rng, size), returns RGB."""
+"""Styles of the press and of line: woodcut, engraving, poster, chalk. Each takes (rng, size), returns RGB."""
 
 import numpy as np
 
-from style_brushes import (blur, bristles, cells, colours, curve, draw_path, drawn, flow_angle, grain, grid, light,
-                           mix, noise, paint_over, ramp, sample, scatter, step, stroke, vary, vortices, wobble)
+from style_brushes import (blur, bristles, cells, colours, curve, dots, draw_path, drawn, flow_angle, grain,
+                           grid, mix, noise, paint_over, ramp, sample, scatter, step, vary, wobble)
 
 
 def woodcut_waves(rng, size):
-    """Rolling seas cut in wood: Prussian blue and ivory bands along every wave, clawed foam, a sand-coloured sky."""
+    """Rolling seas cut in wood: Prussian blue and ivory bands along every wave, clawed foam, a sandy sky."""
     x, y = grid(size)
     wood = noise(rng, size, 5, 3, .6, (30, 1))
     rgb = ramp(y / size + .3 * (wood - .5), colours('d9c49a e6d6b0 efe4c8'))
     prussian, ivory = colours('12284c'), colours('f2ead4')
-    for i, base in enumerate(np.linspace(.10, 1.12, 8)):
+    for i, base in enumerate(np.linspace(.065, 1.12, 8)):
         period, high = size * (.20 + .045 * i) * rng.uniform(.9, 1.2), size * (.035 + .012 * i)
         phase = 2 * np.pi * x / period + rng.uniform(0, 7) + 1.2 * (noise(rng, size, size * .3, 2) - .5)
-        lean = phase + .9 * np.sin(phase) + .012 * (y - base * size)             # crests that lean over
-        crest = base * size - high * (1 - 2 * np.abs(np.sin(lean / 2)) ** 1.3) + 5 * (noise(rng, size, 40, 3) - .5)
+        lean = phase + .9 * np.sin(phase) + .03 * (y - base * size)              # crests that lean over
+        swell = high * (1 - 2 * np.abs(np.sin(lean / 2)) ** 1.3)
+        crest = base * size - swell + 5 * (noise(rng, size, 40, 3) - .5)
         depth = y - crest
+        front = np.argmax(depth > 0, axis=0)                                     # the topmost row of the wave
         inside = step(-.7, .7, depth)
         t = depth / (size * .16) + .12 * (noise(rng, size, 60, 2) - .5)
         bands = ramp(np.clip(t, 0, 1), colours('cfdcd8 7fa3b8 3f6f9c 234a7c 16335f'))
@@ -28,28 +30,21 @@ def woodcut_waves(rng, size):
         sea = mix(bands, np.broadcast_to(ivory, bands.shape), step(thick + .08, thick - .08, 1 - cut) * .9)
         sea = mix(sea, np.broadcast_to(prussian, bands.shape), step(.14, .02, np.abs((line % 2) - 1)) * .9)
 
-        def claws(d, s, radius=1.):
-            for cx in np.arange(-10, size + 10, 6.):
-                j = int(np.clip(cx, 0, size - 1))
-                cy = crest[int(np.clip(base * size, 0, size - 1)), j]
-                for k in range(3):
-                    px, py = cx + claw.normal(0, 3), cy + 5 * k - 4 + claw.normal(0, 2.5)
-                    r = claw.uniform(1.8, 4.6 + .25 * i) * (1.15 - .3 * k)
-                    d.ellipse([v * s for v in (px - r - radius, py - r - radius, px + r + radius, py + r + radius)],
-                              fill=255)
-        seed = rng.randint(1 << 30)
-        claw = np.random.RandomState(seed)
-        outline = drawn(size, lambda d, s: claws(d, s, 1.3), 2)
-        claw = np.random.RandomState(seed)
-        foam = drawn(size, lambda d, s: claws(d, s, 0), 2)
+        along, tier = (a.ravel() for a in np.meshgrid(np.arange(0, size, 6), np.arange(3), indexing='ij'))
+        claws = np.stack([along, front[along] + 5 * tier - 4], -1) + rng.normal(0, (3, 2.5), (len(along), 2))
+        radii = rng.uniform(1.8, 4.6 + .25 * i, len(along)) * (1.15 - .3 * tier)
+        outline = drawn(size, lambda d, s: dots(d, s, claws, radii + 1.3), 2)
+        foam = drawn(size, lambda d, s: dots(d, s, claws, radii), 2)
         rgb = mix(rgb, sea, inside)
-        rgb = mix(rgb, np.broadcast_to(prussian, rgb.shape), np.maximum(outline, step(2.2, .9, np.abs(depth))))
+        rgb = mix(
+    rgb, np.broadcast_to(
+        prussian, rgb.shape), np.maximum(
+            outline, step(
+                2.2, .9, np.abs(depth))))
         rgb = mix(rgb, np.broadcast_to(ivory, rgb.shape), foam)
-        spray = [(rng.uniform(0, size), rng.gamma(1.5, 9), rng.uniform(.7, 2.1)) for _ in range(70)]
-        drops = drawn(size, lambda d, s: [
-            d.ellipse([v * s for v in (px - r, crest[int(np.clip(base * size, 0, size - 1)), int(px)] - up - r, px + r,
-                                       crest[int(np.clip(base * size, 0, size - 1)), int(px)] - up + r)], fill=255)
-            for px, up, r in spray])
+        flung = rng.randint(size, size=70)
+        spray, radii = np.stack([flung, front[flung] - rng.gamma(1.5, 9, 70)], -1), rng.uniform(.7, 2.1, 70)
+        drops = drawn(size, lambda d, s: dots(d, s, spray, radii))
         rgb = mix(rgb, np.broadcast_to(ivory, rgb.shape), drops)
     rgb = wobble(rng, rgb, 1.2, 9)
     worn = step(.80, .95, noise(rng, size, 4, 2, .7, (8, 1)))
@@ -57,7 +52,7 @@ def woodcut_waves(rng, size):
 
 
 def engraving(rng, size):
-    """Burin lines that swell with the shade and follow the relief, crossed in the darks; warm black on cream."""
+    """Burin lines that swell with the shade and follow the relief, crossed in the darks: black on cream."""
     x, y = grid(size)
     relief = 70 * noise(rng, size, size * .22, 3, .45)
     gy, gx = np.gradient(blur(relief, 3))
@@ -66,7 +61,7 @@ def engraving(rng, size):
                          size, [60 * (noise(rng, size, 90, 4) - .5) for _ in range(2)])
     turn = rng.uniform(0, np.pi, labels.max() + 1)[labels]
     border = blur((np.hypot(*np.gradient(labels.astype(np.float32))) > 0).astype(np.float32), .9)
-    dark = np.clip(1.08 - 1.15 * folds + .22 * np.clip(blur(border, 14) * 5, 0, 1), 0, 1)
+    dark = np.clip(.98 - 1.25 * folds + .20 * np.clip(blur(border, 14) * 5, 0, 1), 0, 1)
     fine = .12 * (noise(rng, size, 5, 2) - .5)
 
     def lines(angle, period, amount):
@@ -74,7 +69,7 @@ def engraving(rng, size):
         across = x * np.cos(angle) + y * np.sin(angle) + 1.1 * relief
         wave = 1 - np.abs((across / period % 1) - .5) * 2
         return step(.2, -.2, (1 - wave) - np.clip(amount + fine * (amount > .04), 0, .93))
-    ink = lines(turn, 6., .08 + .62 * dark)
+    ink = lines(turn, 6., .03 + .66 * dark)
     ink = np.maximum(ink, lines(turn + 1.0, 6.4, .95 * dark - .36))
     ink = np.maximum(ink, lines(turn - .6, 5.2, 1.2 * dark - .72))
     ink = np.maximum(ink, step(.25, .6, border))
@@ -91,15 +86,20 @@ def op_art(rng, size):
     for cx, cy in scatter(rng, size, size * .36, 0, .3)[:9]:
         r = size * rng.uniform(.12, .2)
         d = np.hypot(x - cx, y - cy) / r
-        pull = np.where(d < 1, 1 - np.sqrt(np.clip(1 - d ** 2, 0, 1)) * .85 - .0, 1) if rng.uniform() < .5 else \
-            1 - .75 * np.exp(-2.2 * d ** 2)
+        if rng.uniform() < .5:
+            pull = np.where(d < 1, 1 - .85 * np.sqrt(np.clip(1 - d ** 2, 0, 1)),
+                            1)       # a ball under the checks
+        else:
+            pull = 1 - .75 * np.exp(-2.2 * d ** 2)                                        # a soft swelling
         u, v = cx + (u - cx) * pull, cy + (v - cy) * pull
     sway = 18 * np.sin(y / size * 12 + 3 * np.sin(x / size * 4))
     check = np.sin(np.pi * (u + .4 * sway) / 19) * np.sin(np.pi * v / 19)
-    stripes = np.sin(np.pi * (x + 2.6 * sway + 26 * np.sin(y / 36)) / (9 + 7 * step(0, 1, .5 + .5 * np.sin(y / 70))))
+    period = 9 + 7 * step(-1, 1, np.sin(y / 70))
+    stripes = np.sin(np.pi * (x + 2.6 * sway + 26 * np.sin(y / 36)) / period)
     where = noise(rng, size, size * .4, 2) + .25 * np.sin(x / size * 5)
     gate = step(.49, .51, where)
-    field = mix(check / (np.hypot(*np.gradient(check)) + .02), stripes / (np.hypot(*np.gradient(stripes)) + .02), gate)
+    field = mix(check / (np.hypot(*np.gradient(check)) + .02),
+                stripes / (np.hypot(*np.gradient(stripes)) + .02), gate)
     field = wobble(rng, field, .7, 6)
     edge = np.abs(where - .5) < .012
     ink = np.where(edge, 1, step(.7, -.7, field))
@@ -110,7 +110,7 @@ def op_art(rng, size):
 
 
 def halftone(rng, size):
-    """Comic-book print: screens of cyan, magenta and yellow dots, slightly out of register, under black brush lines."""
+    """Comic print: screens of cyan, magenta and yellow dots, a little out of register, with brushed black."""
     x, y = grid(size)
     height = noise(rng, size, size * .24, 3, .45)
     labels, near, far = cells(scatter(rng, size, size * .17, size * .1), size,
@@ -142,35 +142,35 @@ def flow_lines(rng, size, height):
     """Tapering brush lines along the level lines of `height`."""
     angle = flow_angle(blur(height, 6))
     black = np.zeros((size, size, 3), np.float32)
-    paint_over(rng, black, None, np.ones_like(black), angle, 46, (40, 90), (2.5, 5), 0, .1, taper=1., streak=0,
-               ragged=.1, sheet=bristles(rng, 60))
+    paint_over(rng, black, None, np.ones_like(black), angle, 46, (40, 90), (2.5, 5), 0, .1, taper=1.,
+               streak=0, ragged=.1, sheet=bristles(rng, 60))
     return np.clip(black[..., 0], 0, 1)
 
 
 def chalk_slate(rng, size):
     """A blackboard: smudged slate under hatchings, rings and looping lines of white and coloured chalk."""
-    x, y = grid(size)
-    tooth_map = grain(rng, size, 1.6)
+    tooth_map = grain(rng, size, 1.1)
     dust = noise(rng, size, size * .2, 5, .6, (1.6, 1))
     rgb = ramp(dust, colours('14201e 1d2c2a 2b3d3b 47595a')) * (.9 + .2 * tooth_map[..., None])
     rgb = np.ascontiguousarray(rgb, np.float32)
     sheet = bristles(rng, 4, 1.)
     chalks = colours('f4f2ea f4f2ea f4f2ea f3b8c4 f7e28c 9fd4e6 b5e0b0')
     smear = step(.35, .8, tooth_map)
-    paint_over(rng, rgb, None, rgb.copy(), (noise(rng, size, 150, 2) - .5) * 4, 26, (50, 120), (18, 34), .02, .2,
-               density=step(.4, .8, dust), sheet=sheet, opacity=.13, tooth=.3 + .7 * smear,
+    paint_over(rng, rgb, None, rgb.copy(), (noise(rng, size, 150, 2) - .5) * 4, 26, (50, 120), (18, 34), .02,
+               .2, density=step(.4, .8, dust), sheet=sheet, opacity=.13, tooth=.3 + .7 * smear,
                choose=lambda r, c: chalks[r.randint(7, size=len(c))])
-    tooth = step(.42, .62, tooth_map)
-    labels, near, _ = cells(scatter(rng, size, size * .13, size * .05), size,
+    tooth = step(.18, .55, tooth_map)
+    labels, _, _ = cells(scatter(rng, size, size * .13, size * .05), size,
                             [50 * (noise(rng, size, 80, 3) - .5) for _ in range(2)])
     count = labels.max() + 1
     turn, tint = rng.uniform(0, np.pi, count), chalks[rng.randint(7, size=count)]
-    hatched = rng.uniform(size=count) < .62
-    paint_over(rng, rgb, None, tint[labels], turn[labels].astype(np.float32), 9, (26, 52), (2.2, 3.6), .04, .07, False,
-               density=hatched[labels] * .85, sheet=sheet, tooth=tooth, ragged=.6, dry=.25, opacity=.9, streak=.05)
-    paint_over(rng, rgb, None, tint[labels], (turn[labels] + 1.1).astype(np.float32), 13, (20, 40), (2, 3.2), .04, .07,
-               False, density=(hatched & (rng.uniform(size=count) < .4))[labels] * .8, sheet=sheet, tooth=tooth,
-               opacity=.8, streak=.05)
+    hatched = rng.uniform(size=count) < .45
+    paint_over(rng, rgb, None, tint[labels], turn[labels].astype(np.float32), 10, (34, 64), (3., 5.), .04,
+               .07, False, density=hatched[labels] * .6, sheet=sheet, tooth=tooth, ragged=.4, dry=.2,
+               opacity=.9, streak=.05)
+    paint_over(rng, rgb, None, tint[labels], (turn[labels] + 1.1).astype(np.float32), 14, (28, 50), (3, 4.5),
+               .04, .07, False, density=(hatched & (rng.uniform(size=count) < .4))[labels] * .8, sheet=sheet,
+               tooth=tooth, opacity=.8, streak=.05)
     for i in range(44):
         cx, cy = rng.uniform(0, size, 2)
         if i % 3:
@@ -178,15 +178,15 @@ def chalk_slate(rng, size):
         else:
             a = np.linspace(0, rng.uniform(2, 5) * 2 * np.pi, 130)
             path = np.stack([cx + (6 + a * 1.4) * np.cos(a), cy + (6 + a * 1.4) * np.sin(a)], -1)
-        mask = drawn(size, lambda d, s: draw_path(d, s, path, rng.uniform(2.6, 4.6)), 2)
-        worn = step(.40, .60, tooth_map + .25 * (noise(rng, size, 12, 2) - .5))
-        rgb = mix(rgb, vary(rng, chalks[rng.randint(7)], .03), np.clip(mask * worn * .98 + .12 * blur(mask, 3), 0, 1))
+        mask = drawn(size, lambda d, s: draw_path(d, s, path, rng.uniform(3.2, 5.6)), 2)
+        worn = step(.20, .52, tooth_map + .25 * (noise(rng, size, 12, 2) - .5))
+        rgb = mix(rgb, vary(rng, chalks[rng.randint(7)], .03),
+                  np.clip(mask * worn * .98 + .12 * blur(mask, 3), 0, 1))
     return rgb
 
 
 def linocut(rng, size):
     """Black and vermilion lino with gouge marks that follow the forms, bold and chipped."""
-    x, y = grid(size)
     form = noise(rng, size, size * .24, 3, .4)
     angle = flow_angle(blur(form, 6))
     tone = noise(rng, size, size * .18, 3)
@@ -197,12 +197,12 @@ def linocut(rng, size):
     black = np.ones((size, size, 3), np.float32)
     cut = np.zeros_like(black)
     sheet = bristles(rng, 40)
-    paint_over(rng, black, None, cut, angle, 9, (24, 46), (5, 7.5), 0, .08, density=step(.30, .55, tone), taper=1.,
-               ragged=.22, streak=0, sheet=sheet)
+    paint_over(rng, black, None, cut, angle, 9, (24, 46), (5, 7.5), 0, .08, density=step(.30, .55, tone),
+               taper=1., ragged=.22, streak=0, sheet=sheet)
     paint_over(rng, black, None, cut, angle + np.pi / 2, 11, (9, 18), (3, 5), 0, .2, False,
                density=step(.45, .2, tone) * .35, taper=1., ragged=.22, streak=0, sheet=sheet)
-    paint_over(rng, black, None, cut, angle, 14, (40, 70), (8, 12), 0, .06, density=step(.72, .8, tone), taper=.8,
-               ragged=.2, streak=0, sheet=sheet)
+    paint_over(rng, black, None, cut, angle, 14, (40, 70), (8, 12), 0, .06, density=step(.72, .8, tone),
+               taper=.8, ragged=.2, streak=0, sheet=sheet)
     ink = step(.4, .6, black[..., 0])
     contour = np.abs(form * 9 % 1 - .5) < .035 + .03 * tone
     ink = np.maximum(ink, wobble(rng, contour.astype(np.float32), 1.5, 8) * (tone > .25))
@@ -228,8 +228,10 @@ def psychedelic(rng, size):
     rgb = mix(rgb, inks[(index + 6) % len(inks)], step(.35, .55, dots))
     slope = np.hypot(*np.gradient(bands)) + 1e-3
     distance = np.minimum(inner, 1 - inner) / slope
-    rgb = mix(rgb, np.broadcast_to(colours('220a3c'), rgb.shape), step(2.9, 1.5, distance + (noise(rng, size, 8, 2) - .5)))
+    rgb = mix(rgb, np.broadcast_to(colours('220a3c'), rgb.shape),
+              step(2.9, 1.5, distance + (noise(rng, size, 8, 2) - .5)))
     fade = noise(rng, size, 90, 4)
     worn = step(.78, .95, noise(rng, size, 3, 3, .7))
     rgb = rgb * (.80 + .32 * fade[..., None])
-    return mix(rgb, np.broadcast_to(colours('f6e2c4'), rgb.shape), worn * .3) * (.95 + .08 * grain(rng, size, 2)[..., None])
+    rgb = mix(rgb, np.broadcast_to(colours('f6e2c4'), rgb.shape), worn * .3)
+    return rgb * (.95 + .08 * grain(rng, size, 2)[..., None])
