@@ -1,0 +1,316 @@
+#!/usr/bin/env python
+"""
+Feed damaged files to every parser of files that a stranger may send.
+
+    python tests/fuzz.py images --runs 100000       each image format
+    python tests/fuzz.py npz pickle --runs 100000
+    python tests/fuzz.py all --runs 1000 --seed 3
+
+A parser may return a result or raise `utils.UserError`. Any other exception, a crash, more than ten seconds for one
+input, or more memory than --memory is a finding: the input is kept in --findings and the exit status is 1. With
+atheris installed (pip install atheris) the inputs are guided by the coverage of the Python code; otherwise, and
+with --random, they are random mutations of the seeds, which a given --seed repeats.
+"""
+
+import argparse
+import io
+import os
+import pickle
+import random
+import resource
+import struct
+import subprocess
+import sys
+import time
+import zipfile
+import zlib
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+try:
+    import atheris
+except ImportError:
+    atheris = None
+
+if atheris and __name__ == '__main__' and '--child' in sys.argv:
+    with atheris.instrument_imports(include=['PIL', 'arrays', 'utils', 'zipfile', 'models']):
+        from PIL import (BmpImagePlugin, GifImagePlugin, JpegImagePlugin, MpoImagePlugin, PngImagePlugin,  # noqa: F401
+                         PpmImagePlugin, TiffImagePlugin, WebPImagePlugin)
+        import utils
+
+import numpy as np  # noqa: E402
+from PIL import Image  # noqa: E402
+
+import utils  # noqa: E402, F811
+
+MAX_PIXELS, MAX_BYTES, SECONDS = 10**6, 10**6, 10
+
+# Name of a parser to its seeds (a function that makes a list of bytes) and to what feeds it (a function of bytes).
+TARGETS = {}
+
+
+def target(name, seeds):
+    """Decorator: register a function that feeds bytes to a parser."""
+    def register(feed):
+        TARGETS[name] = seeds, feed
+        return feed
+    return register
+
+
+# ---------------------------------------------------------------------------------------------------- parsers
+
+def image_seeds(form):
+    """Small images of every mode that a format can hold, with and without extras such as EXIF and palettes."""
+    pixels = np.random.RandomState(0).randint(0, 256, (12, 9, 4)).astype(np.uint8)
+    rgba = Image.fromarray(pixels, 'RGBA')
+    wide = Image.fromarray(np.arange(108, dtype=np.uint16).reshape(12, 9) * 600)
+    images = [rgba.convert(mode) for mode in ('RGB', 'L', '1', 'P', 'LA', 'CMYK', 'YCbCr', 'I', 'F')] + [rgba, wide]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    variants = [{}, dict(exif=exif)]
+    variants += {'JPEG': [dict(progressive=True)],
+                 'PNG': [dict(transparency=3), dict(interlace=1)],
+                 'WEBP': [dict(lossless=True)],
+                 'TIFF': [dict(compression=name) for name in ('tiff_lzw', 'tiff_adobe_deflate', 'packbits', 'jpeg',
+                                                              'group4', 'tiff_ccitt')]}.get(form, [])
+    if form in ('GIF', 'WEBP', 'PNG', 'TIFF'):
+        variants.append(dict(save_all=True, append_images=[rgba.rotate(90).convert('RGB')]))
+    seeds = []
+    for image in images:
+        for options in variants:
+            file = io.BytesIO()
+            try:
+                image.save(file, form, **options)
+            except Exception:
+                continue      # a mode or option that the format does not have
+            seeds.append(file.getvalue())
+    return sorted(set(seeds))
+
+
+def feed_image(data):
+    image = utils.read_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
+    assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+    assert image.shape[0] * image.shape[1] <= MAX_PIXELS
+
+
+def feed_png(data):
+    """A PNG; with its checksums put right, or the parser would look no further than at them."""
+    chunks, place = [data[:8]], 8
+    while place + 8 <= len(data):
+        length = int.from_bytes(data[place:place + 4], 'big')
+        body = data[place + 4:place + 8 + length]
+        chunks.append(data[place:place + 4] + body + struct.pack('>I', zlib.crc32(body)))
+        place += 12 + length
+    feed_image(b''.join(chunks))
+
+
+for _form in ('JPEG', 'PNG', 'WEBP', 'GIF', 'TIFF', 'BMP', 'PPM'):
+    target(_form.lower(), lambda form=_form: image_seeds(form))(feed_png if _form == 'PNG' else feed_image)
+
+
+def feed_file(load, data):
+    """Feed a loader that takes a path."""
+    path = '/dev/shm/gogh-fuzz-%d' % os.getpid() if os.path.isdir('/dev/shm') else 'gogh-fuzz-%d.tmp' % os.getpid()
+    try:
+        with open(path, 'wb') as file:
+            file.write(data)
+        return load(path)
+    finally:
+        os.remove(path)
+
+
+def check_values(value):
+    """That a value is made of arrays and plain values only."""
+    todo = [value]
+    seen = set()
+    while todo:
+        value = todo.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, dict):
+            todo += list(value) + list(value.values())
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            todo += value
+        elif isinstance(value, (np.ndarray, np.generic)):
+            assert value.dtype.kind in 'biufcSU' and value.nbytes <= MAX_BYTES
+            str(value)
+        else:
+            assert isinstance(value, (str, bytes, bytearray, int, float, bool, type(None), np.dtype)), type(value)
+
+
+def npz_seeds():
+    seeds = []
+    for save in (np.savez, np.savez_compressed):
+        file = io.BytesIO()
+        save(file, np.arange(6, dtype=np.float32).reshape(2, 3), np.asfortranarray(np.eye(2)), meta=np.array('{"a": 1}'))
+        seeds.append(b'z' + file.getvalue())
+    for array in (np.arange(3.), np.array('text'), np.array(True), np.zeros((0, 2), '>i2'), np.array([{}])):
+        file = io.BytesIO()
+        np.save(file, array)
+        seeds.append(b'n' + file.getvalue())
+    return seeds
+
+
+@target('npz', npz_seeds)
+def feed_npz(data):
+    """An archive ('z...'), or an array that is put into one with the right checksums ('n...')."""
+    kind, data = data[:1], data[1:]
+    if kind != b'z':
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr('arr_0.npy', data)
+        data = file.getvalue()
+    check_values(feed_file(lambda path: utils.load_npz(path, max_bytes=MAX_BYTES), data))
+
+
+def pickle_seeds():
+    value = {'param values': [np.arange(4, dtype=np.float32).reshape(2, 2), np.float64(2.5), np.array(['a', 'b'])],
+             'text': ['é', b'bytes', (1, 2.5, -3, 2**40, True, None), {}, ()], 'set': {1, 'a'}}
+    seeds = [pickle.dumps(value, protocol) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
+    # what Python 2 wrote: str for the bytes of an array, a one-byte length, no memo
+    seeds.append(b"\x80\x02}U\x06valuescnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\0tU\1btR(K\1(K\2t"
+                 b"cnumpy\ndtype\n(U\2f4K\0K\1tR(K\3U\1<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb\x89"
+                 b"U\x08\0\0\x80?\0\0\0@tbs.")
+    return seeds + [b'cos\nsystem\n(U\2lstR.', b'(icollections\nOrderedDict\n.', b'\x80\x04\x8c\x02os\x8c\x06system\x93.']
+
+
+@target('pickle', pickle_seeds)
+def feed_pickle(data):
+    check_values(feed_file(lambda path: utils.load_pickle(path, max_bytes=MAX_BYTES), data))
+
+
+# ---------------------------------------------------------------------------------------------------- fuzzing
+
+INTERESTING = [b'\0', b'\xff', b'\x7f', b'\x80', b'\0\0', b'\xff\xff', b'\xff\xff\xff\x7f', b'\x7f\xff\xff\xff',
+               b'\xff' * 4, b'\xff' * 8, b'\0' * 8, b'\0\0\1\0', b'\0\1\0\0']
+
+
+def mutate(data, other, chance):
+    """A random mutation of `data`, which may take a piece of `other`."""
+    data = bytearray(data)
+    for _ in range(chance.choice([1, 1, 2, 3, 8])):
+        place = chance.randrange(len(data) + 1)
+        kind = chance.randrange(7)
+        if kind == 0 and place < len(data):
+            data[place] ^= 1 << chance.randrange(8)
+        elif kind == 1 and place < len(data):
+            data[place] = chance.randrange(256)
+        elif kind == 2:
+            value = chance.choice(INTERESTING)
+            data[place:place + len(value)] = value
+        elif kind == 3:
+            del data[place:place + chance.choice([1, 2, 4, 16, 1000])]
+        elif kind == 4:
+            data[place:place] = data[place:place + chance.choice([1, 4, 16, 64])]
+        elif kind == 5:
+            start = chance.randrange(len(other) + 1)
+            data[place:place + chance.choice([0, 16])] = other[start:start + chance.choice([1, 4, 16, 64])]
+        elif data:
+            data[place:place] = bytes([chance.randrange(256)])
+    return bytes(data)
+
+
+def run_random(name, runs, seed):
+    """
+    Feed random mutations of the seeds to a parser.
+
+    Returns
+    -------
+    accepted : int
+        How many inputs the parser took.
+    finding : (bytes, Exception) or None
+    """
+    make_seeds, feed = TARGETS[name]
+    seeds = make_seeds()
+    chance = random.Random('%s %d' % (name, seed))
+    accepted = 0
+    for i in range(runs):
+        data = seeds[i] if i < len(seeds) else mutate(chance.choice(seeds), chance.choice(seeds), chance)
+        start = time.time()
+        try:
+            feed(data)
+            accepted += 1
+        except utils.UserError:
+            pass
+        except Exception as error:
+            return accepted, (data, error)
+        if time.time() - start > SECONDS:
+            return accepted, (data, RuntimeError('took %.0f seconds' % (time.time() - start)))
+    return accepted, None
+
+
+def run_guided(name, runs, seed, findings, memory):
+    """Feed a parser inputs that atheris makes. Does not return: libFuzzer ends the process."""
+    make_seeds, feed = TARGETS[name]
+    corpus = os.path.join(findings, 'corpus-' + name)
+    os.makedirs(corpus, exist_ok=True)
+    for i, data in enumerate(make_seeds()):
+        with open(os.path.join(corpus, 'seed-%d' % i), 'wb') as file:
+            file.write(data)
+
+    def once(data):
+        try:
+            feed(data)
+        except utils.UserError:
+            pass
+    atheris.Setup([sys.argv[0], '-runs=%d' % runs, '-seed=%d' % (seed + 1), '-max_len=4096', '-timeout=%d' % SECONDS,
+                   '-rss_limit_mb=%d' % memory, '-verbosity=0', '-print_final_stats=1',
+                   '-artifact_prefix=%s/%s-' % (findings, name), corpus], once)
+    atheris.Fuzz()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('parsers', nargs='+', metavar='PARSER',
+                        help='%s, images (all image formats) or all' % ', '.join(TARGETS))
+    parser.add_argument('--runs', type=int, default=100000, help='inputs for each parser (default: %(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='(default: %(default)s)')
+    parser.add_argument('--random', action='store_true', help='random mutations even where atheris is installed')
+    parser.add_argument('--memory', type=int, default=1500, help='megabytes (default: %(default)s)')
+    parser.add_argument('--findings', default='/tmp/gogh-fuzz', help='folder (default: %(default)s)')
+    parser.add_argument('--child', action='store_true', help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    groups = {'images': [name for name in TARGETS if utils.READ_FORMATS.count(name.upper())], 'all': list(TARGETS)}
+    names = [name for parser_name in args.parsers for name in groups.get(parser_name, [parser_name])]
+    unknown = [name for name in names if name not in TARGETS]
+    if unknown:
+        parser.error('no such parser: %s' % ', '.join(unknown))
+    os.makedirs(args.findings, exist_ok=True)
+
+    if args.child and atheris and not args.random:
+        run_guided(names[0], args.runs, args.seed, args.findings, args.memory)
+    if args.child:
+        accepted, finding = run_random(names[0], args.runs, args.seed)
+        if finding:
+            data, error = finding
+            path = os.path.join(args.findings, names[0] + '-finding')
+            with open(path, 'wb') as file:
+                file.write(data)
+            print('kept in %s' % path)
+            raise error
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        print('accepted %d, peak memory %d MB' % (accepted, peak))
+        return 1 if peak > args.memory else 0
+
+    # Each parser in a process of its own: a crash of one is seen, and the others are still tried.
+    failed = False
+    for name in names:
+        start = time.time()
+        options = ['--runs', str(args.runs), '--seed', str(args.seed), '--memory', str(args.memory), '--findings',
+                   args.findings] + ['--random'] * args.random
+        done = subprocess.run([sys.executable, os.path.abspath(__file__), name, '--child'] + options,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        output = done.stdout.decode('utf-8', 'replace')
+        facts = [line for line in output.split('\n') if line.startswith(('accepted', 'stat::number_of_executed_units',
+                                                                        'stat::peak_rss_mb'))]
+        print('%-8s %s: %d inputs in %.0f s; %s' % (name, 'failed' if done.returncode else 'passed', args.runs,
+                                                    time.time() - start, '; '.join(facts)), flush=True)
+        if done.returncode:
+            failed = True
+            print(output[-5000:])
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
