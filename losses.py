@@ -1,11 +1,26 @@
-"""The losses of style transfer: Gram matrices, content, style and total variation.
+"""The losses of style transfer: Gram matrices, content, style, total variation, and their weighted sum.
 
-All functions take and return Theano expressions. Features are the rectified outputs of a loss
+The formulas take and return Theano expressions. Features are the rectified outputs of a loss
 network (`models.loss_network`), of shape (N, C, H, W).
 """
-from backend import T
+import collections
+import re
 
-__all__ = ['gram_matrix', 'content_loss', 'style_loss', 'total_variation_loss']
+import numpy
+
+import models
+import options
+import utils
+from backend import T, theano
+
+__all__ = ['gram_matrix', 'content_loss', 'style_loss', 'total_variation_loss',
+           'PerceptualLoss', 'add_arguments', 'from_arguments', 'perceptual_losses', 'loss_names',
+           'target_function', 'style_grams']
+
+
+# ---------------------------------------------------------------------------------------------
+# Formulas
+# ---------------------------------------------------------------------------------------------
 
 
 def gram_matrix(features, divide_by_channels=False):
@@ -89,3 +104,191 @@ def total_variation_loss(images):
     down = T.sqr(here - images[:, :, 1:, :-1])
     right = T.sqr(here - images[:, :, :-1, 1:])
     return T.pow(down + right, 1.25).sum(axis=(1, 2, 3))
+
+
+# ---------------------------------------------------------------------------------------------
+# The perceptual loss over a loss network
+# ---------------------------------------------------------------------------------------------
+
+PerceptualLoss = collections.namedtuple('PerceptualLoss', 'networks content_layer style_layers content_weight '
+                                        'tv_weight normalize divide_by_channels pool')
+PerceptualLoss.__doc__ = """What the pastiches of a network, or of an optimization, are judged by.
+
+Attributes
+----------
+networks : list of dict
+    Weights of the loss networks, as `models.loss_network` takes them.
+content_layer : str
+    Layer of the content loss.
+style_layers : list of pairs (str, float)
+    Layers of the style loss and their weights, each of which is divided by the number of layers.
+content_weight, tv_weight : float
+    Weights of the content and total variation losses.
+normalize : bool
+    Divide each style term by the mean square of its target Gram matrix and the content term by that
+    of its target features, which makes loss networks of any scale alike.
+divide_by_channels : bool
+    See `gram_matrix`.
+pool : {'max', 'average_exc_pad'}
+    Pooling of the loss networks.
+"""
+
+STYLE_LAYERS = 'conv1_2,conv2_2,conv3_3,conv4_3'
+# What the papers (and fast-neural-style's guide, for 'fns') use, where the two networks differ.
+NETWORK_DEFAULTS = {'cin': dict(content_layer='conv3_3', style_weight=4e-4),
+                    'fns': dict(content_layer='conv2_2', style_weight=20.)}
+
+
+def add_arguments(parser):
+    """Add the options that choose a perceptual loss to a script's argparse parser."""
+    parser.add_argument('--loss-weights', nargs='+', default=['data/weights/vgg16.pkl'], metavar='FILE',
+                        help='pretrained VGG: .pkl of the Lasagne model zoo, .h5 of Keras or .npz; of several files a '
+                             "layer is taken from the first that has it; 'random' for trials")
+    parser.add_argument('--content-layer', help='layer of the content loss (default: conv3_3 for cin, conv2_2 for fns)')
+    parser.add_argument('--content-weight', type=options.not_negative, default=1., help='weight of the content loss')
+    parser.add_argument('--style-layers', default=STYLE_LAYERS, metavar='LAYER[=WEIGHT],...',
+                        help='layers of the style loss; each weight is divided by the number of layers')
+    parser.add_argument('--style-weight', type=options.not_negative,
+                        help='weight of the layers that are given none (default: 4e-4 for cin, 20 for fns)')
+    parser.add_argument('--tv-weight', type=options.not_negative, default=0., help='weight of the total variation loss')
+    parser.add_argument('--normalize-losses', action='store_true',
+                        help='divide each style term by the mean square of its target Gram matrix and the content '
+                             'term by that of the photo\'s features, for loss networks that are scaled otherwise')
+
+
+def from_arguments(args, pool='max'):
+    """The loss that the arguments of a script describe; reads the weights of its networks.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        What `add_arguments` added, and ``network``, 'cin' or 'fns'; a content layer and a style
+        weight that are None are set to the defaults of that network.
+    pool : {'max', 'average_exc_pad'}
+
+    Returns
+    -------
+    PerceptualLoss
+
+    Raises
+    ------
+    utils.UserError
+        For layers that are none, and weights that cannot be read.
+    """
+    for option, value in NETWORK_DEFAULTS[args.network].items():
+        if getattr(args, option) is None:
+            setattr(args, option, value)
+    layers = parse_style_layers(args.style_layers, args.style_weight)
+    return PerceptualLoss(models.read_loss_weights(args.loss_weights), args.content_layer, layers, args.content_weight,
+                          args.tv_weight, args.normalize_losses, args.network == 'fns', pool)
+
+
+def parse_style_layers(text, default_weight):
+    """``conv1_2,conv2_2=4e-4`` as a list of pairs (layer, weight)."""
+    layers = []
+    for item in text.split(','):
+        match = re.fullmatch(r'\s*(conv[1-5]_[1-4])\s*(?:=\s*([0-9.eE+-]+))?\s*', item)
+        try:
+            weight = default_weight if match.group(2) is None else float(match.group(2))
+        except (AttributeError, ValueError):
+            raise utils.UserError('--style-layers: %r is not LAYER or LAYER=WEIGHT, such as conv1_2=4e-4' % item)
+        if not 0 <= weight < float('inf') or match.group(1) in dict(layers):
+            raise utils.UserError('--style-layers: %r has a bad weight or repeats a layer' % item)
+        layers.append((match.group(1), weight))
+    return layers
+
+
+def perceptual_losses(loss, pastiche, content, grams):
+    r"""The losses of each image of a batch, weighted.
+
+    .. math:: w_c \ell_c + \sum_j \frac{w_j}{J} \ell_{s,j} + w_{tv} \ell_{tv}
+
+    for J style layers: the objective of arXiv:1603.08155 (equation 5), of arXiv:1610.07629
+    (section 2) and, over the pixels of one image, of arXiv:1508.06576 (equation 7).
+
+    Parameters
+    ----------
+    loss : PerceptualLoss
+    pastiche : 4-D tensor
+        Of shape (N, 3, H, W), RGB in [0, 1].
+    content : 4-D tensor
+        Features of the content images at the content layer.
+    grams : list of 3-D tensor
+        For each style layer the Gram matrices of the style of each image, (N, C, C).
+
+    Returns
+    -------
+    list of vectors
+        Total, content, style and total variation, then the style loss of each layer.
+
+    Notes
+    -----
+    Total variation is taken in the units of the loss network, 0-255, whatever the range of the pastiche.
+    """
+    names = [layer for layer, _ in loss.style_layers]
+    wanted = names + [loss.content_layer] * (loss.content_layer not in names)
+    features = models.loss_network(pastiche, loss.networks, wanted, loss.pool)
+
+    content_term = content_loss(features[loss.content_layer], content)
+    if loss.normalize:
+        content_term = content_term / T.sqr(content).mean(axis=(1, 2, 3))
+    content_term = numpy.float32(loss.content_weight) * content_term
+
+    by_layer = []
+    for (layer, weight), target in zip(loss.style_layers, grams):
+        term = style_loss(gram_matrix(features[layer], loss.divide_by_channels), target)
+        if loss.normalize:
+            term = term / T.sqr(target).mean(axis=(1, 2))
+        by_layer.append(numpy.float32(weight / len(grams)) * term)
+    style_term = sum(by_layer)
+
+    tv_term = (numpy.float32(loss.tv_weight) * total_variation_loss(255 * pastiche) if loss.tv_weight
+               else T.zeros_like(content_term))
+    return [content_term + style_term + tv_term, content_term, style_term, tv_term] + by_layer
+
+
+def loss_names(loss):
+    """Names of what `perceptual_losses` returns."""
+    return ['total', 'content', 'style', 'tv'] + ['style_' + layer for layer, _ in loss.style_layers]
+
+
+def target_function(loss):
+    """Compile the function that makes targets of images.
+
+    Parameters
+    ----------
+    loss : PerceptualLoss
+
+    Returns
+    -------
+    callable
+        Of a float32 batch of images (N, 3, H, W), RGB in [0, 1]; returns the features at the content
+        layer and, for each style layer, the Gram matrices.
+    """
+    image = T.tensor4('image')
+    names = [layer for layer, _ in loss.style_layers]
+    wanted = names + [loss.content_layer] * (loss.content_layer not in names)
+    features = models.loss_network(image, loss.networks, wanted, loss.pool)
+    return theano.function([image], [features[loss.content_layer]] + [
+        gram_matrix(features[layer], loss.divide_by_channels) for layer in names])
+
+
+def style_grams(function, paths, size):
+    """Gram matrices of style images, once and for all.
+
+    Parameters
+    ----------
+    function : callable
+        Of `target_function`.
+    paths : list of str
+    size : int
+        Shorter side that the images are resized to.
+
+    Returns
+    -------
+    list of numpy array
+        For each style layer, of shape (styles, C, C).
+    """
+    rows = [function(utils.to_float(utils.read_image(path, size=size)))[1:]
+            for path in utils.progress(paths, desc='style images', unit='image')]
+    return [numpy.concatenate(grams) for grams in zip(*rows)]

@@ -1,7 +1,9 @@
 """The networks: transformer networks, VGG loss networks, and the files that hold their weights."""
 import collections
 import json
+import os
 import re
+import sys
 
 import h5py
 import numpy
@@ -15,7 +17,7 @@ from lasagne.nonlinearities import sigmoid
 
 __all__ = ['VERSION', 'transformer_network', 'save_network', 'load_network', 'pastiche_function',
            'VGG_MEAN', 'vgg_preprocess', 'vgg_deprocess', 'vgg_layer_names', 'loss_network',
-           'read_vgg_weights', 'random_vgg_weights']
+           'read_loss_weights', 'read_vgg_weights', 'random_vgg_weights']
 
 VERSION = '1.0'
 FORMAT = 1
@@ -341,6 +343,28 @@ def _weight(weights, name, shape):
         raise utils.UserError('the loss network has %s of shape %s instead of %s'
                               % (name, value.shape, tuple('any' if n is None else n for n in shape)))
     return value.astype('float32')
+
+
+def read_loss_weights(files):
+    """The weights of the loss networks that ``--loss-weights`` names, in its order.
+
+    Parameters
+    ----------
+    files : list of str
+        For `read_vgg_weights`, or the one word 'random'.
+
+    Returns
+    -------
+    list of dict
+    """
+    if files == ['random']:
+        print('WARNING: the loss network is random: it sees no content and no style, and serves trials only',
+              file=sys.stderr)
+        return [random_vgg_weights()]
+    for path in files:
+        if not os.path.exists(path):
+            raise utils.UserError('%s: no such file; fetch VGG16 with: python data/download.py vgg16' % path)
+    return [read_vgg_weights(path) for path in files]
 
 
 def read_vgg_weights(path):

@@ -18,17 +18,13 @@ import time
 import numpy
 
 import backend
+import losses
 import models
 import options
 import utils
 from backend import T, lasagne, theano
 from data import photos
-from losses import content_loss, gram_matrix, style_loss, total_variation_loss
 
-STYLE_LAYERS = 'conv1_2,conv2_2,conv3_3,conv4_3'
-# What the papers (and fast-neural-style's guide, for 'fns') use, where the two networks differ.
-NETWORK_DEFAULTS = {'cin': dict(content_layer='conv3_3', style_weight=4e-4),
-                    'fns': dict(content_layer='conv2_2', style_weight=20.)}
 # Options that may change when a run is resumed: they do not touch the numbers.
 FREE_OPTIONS = {'resume', 'iterations', 'epochs', 'device', 'backend', 'run_dir', 'output', 'content', 'style_dir',
                 'loss_weights', 'checkpoint_every', 'workers'}
@@ -39,9 +35,6 @@ def parse_arguments():
     parser.add_argument('--style-dir', required=True, help='folder with the style images (or one image)')
     parser.add_argument('--content', default='data/coco/ms-coco-256.h5',
                         help='content images: an HDF5 file of data/make_dataset.py, or a folder of photos')
-    parser.add_argument('--loss-weights', nargs='+', default=['data/weights/vgg16.pkl'], metavar='FILE',
-                        help='pretrained VGG: .pkl of the Lasagne model zoo, .h5 of Keras or .npz; of several files a '
-                             "layer is taken from the first that has it; 'random' for trials")
     parser.add_argument('--network', choices=['cin', 'fns'], default='cin',
                         help='conditional instance normalization, or fast neural style with a single style')
     parser.add_argument('--width', type=options.positive_int, default=32, help='feature maps of the first convolution')
@@ -50,16 +43,7 @@ def parse_arguments():
     parser.add_argument('--pad', choices=['reflect', 'zero'], default='reflect', help='padding of the convolutions')
     parser.add_argument('--upsampling', choices=['nearest', 'deconv'], default='nearest',
                         help='upsampling and convolution, or convolution with stride 1/2')
-    parser.add_argument('--content-layer', help='layer of the content loss (default: conv3_3 for cin, conv2_2 for fns)')
-    parser.add_argument('--content-weight', type=options.not_negative, default=1., help='weight of the content loss')
-    parser.add_argument('--style-layers', default=STYLE_LAYERS, metavar='LAYER[=WEIGHT],...',
-                        help='layers of the style loss; each weight is divided by the number of layers')
-    parser.add_argument('--style-weight', type=options.not_negative,
-                        help='weight of the layers that are given none (default: 4e-4 for cin, 20 for fns)')
-    parser.add_argument('--tv-weight', type=options.not_negative, default=0., help='weight of the total variation loss')
-    parser.add_argument('--normalize-losses', action='store_true',
-                        help='divide each style term by the mean square of its target Gram matrix and the content '
-                             'term by that of the photo\'s features, for loss networks that are scaled otherwise')
+    losses.add_arguments(parser)
     parser.add_argument('--learning-rate', type=options.positive, default=1e-3, help="Adam's step")
     parser.add_argument('--batch-size', type=options.positive_int, default=4, help='images in a batch')
     parser.add_argument('--styles-per-batch', type=options.positive_int,
@@ -81,9 +65,6 @@ def parse_arguments():
     backend.add_arguments(parser)
     args = parser.parse_args()
 
-    for option, value in NETWORK_DEFAULTS[args.network].items():
-        if getattr(args, option) is None:
-            setattr(args, option, value)
     if args.iterations and args.epochs:
         raise utils.UserError('--iterations and --epochs contradict each other')
     if args.norm == 'batch' and args.network != 'fns':
@@ -101,64 +82,30 @@ def parse_arguments():
     return args
 
 
-def parse_style_layers(text, default_weight):
-    """``conv1_2,conv2_2=4e-4`` as a list of pairs (layer, weight)."""
-    layers = []
-    for item in text.split(','):
-        match = re.fullmatch(r'\s*(conv[1-5]_[1-4])\s*(?:=\s*([0-9.eE+-]+))?\s*', item)
-        try:
-            weight = default_weight if match.group(2) is None else float(match.group(2))
-        except (AttributeError, ValueError):
-            raise utils.UserError('--style-layers: %r is not LAYER or LAYER=WEIGHT, such as conv1_2=4e-4' % item)
-        if not 0 <= weight < float('inf') or match.group(1) in dict(layers):
-            raise utils.UserError('--style-layers: %r has a bad weight or repeats a layer' % item)
-        layers.append((match.group(1), weight))
-    return layers
-
-
-def read_loss_weights(files, seed):
-    """The weights of the loss networks, in the order of the command line."""
-    if files == ['random']:
-        print('WARNING: the loss network is random: it sees no content and no style, and serves trials only',
-              file=sys.stderr)
-        return [models.random_vgg_weights('vgg16', seed)]
-    for path in files:
-        if not os.path.exists(path):
-            raise utils.UserError('%s: no such file; fetch VGG16 with: python data/download.py vgg16' % path)
-    return [models.read_vgg_weights(path) for path in files]
-
-
 def style_name(path):
     """The name of a style: that of its file without the extension and a leading number."""
     return re.sub(r'^[0-9]+[_-]+', '', os.path.splitext(os.path.basename(path))[0])
 
 
-def style_grams(paths, size, weights, layers, divide_by_channels):
-    """Gram matrices of the style images, once and for all.
-
-    Returns
-    -------
-    list of numpy array
-        For each layer, of shape (styles, C, C).
-    """
-    image = T.tensor4('image')
-    features = models.loss_network(image, weights, layers)
-    function = theano.function([image], [gram_matrix(features[layer], divide_by_channels) for layer in layers])
-    rows = [function(utils.to_float(utils.read_image(path, size=size)))
-            for path in utils.progress(paths, desc='style images', unit='image')]
-    return [numpy.concatenate(grams) for grams in zip(*rows)]
-
-
-def loss_expressions(args, network, weights, layers, grams, deterministic):
+def loss_expressions(network, loss, grams, deterministic):
     """The losses of a batch.
+
+    Parameters
+    ----------
+    network : models.Network
+    loss : losses.PerceptualLoss
+    grams : list of numpy array
+        For each style layer the Gram matrices of all styles, (styles, C, C).
+    deterministic : bool
+        Whether batch norm uses its running averages.
 
     Returns
     -------
     inputs : list of variables
         The content images, (N, 3, H, W), RGB in [0, 1], and the style of each image, (N,).
     pastiche : 4-D tensor
-    losses : list of scalars
-        Total, content, style and total variation, weighted, then the style loss of each layer, weighted.
+    values : list of scalars
+        The means of `losses.perceptual_losses` over the batch.
     """
     image, style = network.image.input_var, T.ivector('style')
     inputs = {network.image: image}
@@ -166,29 +113,9 @@ def loss_expressions(args, network, weights, layers, grams, deterministic):
         one_hot = T.eq(style.dimshuffle(0, 'x'), T.arange(len(network.meta['styles'])))
         inputs[network.style] = T.cast(one_hot, 'float32')
     pastiche = lasagne.layers.get_output(network.output, inputs, deterministic=deterministic)
-
-    layer_names = [layer for layer, _ in layers]
-    wanted = layer_names + [args.content_layer] * (args.content_layer not in layer_names)
-    features = models.loss_network(pastiche, weights, wanted)
-    target = models.loss_network(image, weights, [args.content_layer])[args.content_layer]
-
-    content = content_loss(features[args.content_layer], target)
-    if args.normalize_losses:
-        content = content / T.sqr(target).mean(axis=(1, 2, 3))
-    content = args.content_weight * content.mean()
-
-    by_layer = []
-    for (layer, weight), gram in zip(layers, grams):
-        scale = numpy.full(len(gram), weight / len(layers), 'float32')
-        if args.normalize_losses:
-            scale /= (gram ** 2).mean(axis=(1, 2))
-        loss = style_loss(gram_matrix(features[layer], args.network == 'fns'), theano.shared(gram, 'gram')[style])
-        by_layer.append((theano.shared(scale, 'scale')[style] * loss).mean())
-
-    # In the units of the loss network, 0-255, whatever the range of the pastiche.
-    tv = args.tv_weight * total_variation_loss(255 * pastiche).mean() if args.tv_weight else T.constant(0, dtype='float32')
-    style_total = sum(by_layer)
-    return [image, style], pastiche, [content + style_total + tv, content, style_total, tv] + by_layer
+    content = models.loss_network(image, loss.networks, [loss.content_layer])[loss.content_layer]
+    targets = [theano.shared(gram, 'gram')[style] for gram in grams]
+    return [image, style], pastiche, [v.mean() for v in losses.perceptual_losses(loss, pastiche, content, targets)]
 
 
 def style_schedule(num_styles, batch_size, styles_per_batch, seed, iteration):
@@ -277,26 +204,25 @@ def plot_losses(path, metrics):
 def validate(function, images, num_styles, path):
     """Losses on the validation images in up to 8 styles, and a contact sheet of the pastiches."""
     styles = numpy.unique(numpy.linspace(0, num_styles - 1, min(num_styles, 8)).astype(int))
-    losses, columns = [], [utils.to_uint8(images)]
+    rows, columns = [], [utils.to_uint8(images)]
     for style in styles:
         results = function(images, numpy.full(len(images), style, 'int32'))
-        losses.append(results[:-1])
+        rows.append(results[:-1])
         size = images.shape[2]
         columns.append(utils.to_uint8(results[-1][:, :, :size, :size]))
     utils.write_image(path, utils.contact_sheet([list(row) for row in zip(*columns)]))
-    return numpy.mean(losses, axis=0)
+    return numpy.mean(rows, axis=0)
 
 
 def main():
     args = parse_arguments()
-    layers = parse_style_layers(args.style_layers, args.style_weight)
     style_paths = utils.find_images(args.style_dir)
     styles = [style_name(path) for path in style_paths]
     if args.network == 'fns' and len(styles) != 1:
         raise utils.UserError('%s has %d style images, and --network fns takes one' % (args.style_dir, len(styles)))
     content = photos.open_content(args.content, args.image_size, args.validation_split)
     backend.use(args)
-    weights = read_loss_weights(args.loss_weights, args.seed)
+    loss = losses.from_arguments(args)
     iterations = args.iterations or (args.epochs and -(-args.epochs * content.train.size // args.batch_size)) or 40000
 
     run_dir, checkpoint = args.run_dir, os.path.join(args.run_dir, 'checkpoint.npz')
@@ -316,17 +242,17 @@ def main():
     network = models.transformer_network(
         args.network, styles, (w, 2 * w, 4 * w), (2 * w, w), args.residual_blocks, norm=args.norm, pad=args.pad,
         upsampling=args.upsampling, training=dict(settings, loss_weights=[os.path.basename(f) for f in args.loss_weights]))
-    grams = style_grams(style_paths, args.style_size, weights, [layer for layer, _ in layers], args.network == 'fns')
+    grams = losses.style_grams(losses.target_function(loss), style_paths, args.style_size)
     settings.update(styles=styles, content_images=content.fingerprint,
                     style_grams=hashlib.sha256(b''.join(gram.tobytes() for gram in grams)).hexdigest()[:16])
 
     print('compiling the training function', file=sys.stderr)
-    inputs, _, losses = loss_expressions(args, network, weights, layers, grams, deterministic=False)
+    inputs, _, values = loss_expressions(network, loss, grams, deterministic=False)
     params = lasagne.layers.get_all_params(network.output, trainable=True)
-    updates = lasagne.updates.adam(losses[0], params, args.learning_rate, beta1=0.9, beta2=0.999)
-    train_function = theano.function(inputs, losses, updates=updates)
-    inputs, pastiche, val_losses = loss_expressions(args, network, weights, layers, grams, deterministic=True)
-    validation_function = theano.function(inputs, val_losses + [pastiche])
+    updates = lasagne.updates.adam(values[0], params, args.learning_rate, beta1=0.9, beta2=0.999)
+    train_function = theano.function(inputs, values, updates=updates)
+    inputs, pastiche, values = loss_expressions(network, loss, grams, deterministic=True)
+    validation_function = theano.function(inputs, values + [pastiche])
 
     # Everything that changes while training: parameters, running averages of batch norm, Adam's moments and step.
     variables = lasagne.layers.get_all_params(network.output)
@@ -335,7 +261,7 @@ def main():
     if iteration >= iterations:
         raise utils.UserError('%s has done %d iterations already: give more by --iterations' % (checkpoint, iteration))
 
-    names = ['total', 'content', 'style', 'tv'] + ['style_' + layer for layer, _ in layers]
+    names = losses.loss_names(loss)
     columns = ['iteration', 'seconds'] + names + ['val_' + name for name in names]
     metrics_path = os.path.join(run_dir, 'metrics.csv')
     metrics = open_metrics(metrics_path, columns, iteration)
