@@ -118,8 +118,8 @@ def _lower_formula(node):
 # Before Theano's first pass (`merge1` is at 0). Backends register their rewrites at BACKEND_REWRITES.
 LOWER_FORMULAS = -0.01
 BACKEND_REWRITES = -0.02
-theano.compile.optdb.register('lower_formulas', theano.gof.opt.in2out(_lower_formula, name='lower_formulas'),
-                              LOWER_FORMULAS, 'fast_run', 'fast_compile')
+_lowering = theano.gof.opt.in2out(_lower_formula, name='lower_formulas')
+theano.compile.optdb.register('lower_formulas', _lowering, LOWER_FORMULAS, 'fast_run', 'fast_compile')
 
 
 class ReflectPad(Formula):

@@ -1,0 +1,61 @@
+"""What the tests share: a way to compile without a C compiler, and a way to run the scripts."""
+import os
+import subprocess
+import sys
+
+import numpy
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+sys.path.insert(0, os.path.join(ROOT, 'tests'))
+
+
+def _compiler(linker):
+    from backend import theano
+    mode = theano.Mode(linker=linker, optimizer='fast_compile').excluding('onednn')
+
+    def function(inputs, outputs, **options):
+        return theano.function(inputs, outputs, mode=mode, **options)
+    function.mode = mode
+    return function
+
+
+@pytest.fixture(scope='session')
+def compile():
+    """``theano.function`` on the Python code of the ops: no wait for the C compiler, but no convolutions."""
+    return _compiler('py')
+
+
+@pytest.fixture(scope='session')
+def compile_c():
+    """``theano.function`` on Theano's own C code."""
+    return _compiler('cvm')
+
+
+@pytest.fixture(scope='session')
+def run():
+    """Run a script as a user does; returns the finished process with its output as text."""
+    def run(*command, timeout=600, cwd=None, **environment):
+        return subprocess.run([sys.executable, os.path.join(ROOT, command[0])] + [str(a) for a in command[1:]],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
+                              timeout=timeout, cwd=cwd or ROOT, env=dict(os.environ, **environment))
+    return run
+
+
+@pytest.fixture(scope='session')
+def fails(run):
+    """Run a script that must refuse its input: one line on stderr, no traceback, a non-zero exit status."""
+    def fails(*command, **options):
+        result = run(*command, **options)
+        assert result.returncode == 1, result.stderr
+        assert 'Traceback' not in result.stderr
+        lines = result.stderr.strip().splitlines()
+        assert len(lines) == 1 and lines[0].startswith('error: '), result.stderr
+        return lines[0]
+    return fails
+
+
+@pytest.fixture
+def generator():
+    return numpy.random.RandomState(0)

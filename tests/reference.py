@@ -1,0 +1,91 @@
+"""The papers' formulas in numpy and scipy, float64, written without a look at the layers."""
+import numpy as np
+import scipy.signal
+
+
+def conv(x, W, stride=1, pad='reflect', flip=True, b=None):
+    """A convolution (or cross-correlation) of images (N, C, H, W) with filters OIHW, of the same size / stride."""
+    p = W.shape[2] // 2
+    x = np.pad(x, [(0, 0), (0, 0), (p, p), (p, p)], mode='reflect' if pad == 'reflect' else 'constant')
+    operation = scipy.signal.convolve if flip else scipy.signal.correlate
+    y = np.array([[sum(operation(channel, kernel, mode='valid') for channel, kernel in zip(image, kernels))
+                   for kernels in W] for image in x])
+    y = y[:, :, ::stride, ::stride]
+    return y if b is None else y + b.reshape(1, -1, 1, 1)
+
+
+def instance_norm(x, gamma, beta, epsilon=1e-5):
+    """gamma and beta of shape (C,) or (N, C)."""
+    mean, variance = x.mean(axis=(2, 3), keepdims=True), x.var(axis=(2, 3), keepdims=True)
+    gamma, beta = (np.atleast_2d(v)[:, :, np.newaxis, np.newaxis] for v in (gamma, beta))
+    return gamma * (x - mean) / np.sqrt(variance + epsilon) + beta
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+def upsample(x):
+    return x.repeat(2, axis=2).repeat(2, axis=3)
+
+
+def transformer(image, params, style=None, residual_blocks=5, epsilon=1e-5):
+    """Table 1 of arXiv:1610.07629. `params` are W, beta, gamma of each convolution; `style` is (N, styles) or None."""
+    params = iter([np.asarray(p, 'float64') for p in params])
+
+    def block(x, stride=1, activation=relu):
+        W, beta, gamma = next(params), next(params), next(params)
+        if style is not None:
+            beta, gamma = style.dot(beta), style.dot(gamma)
+        return activation(instance_norm(conv(x, W, stride), gamma, beta, epsilon))
+
+    x = block(image)
+    x = block(x, 2)
+    x = block(x, 2)
+    for _ in range(residual_blocks):
+        x = x + block(block(x), activation=lambda y: y)
+    x = block(upsample(x))
+    x = block(upsample(x))
+    if style is not None:
+        return block(x, activation=lambda y: 1 / (1 + np.exp(-y)))
+    return block(x, activation=lambda y: 150 * np.tanh(y))
+
+
+def preprocess(image):
+    return 255 * image[:, ::-1] - np.array([103.939, 116.779, 123.68]).reshape(1, 3, 1, 1)
+
+
+def deprocess(image):
+    return ((image + np.array([103.939, 116.779, 123.68]).reshape(1, 3, 1, 1)) / 255)[:, ::-1]
+
+
+def max_pool(x):
+    n, c, h, w = x.shape
+    return x[:, :, :h // 2 * 2, :w // 2 * 2].reshape(n, c, h // 2, 2, w // 2, 2).max(axis=(3, 5))
+
+
+def vgg(image, weights, last, blocks=(2, 2, 3, 3, 3), pad='zero'):
+    """Features of all layers up to `last`, from an already preprocessed image."""
+    x, features = image, {}
+    for number, count in enumerate(blocks, 1):
+        for i in range(1, count + 1):
+            name = 'conv%d_%d' % (number, i)
+            x = features[name] = relu(conv(x, weights[name + '_W'].astype('float64'), pad=pad, flip=False,
+                                           b=weights[name + '_b'].astype('float64')))
+            if name == last:
+                return features
+        x = max_pool(x)
+
+
+def gram(features, divide_by_channels=False):
+    n, c, h, w = features.shape
+    return np.einsum('nihw,njhw->nij', features, features) / (h * w * (c if divide_by_channels else 1))
+
+
+def total_variation(x):
+    total = np.zeros(len(x))
+    for i in range(x.shape[2] - 1):
+        for j in range(x.shape[3] - 1):
+            down, right = x[:, :, i, j] - x[:, :, i + 1, j], x[:, :, i, j] - x[:, :, i, j + 1]
+            total += ((down ** 2 + right ** 2) ** 1.25).sum(axis=1)
+    return total

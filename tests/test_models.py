@@ -1,0 +1,263 @@
+"""The networks against the papers in float64, and the files of their weights."""
+import json
+import os
+import pickle
+
+import h5py
+import numpy as np
+import pytest
+
+import models
+import reference
+import utils
+from backend import T, lasagne, theano
+from layers import style_weights
+
+SMALL = dict(widths=(3, 4, 5), up_widths=(4, 3), residual_blocks=1)
+
+
+def randomize(network, seed=1):
+    """Weights of order one, so that a mistake anywhere shows in the output."""
+    generator = np.random.RandomState(seed)
+    params = lasagne.layers.get_all_params(network.output)
+    for param in params:
+        shape = param.get_value().shape
+        scale = {'W': 1, 'beta': .3, 'gamma': .3, 'mean': .1, 'variance': 0}[param.name]
+        shift = 1 if param.name in ('gamma', 'variance') else 0
+        param.set_value((shift + scale * generator.randn(*shape)).astype('float32'))
+    return [param.get_value() for param in params]
+
+
+# Transformer networks ------------------------------------------------------------------------
+
+def test_architecture_is_table_1_of_the_paper():
+    network = models.transformer_network('cin', ['s'] * 32)
+    shapes = [p.get_value().shape for p in lasagne.layers.get_all_params(network.output)]
+    widths = [(32, 3, 9), (64, 32, 3), (128, 64, 3)] + [(128, 128, 3)] * 10 + [(64, 128, 3), (32, 64, 3), (3, 32, 9)]
+    expected = []
+    for out, into, size in widths:
+        expected += [(out, into, size, size), (32, out), (32, out)]
+    assert shapes == expected
+    # Section 2.2: a style adds two numbers for each feature map, about 0.2 % of the parameters.
+    style = 2 * sum(out for out, _, _ in widths)
+    convolutions = sum(np.prod(shape) for shape in shapes if len(shape) == 4)
+    assert round(100 * style / (convolutions + style), 1) == .2
+
+
+def test_weights_start_as_in_the_paper():
+    lasagne.random.set_rng(np.random.RandomState(0))
+    for param in lasagne.layers.get_all_params(models.transformer_network('cin', ['a', 'b']).output):
+        value = param.get_value()
+        if param.name == 'W':
+            assert abs(value.std() - .01) < 1e-3 and abs(value.mean()) < 1e-3
+        else:
+            assert (value == (1 if param.name == 'gamma' else 0)).all()
+
+
+@pytest.mark.parametrize('size', [(16, 16), (17, 23)])
+def test_networks_are_the_papers(size, generator):
+    image = generator.rand(2, 3, *size).astype('float32')
+    network = models.transformer_network('cin', ['a', 'b', 'c'], **SMALL)
+    params = randomize(network)
+    style = style_weights([2, 0], 3)
+    expected = reference.transformer(image.astype('float64'), params, style, residual_blocks=1)
+    np.testing.assert_allclose(models.pastiche_function(network)(image, style), expected, atol=1e-4)
+
+    network = models.transformer_network('fns', ['a'], **SMALL)
+    params = randomize(network)
+    expected = reference.transformer(reference.preprocess(image.astype('float64')), params, residual_blocks=1)
+    np.testing.assert_allclose(models.pastiche_function(network)(image),
+                               np.clip(reference.deprocess(expected), 0, 1), atol=1e-4)
+
+
+def test_preprocessing_is_undone(compile, generator):
+    image = generator.rand(1, 3, 4, 5)
+    x = T.tensor4(dtype='float64')
+    got = compile([x], [models.vgg_preprocess(x), models.vgg_deprocess(models.vgg_preprocess(x))])(image)
+    np.testing.assert_allclose(got[0], reference.preprocess(image), rtol=1e-5)
+    np.testing.assert_allclose(got[1], image, rtol=1e-6)
+
+
+@pytest.mark.parametrize('settings', [dict(norm='batch'), dict(pad='zero'), dict(upsampling='deconv')], ids=str)
+def test_saved_networks_load_with_their_settings(tmp_path, settings):
+    network = models.transformer_network('fns', ['one'], epsilon=1e-3, training={'seed': 5}, **SMALL, **settings)
+    values = randomize(network)
+    path = str(tmp_path / 'net.npz')
+    models.save_network(path, network)
+    loaded = models.load_network(path)
+    assert loaded.meta == network.meta
+    for a, b in zip(lasagne.layers.get_all_param_values(loaded.output), values):
+        np.testing.assert_array_equal(a, b)
+    # The format: plain np.savez of Lasagne's values, and the settings as JSON.
+    with np.load(path, allow_pickle=False) as file:
+        assert sorted(file.files) == sorted(['arr_%d' % i for i in range(len(values))] + ['meta'])
+        meta = json.loads(str(file['meta']))
+    assert meta['format'] == 1 and meta['network'] == 'fns' and meta['styles'] == ['one'] and meta['epsilon'] == 1e-3
+
+
+@pytest.mark.parametrize('styles', [5, None])
+def test_files_of_the_original_repository_load(tmp_path, styles):
+    # Only arr_i; epsilon 1e-4; upsampling layers of 128 maps.
+    network = models.transformer_network('cin' if styles else 'fns', ['s'] * (styles or 1), widths=(32, 64, 128),
+                                         up_widths=(128, 128), residual_blocks=2)
+    path = str(tmp_path / 'original.npz')
+    np.savez(path, *lasagne.layers.get_all_param_values(network.output))
+    meta = models.load_network(path).meta
+    assert meta['epsilon'] == 1e-4 and meta['up_widths'] == [128, 128] and meta['residual_blocks'] == 2
+    assert len(meta['styles']) == (styles or 1) and meta['network'] == network.meta['network']
+
+
+def small_arrays(**meta):
+    network = models.transformer_network('cin', ['a', 'b'], **SMALL)
+    values = lasagne.layers.get_all_param_values(network.output)
+    arrays = {'arr_%d' % i: value for i, value in enumerate(values)}
+    arrays['meta'] = np.array(json.dumps(dict(network.meta, format=1, **meta)))
+    return arrays
+
+
+def change(**arrays):
+    return lambda good: good.update(arrays)
+
+
+@pytest.mark.parametrize('damage, message', [
+    (change(arr_0=np.zeros((3, 3, 9, 8), 'float32')), r'arr_0 \(W\) has the shape'),
+    (change(arr_0=np.full((3, 3, 9, 9), np.nan, 'float32')), 'not finite'),
+    (change(arr_0=np.zeros((3, 3, 9, 9), 'int32')), 'floating-point'),
+    (change(arr_99=np.zeros(3, 'float32')), 'arr_0, arr_1'),
+    (change(other=np.zeros(3, 'float32')), 'arr_0, arr_1'),
+    (lambda good: good.pop('arr_1'), 'arr_0, arr_1'),
+    (change(meta=np.array('{"format": 2}')), 'format 2'),
+    (change(meta=np.array('[]')), 'meta'),
+    (change(meta=np.array('{')), 'meta'),
+    (change(meta=np.array(3)), 'meta'),
+    (change(meta=np.array(json.dumps(dict(format=1, network='cin', styles=['a'], widths=[4096] * 3,
+                                          residual_blocks=100)))), 'unreasonable'),
+    (change(meta=np.array(json.dumps(dict(format=1, styles=['a'], widths=[1, 2])))), 'meta'),
+    (change(meta=np.array(json.dumps(dict(format=1, styles=['a'], epsilon=-1.)))), 'meta'),
+    (lambda good: good.pop('meta') is not None and (good.pop('arr_23') is not None), 'not those of a transformer'),
+])
+def test_damaged_networks_are_refused(tmp_path, damage, message):
+    arrays = small_arrays()
+    damage(arrays)
+    path = str(tmp_path / 'net.npz')
+    np.savez(path, **arrays)
+    with pytest.raises(utils.UserError, match=message) as caught:
+        models.load_network(path)
+    assert path in str(caught.value) and '\n' not in str(caught.value)
+
+
+# Loss networks -------------------------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def narrow():
+    """A VGG16 with few maps."""
+    generator = np.random.RandomState(3)
+    weights, channels = {}, 3
+    for name in models.vgg_layer_names('vgg16'):
+        width = int(name[4]) + 2
+        weights[name + '_W'] = (generator.randn(width, channels, 3, 3) / (3 * channels ** .5)).astype('float32')
+        weights[name + '_b'] = generator.randn(width).astype('float32')
+        channels = width
+    return weights
+
+
+@pytest.mark.parametrize('normalised', [False, True])
+def test_vgg_features(narrow, generator, normalised):
+    weights = dict(narrow)
+    image = generator.rand(2, 3, 18, 23)
+    if normalised:
+        weights['conv0_W'] = generator.randn(3, 3, 1, 1).astype('float32')
+        weights['conv0_b'] = generator.randn(3).astype('float32')
+        start = reference.conv(image, weights['conv0_W'], flip=False, b=weights['conv0_b'])
+    else:
+        start = reference.preprocess(image)
+    expected = reference.vgg(start, weights, 'conv3_3', pad='reflect' if normalised else 'zero')
+    x = T.tensor4()
+    layers = ['conv3_3', 'conv1_2', 'conv2_2']
+    features = models.loss_network(x, weights, layers)
+    got = theano.function([x], [features[name] for name in layers])(image.astype('float32'))
+    for name, value in zip(layers, got):
+        np.testing.assert_allclose(value, expected[name], rtol=1e-3, atol=1e-3 * abs(expected[name]).max())
+
+
+def test_a_layer_is_taken_from_the_first_weights_that_reach_it(narrow, compile):
+    short = {name: value for name, value in narrow.items() if name < 'conv2_2'}
+    x = T.tensor4()
+    features = models.loss_network(x, [short, narrow], ['conv1_2', 'conv2_2'])
+    assert set(features) == {'conv1_2', 'conv2_2'}
+    with pytest.raises(utils.UserError, match='no layer conv5_4'):
+        models.loss_network(x, [short, narrow], ['conv1_2', 'conv5_4'])
+    with pytest.raises(utils.UserError, match='lacks conv2_1_b'):
+        models.loss_network(x, {k: v for k, v in narrow.items() if k != 'conv2_1_b'}, ['conv2_2'])
+    with pytest.raises(utils.UserError, match='conv2_1_W of shape'):
+        models.loss_network(x, dict(narrow, conv2_1_W=narrow['conv2_2_W']), ['conv2_2'])
+
+
+def test_vgg19_has_four_convolutions_in_its_deep_blocks():
+    assert models.vgg_layer_names('vgg19')[-4:] == ['conv5_1', 'conv5_2', 'conv5_3', 'conv5_4']
+    assert len(models.vgg_layer_names('vgg19')) == 16 and len(models.vgg_layer_names('vgg16')) == 13
+
+
+def python2_pickle(path, content):
+    with open(path, 'wb') as file:
+        pickle.dump(content, file, protocol=2)
+
+
+def test_the_three_kinds_of_weight_files_agree(tmp_path, narrow):
+    names = models.vgg_layer_names('vgg16')
+    values = [narrow[name + suffix] for name in names for suffix in ('_W', '_b')]
+    python2_pickle(str(tmp_path / 'vgg.pkl'), {
+        'param values': values + [np.zeros((5, 5), 'float32')] * 6, 'mean value': models.VGG_MEAN,
+        'model type': 'vgg16', 'synset words': ['a', 'b']})
+    with h5py.File(str(tmp_path / 'vgg.h5'), 'w') as file:
+        for name in names:
+            group = 'block%s_%s' % (name[4], name.replace(name[:6], 'conv'))
+            file['%s/%s_W_1:0' % (group, group)] = narrow[name + '_W'].transpose(2, 3, 1, 0)
+            file['%s/%s_b_1:0' % (group, group)] = narrow[name + '_b']
+    np.savez(str(tmp_path / 'vgg.npz'), **narrow)
+    for kind in ('pkl', 'h5', 'npz'):
+        weights = models.read_vgg_weights(str(tmp_path / ('vgg.' + kind)))
+        assert set(weights) == set(narrow)
+        for name in narrow:
+            np.testing.assert_array_equal(weights[name], narrow[name])
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ('touch executed',)
+
+
+def test_pickles_that_name_other_things_are_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    python2_pickle('evil.pkl', {'param values': [Evil()]})
+    with pytest.raises(utils.UserError, match='system'):
+        models.read_vgg_weights('evil.pkl')
+    assert not os.path.exists('executed')
+
+
+def test_files_of_other_things_are_refused(tmp_path):
+    path = str(tmp_path / 'x.pkl')
+    for content in ([1, 2], {'param values': 3}, {'param values': [np.zeros(3)] * 4}):
+        python2_pickle(path, content)
+        with pytest.raises(utils.UserError, match='x.pkl'):
+            models.read_vgg_weights(path)
+    path = str(tmp_path / 'x.h5')
+    with h5py.File(path, 'w') as file:
+        file['images'] = np.zeros(3)
+    with pytest.raises(utils.UserError, match='conv1_1_W is missing'):
+        models.read_vgg_weights(path)
+    with open(path, 'wb') as file:
+        file.write(b'garbage')
+    with pytest.raises(utils.UserError, match='HDF5'):
+        models.read_vgg_weights(path)
+    path = str(tmp_path / 'x.npz')
+    np.savez(path, conv1_1_W=np.full((2, 3, 3, 3), np.inf))
+    with pytest.raises(utils.UserError, match='not finite'):
+        models.read_vgg_weights(path)
+
+
+def test_random_weights_are_he_initialised_and_seeded():
+    a, b = models.random_vgg_weights('vgg16', 1), models.random_vgg_weights('vgg16', 1)
+    assert all((a[name] == b[name]).all() for name in a) and len(a) == 26
+    W = a['conv3_2_W']
+    assert W.shape == (256, 256, 3, 3) and abs(W.std() / np.sqrt(2 / (9 * 256)) - 1) < .01
