@@ -204,19 +204,21 @@ def colour_fields(rng, size):
     _, y = grid(size)
     scene = np.tile(colours('3a0a18'), (size * size, 1)).reshape(size, size, 3)
     rgb, height = scene.copy(), np.zeros((size, size), np.float32)
-    fields = [('8c1220', .03, .30), ('e2571c', .27, .50), ('210812', .47, .66),
-               ('f08c2a', .63, .82), ('5c1038', .80, 1.0)]
-    sheet = bristles(rng, 110, 5.)
+    fields = [('b01226', -.1, .29), ('f2601a', .255, .475), ('12040c', .45, .66), ('ffa42c', .63, .83),
+              ('641040', .80, 1.1)]
+    sheet = bristles(rng, 110, 4.)
     for colour, top, bottom in fields:
-        ragged = 14 * (noise(rng, size, 40, 4) - .5) + 22 * (noise(rng, size, 90, 2) - .5)
-        inside = np.minimum(y - top * size, bottom * size - y) + ragged
-        for veil, reach in ((.35, -12), (.45, -2), (.6, 5)):
-            tint = mix(np.broadcast_to(colours(colour), scene.shape), rgb, .08)
-            tint = tint * (.7 + .65 * noise(rng, size, 130, 4, stretch=(2, 1))[..., None])
-            angle = (noise(rng, size, 120, 2) - .5) * .9 + np.float32(1.4 * (reach < -10))
-            paint_over(rng, rgb, height, tint.astype(np.float32), angle, 17, (50, 120), (24, 46), .05, .3,
-                       mask=inside > reach, sheet=sheet, opacity=veil, streak=.12, body=1.0, dry=.8,
-                       ragged=.3)
+        edge = 20 * (noise(rng, size, 90, 2) - .5) + 34 * (noise(rng, size, 11, 3, .6, (9, .8)) - .5)
+        inside = np.minimum(y - top * size, bottom * size - y) + edge
+        tint = colours(colour) * (.62 + .75 * noise(rng, size, 120, 4, stretch=(2.2, 1))[..., None])
+        tint = mix(tint, scene * .5, .5 * step(26, 4, inside))      # the ground shows through at the borders
+        rgb = mix(rgb, tint, step(-6, 16, inside) * (.82 + .16 * noise(rng, size, 14, 3, .6, (7, .8))))
+    rgb = np.ascontiguousarray(rgb, np.float32)
+    angle = .5 * (noise(rng, size, 120, 2) - .5)
+    upright = (angle + np.where(noise(rng, size, 150, 2) > .62, 1.45, 0)).astype(np.float32)
+    for veil, way in ((.55, upright), (.45, angle)):
+        paint_over(rng, rgb, height, rgb.copy(), way, 17, (50, 120), (18, 38), .045, .12, sheet=sheet,
+                   opacity=veil, streak=.13, body=1., dry=.9, ragged=.35)
     glow = noise(rng, size, 50, 5)
     rgb = rgb * (.85 + .3 * glow[..., None]) * (.9 + .14 * weave(size, 4)[..., None])
     return light(rgb, blur(height, .8) + .5 * weave(size, 4), .55, .06)

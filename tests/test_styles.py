@@ -106,9 +106,10 @@ def test_the_script_draws_what_ships(name, tmp_path):
     file, = [file for file in FILES if file.endswith(name + '.jpg')]
     assert sorted(os.listdir(str(tmp_path))) == [file, 'styles.json']
     assert json.load(open(str(tmp_path / 'styles.json'))) == NAMES
-    # Other versions of Pillow and its JPEG library may round, or draw the edge of a circle, a little differently.
+    # Other versions may round, or draw the edge of a circle, a little differently: 0.016 between Pillow 13 with
+    # numpy 1.23 and Pillow 9 with numpy 2.4.
     difference = np.abs(pixels(str(tmp_path / file)).astype(int) - pixels(os.path.join(MISC32, file)))
-    assert difference.mean() < 4
+    assert difference.mean() < 1
 
 
 def test_a_style_is_the_same_whatever_is_drawn_beside_it(tmp_path):
