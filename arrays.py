@@ -162,8 +162,9 @@ def write_npz(file, arrays):
 # --------------------------------------------------------------------------------------------------- pickles
 
 # Instructions that are refused, and why. The rest of the protocol (0 to 5) is in `_Machine`.
-_REFUSED = {b'P': 'a persistent id', b'Q': 'a persistent id', b'\x82': 'an extension', b'\x83': 'an extension',
-            b'\x84': 'an extension', b'\x81': 'an object', b'\x92': 'an object', b'o': 'an object',
+_REFUSED = {b'P': 'a persistent id', b'Q': 'a persistent id', b'\x82': 'an extension',
+            b'\x83': 'an extension', b'\x84': 'an extension', b'\x81': 'an object',
+            b'\x92': 'an object', b'o': 'an object',
             b'\x97': 'an outside buffer', b'\x98': 'an outside buffer'}
 
 # What a pickle of arrays names, by numpy's version and Python's, and the job that the machine does for each.
@@ -346,8 +347,8 @@ class _Machine:
         """Push an admitted name; refuse any other."""
         job = _GLOBALS.get('%s.%s' % (module, name))
         if job is None:
-            raise ValueError('it names %s.%s, and only arrays and plain values are admitted; nothing of it was '
-                             'run' % (module[:100], name[:100]))
+            raise ValueError('it names %s.%s, and only arrays and plain values are admitted; nothing of it '
+                             'was run' % (module[:100], name[:100]))
         self.stack.append(_Global(job))
 
     # The calls that make an array.

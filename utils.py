@@ -78,7 +78,7 @@ def run_script(main):
 
 
 def one_line(text):
-    """A text without line breaks, and without what a file or server may have put in it to steer a terminal."""
+    """A text without line breaks, and without what a file or server put in it to steer a terminal."""
     return ''.join(c if c.isprintable() else '?' for c in ' '.join(str(text).split()))
 
 

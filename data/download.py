@@ -37,8 +37,8 @@ FILES = {
         url='https://s3.amazonaws.com/lasagne/recipes/pretrained/imagenet/vgg16.pkl',
         path='weights/vgg16.pkl',
         about='553 MB', max_size=560 * 10**6,
-        denied="since 2019 the model zoo's bucket makes whoever downloads pay; with an AWS account: 'aws s3 cp "
-               "--request-payer requester s3://lasagne/recipes/pretrained/imagenet/vgg16.pkl'; without one: "
+        denied="since 2019 the model zoo's bucket makes whoever downloads pay; with an AWS account: 'aws s3 "
+               "cp --request-payer requester s3://lasagne/recipes/pretrained/imagenet/vgg16.pkl'; without: "
                "'python data/download.py vgg16-keras', which has the same convolutions")],
     'vgg16-keras': [dict(
         url='https://github.com/fchollet/deep-learning-models/releases/download/v0.1/'
@@ -90,8 +90,8 @@ def download(url, path, size=None, md5=None, sha256=None, max_size=None, denied=
     Fetch a file over HTTPS, resuming what an earlier call has left.
 
     The bytes go to ``path + '.part'``, and that file gets its name only when its size and checksum are right.
-    The identity that the server gives its file (ETag or date) and the size are kept in ``path + '.part.id'``, so
-    that a part is only continued when it is a part of the same file.
+    The identity that the server gives its file (ETag or date) and the size are kept in ``path + '.part.id'``,
+    so that a part is only continued when it is a part of the same file.
 
     Parameters
     ----------
@@ -315,8 +315,8 @@ def check(path, size=None, md5=None, sha256=None):
         content = utils.load_pickle(path)
         values = content.get('param values') if isinstance(content, dict) else None
         if not isinstance(values, list) or [np.shape(value) for value in values] != VGG16_SHAPES:
-            raise utils.UserError("%s: does not hold the parameters of the model zoo's VGG16; delete it to fetch "
-                                  'it again' % path)
+            raise utils.UserError("%s: does not hold the parameters of the model zoo's VGG16; delete it to "
+                                  'fetch it again' % path)
 
 
 def main():
@@ -340,8 +340,8 @@ def main():
         check(path, **expected)
         print('%s is complete' % path)
     if args.what == 'coco':
-        print('Next: python data/make_dataset.py --train %s --val %s --output %s (another 24 GB; then the zip '
-              'files can go)' % tuple(os.path.join(args.output, 'coco', name)
+        print('Next: python data/make_dataset.py --train %s --val %s --output %s (another 24 GB; then the '
+              'zip files can go)' % tuple(os.path.join(args.output, 'coco', name)
                               for name in ('train2014.zip', 'val2014.zip', 'ms-coco-256.h5')))
 
 

@@ -108,8 +108,9 @@ class Disk:
     """
     A file for HDF5 to write to, from which errors come as errors.
 
-    When a write fails, as on a full disk, the HDF5 library is left with data that it can neither write nor drop,
-    and crashes as it closes the file. So it is told that all went well, and the error is kept for `check`.
+    When a write fails, as on a full disk, the HDF5 library is left with data that it can neither write nor
+    drop, and crashes as it closes the file. So it is told that all went well, and the error is kept for
+    `check`.
     """
 
     def __init__(self, file):
@@ -183,11 +184,13 @@ def add_split(file, dataset_name, source, size, pool, workers, disk):
 
 def main():
     parser = options.Parser(__doc__)
-    parser.add_argument('--train', metavar='DIR', required=True, help='folder or zip file of photos to train on')
+    parser.add_argument('--train', metavar='DIR', required=True,
+                        help='folder or zip file of photos to train on')
     parser.add_argument('--val', metavar='DIR', help='folder or zip file of photos to validate on')
     parser.add_argument('--output', metavar='FILE', default=os.path.join(HERE, 'coco', 'ms-coco-256.h5'),
                         help='HDF5 file to write')
-    parser.add_argument('--size', type=options.positive_int, default=256, help='side of the squares in pixels')
+    parser.add_argument('--size', type=options.positive_int, default=256,
+                        help='side of the squares in pixels')
     parser.add_argument('--workers', type=options.positive_int, default=os.cpu_count() or 1, metavar='N',
                         help='photos read at once')
     args = parser.parse_args()
@@ -212,7 +215,7 @@ def main():
                 counts.append('%s %d' % (name, count))
                 problems += wrong
                 if not count:
-                    raise utils.UserError('%s: none of the photos can be read; the first: %s' % (name, wrong[0]))
+                    raise utils.UserError('%s: no photo can be read; the first: %s' % (name, wrong[0]))
         disk.check()
     print('%s: %s' % (args.output, ', '.join(counts)))
     if problems:

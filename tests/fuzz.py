@@ -6,10 +6,10 @@ Feed damaged files to every parser of files that a stranger may send.
     python tests/fuzz.py npz pickle --runs 100000
     python tests/fuzz.py all --runs 1000 --seed 3
 
-A parser may return a result or raise `utils.UserError`. Any other exception, a crash, more than ten seconds for one
-input, or more memory than --memory is a finding: the input is kept in --findings and the exit status is 1. With
-atheris installed (pip install atheris) the inputs are guided by the coverage of the Python code; otherwise, and
-with --random, they are random mutations of the seeds, which a given --seed repeats.
+A parser may return a result or raise `utils.UserError`. Any other exception, a crash, more than ten seconds
+for one input, or more memory than --memory is a finding: the input is kept in --findings and the exit status
+is 1. With atheris installed (pip install atheris) the inputs are guided by the coverage of the Python code;
+otherwise, and with --random, they are random mutations of the seeds, which a given --seed repeats.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import resource
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 import zlib
@@ -34,18 +35,19 @@ except ImportError:
 
 if atheris and __name__ == '__main__' and '--child' in sys.argv:
     with atheris.instrument_imports(include=['PIL', 'arrays', 'utils', 'zipfile', 'models']):
-        from PIL import (BmpImagePlugin, GifImagePlugin, JpegImagePlugin, MpoImagePlugin, PngImagePlugin,  # noqa: F401
-                         PpmImagePlugin, TiffImagePlugin, WebPImagePlugin)
+        from PIL import (BmpImagePlugin, GifImagePlugin, JpegImagePlugin, MpoImagePlugin,  # noqa: F401
+                         PngImagePlugin, PpmImagePlugin, TiffImagePlugin, WebPImagePlugin)
         import utils
 
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
+import options  # noqa: E402
 import utils  # noqa: E402, F811
 
 MAX_PIXELS, MAX_BYTES, SECONDS = 10**6, 10**6, 10
 
-# Name of a parser to its seeds (a function that makes a list of bytes) and to what feeds it (a function of bytes).
+# Name of a parser to what makes its seeds (a list of bytes) and what feeds it (a function of bytes).
 TARGETS = {}
 
 
@@ -60,19 +62,21 @@ def target(name, seeds):
 # ---------------------------------------------------------------------------------------------------- parsers
 
 def image_seeds(form):
-    """Small images of every mode that a format can hold, with and without extras such as EXIF and palettes."""
+    """Small images of every mode that a format can hold, with and without extras such as EXIF."""
     pixels = np.random.RandomState(0).randint(0, 256, (12, 9, 4)).astype(np.uint8)
     rgba = Image.fromarray(pixels, 'RGBA')
     wide = Image.fromarray(np.arange(108, dtype=np.uint16).reshape(12, 9) * 600)
-    images = [rgba.convert(mode) for mode in ('RGB', 'L', '1', 'P', 'LA', 'CMYK', 'YCbCr', 'I', 'F')] + [rgba, wide]
+    modes = 'RGB', 'L', '1', 'P', 'LA', 'CMYK', 'YCbCr', 'I', 'F'
+    images = [rgba.convert(mode) for mode in modes] + [rgba, wide]
     exif = Image.Exif()
     exif[0x0112] = 6
     variants = [{}, dict(exif=exif)]
     variants += {'JPEG': [dict(progressive=True)],
                  'PNG': [dict(transparency=3), dict(interlace=1)],
                  'WEBP': [dict(lossless=True)],
-                 'TIFF': [dict(compression=name) for name in ('tiff_lzw', 'tiff_adobe_deflate', 'packbits', 'jpeg',
-                                                              'group4', 'tiff_ccitt')]}.get(form, [])
+                 'TIFF': [dict(compression=name) for name in (
+                     'tiff_lzw', 'tiff_adobe_deflate', 'packbits', 'jpeg', 'group4', 'tiff_ccitt')],
+                 }.get(form, [])
     if form in ('GIF', 'WEBP', 'PNG', 'TIFF'):
         variants.append(dict(save_all=True, append_images=[rgba.rotate(90).convert('RGB')]))
     seeds = []
@@ -110,7 +114,8 @@ for _form in ('JPEG', 'PNG', 'WEBP', 'GIF', 'TIFF', 'BMP', 'PPM'):
 
 def feed_file(load, data):
     """Feed a loader that takes a path."""
-    path = '/dev/shm/gogh-fuzz-%d' % os.getpid() if os.path.isdir('/dev/shm') else 'gogh-fuzz-%d.tmp' % os.getpid()
+    folder = '/dev/shm' if os.path.isdir('/dev/shm') else tempfile.gettempdir()
+    path = os.path.join(folder, 'gogh-fuzz-%d' % os.getpid())
     try:
         with open(path, 'wb') as file:
             file.write(data)
@@ -136,14 +141,16 @@ def check_values(value):
             assert value.dtype.kind in 'biufcSU' and value.nbytes <= MAX_BYTES
             str(value)
         else:
-            assert isinstance(value, (str, bytes, bytearray, int, float, bool, type(None), np.dtype)), type(value)
+            plain = str, bytes, bytearray, int, float, bool, type(None), np.dtype
+            assert isinstance(value, plain), type(value)
 
 
 def npz_seeds():
     seeds = []
     for save in (np.savez, np.savez_compressed):
         file = io.BytesIO()
-        save(file, np.arange(6, dtype=np.float32).reshape(2, 3), np.asfortranarray(np.eye(2)), meta=np.array('{"a": 1}'))
+        save(file, np.arange(6, dtype=np.float32).reshape(2, 3), np.asfortranarray(np.eye(2)),
+             meta=np.array('{"a": 1}'))
         seeds.append(b'z' + file.getvalue())
     for array in (np.arange(3.), np.array('text'), np.array(True), np.zeros((0, 2), '>i2'), np.array([{}])):
         file = io.BytesIO()
@@ -165,14 +172,16 @@ def feed_npz(data):
 
 
 def pickle_seeds():
-    value = {'param values': [np.arange(4, dtype=np.float32).reshape(2, 2), np.float64(2.5), np.array(['a', 'b'])],
+    value = {'param values': [np.arange(4, dtype=np.float32).reshape(2, 2), np.float64(2.5),
+                              np.array(['a', 'b'])],
              'text': ['é', b'bytes', (1, 2.5, -3, 2**40, True, None), {}, ()], 'set': {1, 'a'}}
     seeds = [pickle.dumps(value, protocol) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
     # what Python 2 wrote: str for the bytes of an array, a one-byte length, no memo
-    seeds.append(b"\x80\x02}U\x06valuescnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\0tU\1btR(K\1(K\2t"
-                 b"cnumpy\ndtype\n(U\2f4K\0K\1tR(K\3U\1<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb\x89"
-                 b"U\x08\0\0\x80?\0\0\0@tbs.")
-    return seeds + [b'cos\nsystem\n(U\2lstR.', b'(icollections\nOrderedDict\n.', b'\x80\x04\x8c\x02os\x8c\x06system\x93.']
+    seeds.append(b"\x80\x02}U\x06valuescnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\0tU\1btR"
+                 b"(K\1(K\2tcnumpy\ndtype\n(U\2f4K\0K\1tR(K\3U\1<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb"
+                 b"\x89U\x08\0\0\x80?\0\0\0@tbs.")
+    return seeds + [b'cos\nsystem\n(U\2lstR.', b'(icollections\nOrderedDict\n.',
+                    b'\x80\x04\x8c\x02os\x8c\x06system\x93.']
 
 
 @target('pickle', pickle_seeds)
@@ -182,8 +191,8 @@ def feed_pickle(data):
 
 # ---------------------------------------------------------------------------------------------------- fuzzing
 
-INTERESTING = [b'\0', b'\xff', b'\x7f', b'\x80', b'\0\0', b'\xff\xff', b'\xff\xff\xff\x7f', b'\x7f\xff\xff\xff',
-               b'\xff' * 4, b'\xff' * 8, b'\0' * 8, b'\0\0\1\0', b'\0\1\0\0']
+INTERESTING = [b'\0', b'\xff', b'\x7f', b'\x80', b'\0\0', b'\xff\xff', b'\xff\xff\xff\x7f',
+               b'\x7f\xff\xff\xff', b'\xff' * 4, b'\xff' * 8, b'\0' * 8, b'\0\0\1\0', b'\0\1\0\0']
 
 
 def mutate(data, other, chance):
@@ -254,28 +263,32 @@ def run_guided(name, runs, seed, findings, memory):
             feed(data)
         except utils.UserError:
             pass
-    atheris.Setup([sys.argv[0], '-runs=%d' % runs, '-seed=%d' % (seed + 1), '-max_len=4096', '-timeout=%d' % SECONDS,
-                   '-rss_limit_mb=%d' % memory, '-verbosity=0', '-print_final_stats=1',
+    atheris.Setup([sys.argv[0], '-runs=%d' % runs, '-seed=%d' % (seed + 1), '-max_len=4096',
+                   '-timeout=%d' % SECONDS, '-rss_limit_mb=%d' % memory, '-verbosity=0',
+                   '-print_final_stats=1',
                    '-artifact_prefix=%s/%s-' % (findings, name), corpus], once)
     atheris.Fuzz()
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options.Parser(__doc__)
     parser.add_argument('parsers', nargs='+', metavar='PARSER',
                         help='%s, images (all image formats) or all' % ', '.join(TARGETS))
-    parser.add_argument('--runs', type=int, default=100000, help='inputs for each parser (default: %(default)s)')
-    parser.add_argument('--seed', type=int, default=0, help='(default: %(default)s)')
-    parser.add_argument('--random', action='store_true', help='random mutations even where atheris is installed')
-    parser.add_argument('--memory', type=int, default=1500, help='megabytes (default: %(default)s)')
-    parser.add_argument('--findings', default='/tmp/gogh-fuzz', help='folder (default: %(default)s)')
+    parser.add_argument('--runs', type=options.positive_int, default=100000, help='inputs for each parser')
+    parser.add_argument('--seed', type=options.whole_number, default=0, help='of the mutations')
+    parser.add_argument('--random', action='store_true',
+                        help='random mutations even where atheris is installed')
+    parser.add_argument('--memory', type=options.positive_int, default=1500, help='limit in megabytes')
+    parser.add_argument('--findings', default=os.path.join(tempfile.gettempdir(), 'gogh-fuzz'),
+                        help='folder for inputs that a parser fails on')
     parser.add_argument('--child', action='store_true', help=argparse.SUPPRESS)
     args = parser.parse_args()
-    groups = {'images': [name for name in TARGETS if utils.READ_FORMATS.count(name.upper())], 'all': list(TARGETS)}
+    groups = {'images': [name for name in TARGETS if name.upper() in utils.READ_FORMATS],
+              'all': list(TARGETS)}
     names = [name for parser_name in args.parsers for name in groups.get(parser_name, [parser_name])]
     unknown = [name for name in names if name not in TARGETS]
     if unknown:
-        parser.error('no such parser: %s' % ', '.join(unknown))
+        raise utils.UserError('no such parser: %s' % ', '.join(unknown))
     os.makedirs(args.findings, exist_ok=True)
 
     if args.child and atheris and not args.random:
@@ -297,15 +310,16 @@ def main():
     failed = False
     for name in names:
         start = time.time()
-        options = ['--runs', str(args.runs), '--seed', str(args.seed), '--memory', str(args.memory), '--findings',
-                   args.findings] + ['--random'] * args.random
-        done = subprocess.run([sys.executable, os.path.abspath(__file__), name, '--child'] + options,
+        command = [sys.executable, os.path.abspath(__file__), name, '--child', '--runs', str(args.runs),
+                   '--seed', str(args.seed), '--memory', str(args.memory), '--findings', args.findings]
+        done = subprocess.run(command + ['--random'] * args.random,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         output = done.stdout.decode('utf-8', 'replace')
-        facts = [line for line in output.split('\n') if line.startswith(('accepted', 'stat::number_of_executed_units',
-                                                                        'stat::peak_rss_mb'))]
-        print('%-8s %s: %d inputs in %.0f s; %s' % (name, 'failed' if done.returncode else 'passed', args.runs,
-                                                    time.time() - start, '; '.join(facts)), flush=True)
+        facts = [line for line in output.split('\n') if line.startswith((
+            'accepted', 'stat::number_of_executed_units', 'stat::peak_rss_mb'))]
+        print('%-8s %s: %d inputs in %.0f s; %s' % (
+            name, 'failed' if done.returncode else 'passed', args.runs, time.time() - start,
+            '; '.join(facts)), flush=True)
         if done.returncode:
             failed = True
             print(output[-5000:])
@@ -313,4 +327,4 @@ def main():
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    utils.run_script(main)

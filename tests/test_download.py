@@ -304,9 +304,9 @@ def test_no_server_and_no_network(server, tmp_path, monkeypatch):
     assert 'no network' in failure(server, tmp_path / 'file')
 
 
-# ---------------------------------------------------------------------------------------------------- security
+# --------------------------------------------------------------------------------------------------- security
 
-@pytest.mark.parametrize('url', ['http://127.0.0.2/file', 'ftp://127.0.0.1/file', 'file:///etc/passwd', 'file'])
+@pytest.mark.parametrize('url', ['http://127.0.0.2/file', 'ftp://127.0.0.1/f', 'file:///etc/passwd', 'file'])
 def test_only_https_is_accepted(server, tmp_path, url):
     server.url = url
     assert 'https' in failure(server, tmp_path / 'file')
@@ -316,7 +316,7 @@ def test_only_https_is_accepted(server, tmp_path, url):
 
 
 def test_redirects_to_plain_http_and_to_files_are_refused(server, tmp_path):
-    for target in ('http://localhost:%d/other' % server.server_port, 'file:///etc/passwd', 'ftp://127.0.0.1/x'):
+    for target in ('http://localhost:%d/x' % server.server_port, 'file:///etc/passwd', 'ftp://127.0.0.1/x'):
         server.behaviours = ['redirect ' + target]
         failure(server, tmp_path / 'file')
     server.behaviours = ['redirect ' + server.url]
@@ -336,8 +336,8 @@ def certificate(tmp_path_factory):
     if not shutil.which('openssl'):
         pytest.skip('there is no openssl to make a certificate with')
     subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj',
-                    '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', path, '-out', path + '.crt'],
-                   check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                    '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', path,
+                    '-out', path + '.crt'], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with open(path, 'a') as file, open(path + '.crt') as signed:
         file.write(signed.read())
     return path
@@ -369,7 +369,7 @@ def test_https_that_redirects_to_plain_http(https, certificate, tmp_path, monkey
     assert 'only https' in failure(https, tmp_path / 'file', allow_http_from=None)
 
 
-# --------------------------------------------------------------------------------------------------- the script
+# ------------------------------------------------------------------------------------------------- the script
 
 def test_every_file_comes_over_https_and_is_checked():
     for files in download.FILES.values():
@@ -384,8 +384,8 @@ def test_the_parameters_of_vgg16():
 
 
 def test_a_file_that_is_there_is_checked_and_not_fetched(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(download, 'FILES', {'vgg16': [dict(url='https://127.0.0.1/x', path='weights/vgg16.pkl',
-                                                           about='')]})
+    file = dict(url='https://127.0.0.1/x', path='weights/vgg16.pkl', about='')
+    monkeypatch.setattr(download, 'FILES', {'vgg16': [file]})
     monkeypatch.setattr(download, 'VGG16_SHAPES', [(2, 3), (2,)])
     monkeypatch.setattr(sys, 'argv', ['download.py', 'vgg16', '--output', str(tmp_path)])
     (tmp_path / 'weights').mkdir()
@@ -412,7 +412,8 @@ def test_without_a_network_the_script_says_where_the_file_belongs(tmp_path):
     # A proxy on a port where nobody listens stands for the missing network.
     with socket.socket() as closed:
         closed.bind(('127.0.0.1', 0))
-        environment = dict(os.environ, https_proxy='http://127.0.0.1:%d' % closed.getsockname()[1], no_proxy='')
+        proxy = 'http://127.0.0.1:%d' % closed.getsockname()[1]
+        environment = dict(os.environ, https_proxy=proxy, no_proxy='')
         code = ("import runpy, sys, time; time.sleep = lambda seconds: None; "
                 "sys.argv = ['download.py', 'vgg16-keras', '--output', %r]; "
                 "runpy.run_path(%r, run_name='__main__')" % (str(tmp_path), SCRIPT))

@@ -21,7 +21,8 @@ from PIL import Image, ImageFile
 
 import utils
 
-pytestmark = pytest.mark.filterwarnings('ignore::UserWarning:PIL', 'ignore::PIL.Image.DecompressionBombWarning')
+pytestmark = pytest.mark.filterwarnings('ignore::UserWarning:PIL',
+                                        'ignore::PIL.Image.DecompressionBombWarning')
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=40,
                     suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -44,8 +45,8 @@ def read(data, **options):
 
 def python(code, **options):
     """Run a piece of Python as a script beside utils.py."""
-    return subprocess.run([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          universal_newlines=True, **options)
+    return subprocess.run([sys.executable, '-c', code], cwd=ROOT, universal_newlines=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
 
 # ---------------------------------------------------------------------------------------------------- errors
@@ -210,7 +211,7 @@ def test_the_file_of_a_writer_that_lives_is_not_removed(tmp_path):
     assert (tmp_path / 'file').read_bytes() == b'first'
 
 
-# ---------------------------------------------------------------------------------------------- reading images
+# --------------------------------------------------------------------------------------------- reading images
 
 @pytest.mark.parametrize('form', ['PNG', 'TIFF', 'BMP', 'PPM'])
 @SETTINGS
@@ -220,7 +221,8 @@ def test_lossless_formats_are_read_exactly(form, height, width, seed):
     assert (read(encoded(image, form)) == image).all()
 
 
-@pytest.mark.parametrize('form, options', [('JPEG', dict(quality=95, subsampling=0)), ('WEBP', dict(quality=95))])
+@pytest.mark.parametrize('form, options', [('JPEG', dict(quality=95, subsampling=0)),
+                                           ('WEBP', dict(quality=95))])
 def test_lossy_formats_are_read_closely(form, options):
     ramp = np.linspace(0, 255, 64).astype(np.uint8)
     image = np.stack(np.broadcast_arrays(ramp, ramp[:, None], ramp[::-1]), -1)
@@ -293,7 +295,8 @@ def test_16_bit_greyscale_is_scaled_and_not_clipped(form):
     grey = np.linspace(0, 65535, 1024).astype(np.uint16).reshape(32, 32)
     image = Image.fromarray(grey)
     expected = np.rint(grey / 257.)
-    assert np.abs(read(encoded(image, form)).astype(int) - expected[..., None]).max() <= (1 if form == 'PPM' else 0)
+    error = np.abs(read(encoded(image, form)).astype(int) - expected[..., None])
+    assert error.max() <= (1 if form == 'PPM' else 0)
 
 
 def test_a_dark_16_bit_image_stays_dark():
@@ -335,7 +338,7 @@ def test_exif_orientation_is_applied(form, orientation):
               7: upright.transpose(1, 0, 2)[::-1, ::-1], 8: upright.transpose(1, 0, 2)[:, ::-1]}[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    options = dict(lossless=True) if form == 'WEBP' else dict(quality=95, subsampling=0) if form == 'JPEG' else {}
+    options = {'WEBP': dict(lossless=True), 'JPEG': dict(quality=95, subsampling=0)}.get(form, {})
     result = read(encoded(np.ascontiguousarray(stored), form, exif=exif, **options))
     assert result.shape == upright.shape
     assert np.abs(result.astype(int) - upright).max() < 30
@@ -411,7 +414,8 @@ def bomb_png(width, height, extra=b''):
     def chunk(name, data):
         return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
     header = chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0))
-    return b'\x89PNG\r\n\x1a\n' + header + extra + chunk(b'IDAT', zlib.compress(bytes(10**6))) + chunk(b'IEND', b'')
+    data = chunk(b'IDAT', zlib.compress(bytes(10**6)))
+    return b'\x89PNG\r\n\x1a\n' + header + extra + data + chunk(b'IEND', b'')
 
 
 def test_a_bomb_is_refused_by_size_before_it_is_decoded(monkeypatch):
@@ -551,7 +555,8 @@ def photos(tmp_path):
 
 
 def found(photos, *arguments):
-    return [os.path.relpath(path, str(photos)) for path in utils.find_images([str(photos / a) for a in arguments])]
+    paths = utils.find_images([str(photos / argument) for argument in arguments])
+    return [os.path.relpath(path, str(photos)) for path in paths]
 
 
 def test_a_folder_stands_for_its_images_in_order(photos):
