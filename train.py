@@ -6,12 +6,10 @@
 Everything that the run writes but the network itself lies in the run folder: a checkpoint to resume
 from, metrics.csv, a plot of the losses and sample pastiches.
 """
-import csv
 import hashlib
 import json
 import os
 import re
-import signal
 import sys
 import time
 
@@ -21,6 +19,7 @@ import backend
 import losses
 import models
 import options
+import runs
 import utils
 from backend import T, lasagne, theano
 from data import photos
@@ -165,14 +164,11 @@ def open_metrics(path, columns, iterations):
     rows = []
     if iterations:
         try:
-            with open(path, newline='') as file:
-                rows = [row for row in csv.reader(file)][1:]
-        except OSError as error:
-            print('warning: %s: %s; it starts anew' % (path, utils.reason(error)), file=sys.stderr)
-        rows = [row for row in rows if len(row) == len(columns) and row[0].isdigit() and int(row[0]) <= iterations]
-    with utils.atomic_write(path) as file:
-        file.write('\n'.join(','.join(row) for row in [columns] + rows).encode() + b'\n')
-    return open(path, 'a', newline='')
+            rows = [row for row in runs.read_table(path)
+                    if row.get('iteration', '').isdigit() and int(row['iteration']) <= iterations]
+        except utils.UserError as error:
+            print('warning: %s; it starts anew' % error, file=sys.stderr)
+    return runs.open_table(path, columns, rows)
 
 
 def plot_losses(path, metrics):
@@ -180,8 +176,7 @@ def plot_losses(path, metrics):
     import matplotlib
     matplotlib.use('Agg')
     from matplotlib import pyplot
-    with open(metrics, newline='') as file:
-        rows = list(csv.DictReader(file))
+    rows = runs.read_table(metrics)
     figure, axes = pyplot.subplots(figsize=(8, 5))
     iterations = numpy.array([int(row['iteration']) for row in rows])
     window = max(1, len(rows) // 100)
@@ -269,15 +264,7 @@ def main():
     batches = photos.batches(content.train, args.batch_size, args.seed, iteration, args.workers)
 
     # An interrupt lets the iteration finish and a checkpoint be written; a second one does not.
-    caught = []
-
-    def interrupted(number, frame):
-        caught.append(number)
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupted)
-
+    caught = runs.catch_interrupts()
     with utils.progress(total=iterations, initial=iteration, desc='training', unit='it') as bar:
         while iteration < iterations and not caught:
             start = time.time()

@@ -1,0 +1,327 @@
+"""Paint a photo in the style of a painting by optimizing its pixels (arXiv:1508.06576).
+
+    python optimize.py --content photo.jpg --style painting.jpg --output pastiche.png
+    python optimize.py --content photo.jpg --style a.jpg=0.7 b.jpg=0.3 --init noise --preserve-color luminance
+
+No network is trained: L-BFGS or Adam minimizes the loss that train.py minimizes, over the pixels of
+one image. Beside the pastiche lies a CSV with the losses of every iteration.
+"""
+import argparse
+import os
+import sys
+
+import numpy
+import scipy.optimize
+from PIL import Image, ImageOps
+
+import backend
+import losses
+import options
+import runs
+import utils
+from backend import T, theano
+
+# The projection of the RGB primaries on luminance (ITU-R BT.601, as in YIQ).
+LUMINANCE = numpy.array([0.299, 0.587, 0.114])
+POOLS = {'max': 'max', 'average': 'average_exc_pad'}
+
+
+def parse_arguments():
+    parser = options.Parser(__doc__)
+    parser.add_argument('--content', required=True, metavar='IMAGE', help='the photo')
+    parser.add_argument('--style', required=True, nargs='+', metavar='IMAGE[=WEIGHT]',
+                        help='the painting; of several the Gram matrices are averaged with these weights')
+    parser.add_argument('--output', default='pastiche.png', help='the pastiche; its losses go to a .csv of that name')
+    parser.add_argument('--size', type=options.positive_int, default=512,
+                        help='shorter side that the photo is resized to')
+    parser.add_argument('--style-size', type=options.positive_int,
+                        help='shorter side that the paintings are resized to (default: --size)')
+    parser.add_argument('--network', choices=['cin', 'fns'], default='cin',
+                        help='the network whose loss it is: decides on the two defaults below and, for fns, divides '
+                             'Gram matrices by the number of channels')
+    losses.add_arguments(parser)
+    parser.add_argument('--pool', choices=sorted(POOLS), default='max', help='pooling of the loss network')
+    parser.add_argument('--init', default='content', metavar='content|style|noise|IMAGE', help='what to start from')
+    parser.add_argument('--optimizer', choices=['lbfgs', 'adam'], default='lbfgs', help='what minimizes the loss')
+    parser.add_argument('--iterations', type=options.positive_int, default=500, help='steps of the optimizer')
+    parser.add_argument('--learning-rate', type=options.positive, default=0.02,
+                        help="Adam's step, where the image is in [0, 1]")
+    parser.add_argument('--preserve-color', choices=['luminance', 'match'],
+                        help="keep the photo's colours: transfer the style of the luminance only, or match the "
+                             "painting's colours to the photo's first (arXiv:1606.05897)")
+    parser.add_argument('--image-every', type=options.positive_int, metavar='ITERATIONS',
+                        help='write the image every so many iterations as well')
+    parser.add_argument('--seed', type=options.whole_number, default=0, help='of the noise to start from')
+    backend.add_arguments(parser)
+    args = parser.parse_args()
+    if os.path.splitext(args.output)[1].lower() not in utils.WRITE_FORMATS:
+        raise utils.UserError('--output %s: the name of an image ends in one of %s'
+                              % (args.output, ' '.join(sorted(utils.WRITE_FORMATS))))
+    if args.size < 16:
+        raise utils.UserError('--size %d: the loss network needs at least 16 pixels' % args.size)
+    args.style_size = args.style_size or args.size
+    return args
+
+
+def parse_styles(items):
+    """``IMAGE`` or ``IMAGE=WEIGHT`` as a list of pairs (path, weight), the weights summing to one."""
+    styles = []
+    for item in items:
+        path, equals, weight = item.rpartition('=')
+        if os.path.exists(item) or not equals:
+            path, weight = item, '1'
+        try:
+            weight = options.not_negative(weight)
+        except argparse.ArgumentTypeError:
+            raise utils.UserError('--style: %r is not IMAGE or IMAGE=WEIGHT' % item)
+        styles.append((path, weight))
+    total = sum(weight for _, weight in styles)
+    if not total:
+        raise utils.UserError('--style: the weights are all zero')
+    return [(path, weight / total) for path, weight in styles]
+
+
+# ---------------------------------------------------------------------------------------------
+# Colours (arXiv:1606.05897)
+# ---------------------------------------------------------------------------------------------
+
+def luminance(image):
+    """The luminance of an image (3, H, W), RGB in [0, 1], as a grey image (3, H, W)."""
+    return numpy.repeat(numpy.tensordot(LUMINANCE, image, 1)[numpy.newaxis], 3, axis=0)
+
+
+def match_luminance(style, content):
+    """Scale and shift the grey levels of the painting to the mean and deviation of the photo's (section 4)."""
+    deviation = style.std()
+    scale = content.std() / deviation if deviation else 0.
+    return scale * (style - style.mean()) + content.mean()
+
+
+def restore_color(pastiche, content):
+    """The luminance of the pastiche with the chrominance of the photo, both (3, H, W), RGB in [0, 1].
+
+    In YIQ, or any other space of luminance and two chrominances that is linear in RGB, replacing the
+    luminance is adding the same difference to red, green and blue.
+    """
+    return numpy.clip(content + luminance(pastiche) - luminance(content), 0, 1)
+
+
+def match_color(style, content, floor=1e-5):
+    r"""Give the painting the mean and covariance of the photo's colours (section 3).
+
+    .. math:: x \mapsto \Sigma_C^{1/2} \Sigma_S^{-1/2} (x - \mu_S) + \mu_C
+
+    with symmetric square roots, which the paper takes from Image Analogies.
+
+    Parameters
+    ----------
+    style, content : arrays (3, H, W)
+        RGB in [0, 1].
+    floor : float
+        Least variance of the painting's colours in any direction, for paintings of fewer than three
+        colours.
+
+    Returns
+    -------
+    array (3, H, W)
+        Its values are not clipped.
+    """
+    def moments(image):
+        pixels = image.reshape(3, -1).astype('float64')
+        mean = pixels.mean(axis=1, keepdims=True)
+        values, vectors = numpy.linalg.eigh(numpy.cov(pixels, bias=True))
+        return mean, values, vectors
+
+    style_mean, values, vectors = moments(style)
+    whiten = vectors.dot(numpy.diag(numpy.maximum(values, floor) ** -0.5)).dot(vectors.T)
+    content_mean, values, vectors = moments(content)
+    color = vectors.dot(numpy.diag(numpy.maximum(values, 0) ** 0.5)).dot(vectors.T)
+    matched = color.dot(whiten).dot(style.reshape(3, -1) - style_mean) + content_mean
+    return matched.reshape(style.shape)
+
+
+# ---------------------------------------------------------------------------------------------
+# Optimization
+# ---------------------------------------------------------------------------------------------
+
+def objective_function(loss):
+    """Compile the objective: the losses of one image and the gradient with respect to its pixels.
+
+    Parameters
+    ----------
+    loss : losses.PerceptualLoss
+
+    Returns
+    -------
+    callable
+        Of the image, (1, 3, H, W), RGB in [0, 1], and what `losses.target_function` returns for the
+        content and style images: the features, then the Gram matrices. Returns an array of what
+        `losses.loss_names` names, and the gradient of the total, (1, 3, H, W).
+    """
+    image, content = T.tensor4('image'), T.tensor4('content')
+    grams = [T.tensor3(layer) for layer, _ in loss.style_layers]
+    values = [value.sum() for value in losses.perceptual_losses(loss, image, content, grams)]
+    return theano.function([image, content] + grams, [T.stack(values), theano.grad(values[0], image)])
+
+
+def minimize_lbfgs(function, start, iterations, callback):
+    """Minimize over images in [0, 1] by L-BFGS-B.
+
+    The bounds are those of an image. Gatys et al. have none; arXiv:1603.08155 (section 4.1) projects
+    on them as well, so that the objective is that of an image which can be shown.
+
+    Parameters
+    ----------
+    function : callable
+        Of an image (1, 3, H, W); returns its losses, the total first, and the gradient of the total.
+    start : array (1, 3, H, W)
+    iterations : int
+    callback : callable
+        Called as ``callback(iteration, image, losses)`` after each iteration; true to stop.
+
+    Returns
+    -------
+    str
+        Why it stopped, if that was neither the number of iterations nor the callback; else ''.
+    """
+    class Stop(Exception):
+        pass
+
+    last, iteration = (None, None), 0
+
+    def evaluate(x):
+        nonlocal last
+        values, gradient = function(x.reshape(start.shape).astype('float32'))
+        last = x.copy(), values
+        return float(values[0]), gradient.ravel().astype('float64')
+
+    def step(x):
+        nonlocal iteration
+        iteration += 1
+        image = x.reshape(start.shape).astype('float32')
+        # The point that a line search accepts is the last one that it tried.
+        values = last[1] if numpy.array_equal(last[0], x) else function(image)[0]
+        if callback(iteration, image, values):
+            raise Stop
+
+    try:
+        _, _, info = scipy.optimize.fmin_l_bfgs_b(
+            evaluate, start.ravel().astype('float64'), bounds=[(0, 1)] * start.size, callback=step,
+            maxiter=iterations, maxfun=20 * iterations + 20, factr=0, pgtol=0)
+    except Stop:
+        return ''
+    return '' if iteration >= iterations else str(info['task'])
+
+
+def minimize_adam(function, start, iterations, callback, learning_rate):
+    """Minimize over images in [0, 1] by Adam (arXiv:1412.6980), clipping after each step.
+
+    See `minimize_lbfgs`. The losses that the callback is given with iteration k are those of the
+    image after k steps.
+    """
+    image = start.astype('float32')
+    first, second = numpy.zeros_like(image), numpy.zeros_like(image)
+    values, gradient = function(image)
+    for iteration in range(1, iterations + 1):
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient ** 2
+        rate = learning_rate * (1 - 0.999 ** iteration) ** 0.5 / (1 - 0.9 ** iteration)
+        image = numpy.clip(image - rate * first / (numpy.sqrt(second) + 1e-8), 0, 1).astype('float32')
+        values, gradient = function(image)
+        if callback(iteration, image, values):
+            break
+    return ''
+
+
+# ---------------------------------------------------------------------------------------------
+
+def read(path, size):
+    """An image as (3, H, W), RGB in [0, 1]."""
+    return utils.to_float(utils.read_image(path, size=size))[0]
+
+
+def cover(image, height, width):
+    """The largest part of that aspect around the middle of an image (H, W, 3), resized to (height, width, 3)."""
+    return numpy.array(ImageOps.fit(Image.fromarray(image), (width, height), Image.Resampling.LANCZOS))
+
+
+def first_image(args, content, style):
+    """What the optimization starts from, (1, 3, H, W), RGB in [0, 1]."""
+    if args.init == 'content':
+        start = content
+    elif args.init == 'noise':
+        # Noise around a middle grey that stays within the bounds.
+        start = numpy.random.RandomState(args.seed).uniform(0.25, 0.75, content.shape)
+    else:
+        image = utils.to_uint8(style[numpy.newaxis])[0] if args.init == 'style' else utils.read_image(args.init)
+        start = utils.to_float(cover(image, *content.shape[1:]))[0]
+    return numpy.clip(start, 0, 1).astype('float32')[numpy.newaxis]
+
+
+def main():
+    args = parse_arguments()
+    styles = parse_styles(args.style)
+    photo = read(args.content, args.size)
+    paintings = [read(path, args.style_size) for path, _ in styles]
+    backend.use(args)
+    loss = losses.from_arguments(args, POOLS[args.pool])
+    stem = os.path.splitext(args.output)[0]
+    utils.make_folder(os.path.dirname(args.output) or '.')
+
+    content = photo
+    if args.preserve_color == 'luminance':
+        content = luminance(photo)
+        paintings = [match_luminance(luminance(painting), content) for painting in paintings]
+    elif args.preserve_color == 'match':
+        paintings = [match_color(painting, photo) for painting in paintings]
+
+    # The targets, and the objective.
+    targets_of = losses.target_function(loss)
+    targets = [targets_of(content[numpy.newaxis].astype('float32'))[0]]
+    grams = [targets_of(painting[numpy.newaxis].astype('float32'))[1:] for painting in paintings]
+    targets += [sum(numpy.float32(weight) * gram for (_, weight), gram in zip(styles, layer)) for layer in zip(*grams)]
+    print('compiling the objective', file=sys.stderr)
+    objective = objective_function(loss)
+    start = first_image(args, content, paintings[0])
+
+    def as_image(image):
+        return utils.to_uint8(restore_color(image[0], photo)[numpy.newaxis] if args.preserve_color == 'luminance'
+                              else image)[0]
+
+    # An interrupt lets the iteration finish and the image be written.
+    caught = runs.catch_interrupts()
+    with runs.open_table(stem + '.csv', ['iteration'] + losses.loss_names(loss)) as history, \
+            utils.progress(total=args.iterations, desc='optimizing', unit='it') as bar:
+        last = [start]
+
+        def record(iteration, image, values):
+            if not numpy.isfinite(values).all():
+                raise utils.UserError('the loss is %s at iteration %d: stopped' % (values[0], iteration))
+            last[0] = image
+            utils.append_line(history, ','.join(['%d' % iteration] + ['%.7g' % value for value in values]))
+            if args.image_every and iteration % args.image_every == 0:
+                utils.write_image('%s_%06d%s' % (stem, iteration, os.path.splitext(args.output)[1]), as_image(image))
+            bar.set_postfix_str('total %.4g content %.4g style %.4g' % tuple(values[:3]), refresh=False)
+            bar.update(iteration - bar.n)
+            return bool(caught)
+
+        def function(image):
+            return objective(image, *targets)
+
+        record(0, start, function(start)[0])
+        if args.optimizer == 'lbfgs':
+            reason = minimize_lbfgs(function, start, args.iterations, record)
+        else:
+            reason = minimize_adam(function, start, args.iterations, record, args.learning_rate)
+        done = bar.n
+    utils.write_image(args.output, as_image(last[0]))
+    if reason:
+        print('L-BFGS stopped after %d iterations: %s' % (done, reason), file=sys.stderr)
+    if caught and done < args.iterations:
+        print('stopped after iteration %d; --init %s carries on from there' % (done, args.output), file=sys.stderr)
+        return 128 + caught[0]
+    print('%s: the pastiche; %s.csv: its losses' % (args.output, stem))
+
+
+if __name__ == '__main__':
+    utils.run_script(main)

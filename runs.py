@@ -1,0 +1,63 @@
+"""Long runs: tables that grow while they last, and interrupts that lose nothing."""
+import csv
+import signal
+
+import utils
+
+__all__ = ['read_table', 'open_table', 'catch_interrupts']
+
+
+def read_table(path):
+    """The rows of a CSV file with a header, as dicts of str.
+
+    Raises
+    ------
+    utils.UserError
+        If it cannot be read.
+    """
+    try:
+        with open(path, newline='', encoding='utf-8') as file:
+            return list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise utils.UserError('%s: cannot read this table: %s' % (path, utils.reason(error)))
+
+
+def open_table(path, columns, rows=()):
+    """Write a CSV file with its header, atomically, and open it to append to (`utils.append_line`).
+
+    Parameters
+    ----------
+    path : str
+    columns : list of str
+    rows : list of dict
+        Rows of an earlier run to keep. One that lacks a column is left out: the run was cut off
+        while it wrote that row.
+
+    Returns
+    -------
+    text file
+    """
+    whole = [[row[column] for column in columns] for row in rows
+             if all(row.get(column) is not None for column in columns)]
+    with utils.atomic_write(path) as file:
+        file.write(''.join(','.join(row) + '\n' for row in [columns] + whole).encode())
+    return open(path, 'a', newline='', encoding='utf-8')
+
+
+def catch_interrupts():
+    """Let Ctrl-C and SIGTERM wait for a good moment.
+
+    Returns
+    -------
+    list of int
+        The numbers of the signals that have come since; a second one of a kind acts at once.
+    """
+    caught = []
+
+    def interrupted(number, frame):
+        caught.append(number)
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupted)
+    return caught
