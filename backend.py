@@ -107,11 +107,25 @@ __all__ = ['theano', 'T', 'lasagne', 'cache_dir', 'add_arguments', 'use']
 
 
 def add_arguments(parser):
-    """Add --device to a script's argparse parser."""
+    """Add --device and --backend to a script's argparse parser."""
     parser.add_argument('--device', default='cpu', help='what computes: cpu')
+    parser.add_argument('--backend', choices=['onednn', 'plain'], default=os.environ.get('GOGH_BACKEND') or 'onednn',
+                        help="on the CPU: oneDNN, or Theano's own operations (environment: GOGH_BACKEND)")
 
 
 def use(args):
-    """Compute on the device that the arguments of a script name; to be called before networks are built."""
+    """Compute as the arguments of a script say; to be called before networks are built.
+
+    Where oneDNN cannot be used, one line on stderr says why and Theano's own operations serve.
+    """
+    if args.backend not in ('onednn', 'plain'):
+        raise utils.UserError('GOGH_BACKEND=%s: there are onednn and plain' % args.backend)
     if args.device != 'cpu':
         raise utils.UserError('--device %s: there is no such device; there is cpu' % args.device)
+    if args.backend == 'onednn':
+        import onednn
+        try:
+            onednn.register(cache_dir())
+        except onednn.Unavailable as reason:
+            print("warning: %s: using Theano's own operations, which are several times slower" % reason,
+                  file=sys.stderr)
