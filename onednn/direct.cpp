@@ -55,14 +55,14 @@ static inline __attribute__((always_inline)) void dot_narrow(const float *x, i64
     for (i64 c = 0; c < ic; c++) {
         for (i64 t = 0; t < taps; t++) {
             const float *source = x + offsets[t];
-            vec v0 = load(source), v1 = load(source + BLOCK), v2 = load(source + 2 * BLOCK), v3 = load(source + 3 * BLOCK);
+            vec scale[R];
 #pragma GCC unroll 4
-            for (int r = 0; r < R; r++) {
-                vec scale = splat(w[r]);
-                total[r][0] += scale * v0;
-                total[r][1] += scale * v1;
-                total[r][2] += scale * v2;
-                total[r][3] += scale * v3;
+            for (int r = 0; r < R; r++) scale[r] = splat(w[r]);
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++) {
+                vec v = load(source + j * BLOCK);
+#pragma GCC unroll 4
+                for (int r = 0; r < R; r++) total[r][j] += scale[r] * v;
             }
             w += R;
         }
@@ -84,10 +84,14 @@ static void gather(const float *x, const Frame &f, i64 n, const int *rows, const
             const float *source = x + ((n * cb + b) * f.h + std::max(rows[i], 0)) * f.w * BLOCK;
             if (narrow) {
                 i64 lanes = std::min<i64>(BLOCK, f.c - b * BLOCK);
-                for (i64 j = 0; j < width; j++)
-                    for (i64 l = 0; l < lanes; l++)
-                        buffer[((b * BLOCK + l) * count + i) * width + j] =
-                            rows[i] < 0 || columns[j] < 0 ? 0.0f : source[(i64)columns[j] * BLOCK + l];
+                for (i64 l = 0; l < lanes; l++) {
+                    float *target = buffer + ((b * BLOCK + l) * count + i) * width;
+                    if (rows[i] < 0)
+                        memset(target, 0, width * sizeof(float));
+                    else
+                        for (i64 j = 0; j < width; j++)
+                            target[j] = columns[j] < 0 ? 0.0f : source[(i64)columns[j] * BLOCK + l];
+                }
             } else {
                 float *target = buffer + (b * count + i) * width * BLOCK;
                 for (i64 j = 0; j < width; j++)
@@ -147,7 +151,7 @@ void direct(const float *x, const Frame &f, const std::vector<Tap> &taps, i64 st
 
     i64 threads = omp_get_max_threads();
     i64 row_bytes = width * cb * BLOCK * 4;
-    i64 band = std::max<i64>(4, ((768 << 10) / row_bytes - reach_h) / stride_h);
+    i64 band = std::max<i64>(4, ((3 << 20) / row_bytes - reach_h) / stride_h);
     band = std::min(band, (f.n * grid.height + threads - 1) / threads);
     band = std::max<i64>(1, std::min(band, grid.height));
     i64 bands = (grid.height + band - 1) / band;

@@ -23,35 +23,40 @@ bool winograd_suits(i64 ic, i64 oc, i64 kh, i64 kw, i64 sh, i64 sw) {
     return kh == 3 && kw == 3 && sh == 1 && sw == 1 && ic >= 8 && oc >= 8;
 }
 
+// The transforms interpolate at 0, +-A, +-B and infinity with A = sqrt(1/2), B = sqrt(2), which round half as much as
+// the customary 0, +-1, +-2.
+static const float A = 0.70710678118654752f, B = 1.41421356237309505f;
+
 // B' v: from 6 values to 6
 static inline __attribute__((always_inline)) void input_transform(const vec v[SPAN], vec r[SPAN]) {
-    vec a = v[4] - 4.0f * v[2], b = v[3] - 4.0f * v[1];
-    vec c = v[4] - v[2], d = 2.0f * (v[3] - v[1]);
-    r[0] = 4.0f * v[0] - 5.0f * v[2] + v[4];
+    vec a = v[4] - 2.0f * v[2], b = A * (v[3] - 2.0f * v[1]);
+    vec c = v[4] - 0.5f * v[2], d = B * (v[3] - 0.5f * v[1]);
+    r[0] = v[0] - 2.5f * v[2] + v[4];
     r[1] = a + b;
     r[2] = a - b;
     r[3] = c + d;
     r[4] = c - d;
-    r[5] = 4.0f * v[1] - 5.0f * v[3] + v[5];
+    r[5] = v[1] - 2.5f * v[3] + v[5];
 }
 
 // A' v: from 6 values to 4
 static inline __attribute__((always_inline)) void output_transform(const vec v[SPAN], vec r[TILE]) {
-    vec a = v[1] + v[2], b = v[1] - v[2], c = v[3] + v[4], d = v[3] - v[4];
+    vec a = v[1] + v[2], b = A * (v[1] - v[2]), c = v[3] + v[4], d = B * (v[3] - v[4]);
     r[0] = v[0] + a + c;
-    r[1] = b + 2.0f * d;
-    r[2] = a + 4.0f * c;
-    r[3] = b + 8.0f * d + v[5];
+    r[1] = b + d;
+    r[2] = 0.5f * a + 2.0f * c;
+    r[3] = 0.5f * b + 2.0f * d + v[5];
 }
 
 // G v: from 3 values to 6
 static inline __attribute__((always_inline)) void filter_transform(const vec v[3], vec r[SPAN]) {
-    vec even = v[0] + v[2], far = (1.0f / 24) * v[0] + (1.0f / 6) * v[2];
-    r[0] = 0.25f * v[0];
-    r[1] = (-1.0f / 6) * (even + v[1]);
-    r[2] = (-1.0f / 6) * (even - v[1]);
-    r[3] = far + (1.0f / 12) * v[1];
-    r[4] = far - (1.0f / 12) * v[1];
+    vec a = (-2.0f / 3) * (v[0] + 0.5f * v[2]), b = (-2.0f / 3 * A) * v[1];
+    vec c = (1.0f / 6) * (v[0] + 2.0f * v[2]), d = (1.0f / 6 * B) * v[1];
+    r[0] = v[0];
+    r[1] = a + b;
+    r[2] = a - b;
+    r[3] = c + d;
+    r[4] = c - d;
     r[5] = v[2];
 }
 
