@@ -15,12 +15,13 @@ from layers import EPSILON, ConvLayer, conv_block, rectify, residual_block, upsa
 from lasagne.layers import InputLayer, NonlinearityLayer, get_all_params
 from lasagne.nonlinearities import sigmoid
 
-__all__ = ['VERSION', 'transformer_network', 'save_network', 'load_network', 'pastiche_function',
-           'VGG_MEAN', 'vgg_preprocess', 'vgg_deprocess', 'vgg_layer_names', 'loss_network',
+__all__ = ['VERSION', 'transformer_network', 'style_name', 'save_network', 'find_network', 'load_network',
+           'pastiche_function', 'VGG_MEAN', 'vgg_preprocess', 'vgg_deprocess', 'vgg_layer_names', 'loss_network',
            'read_loss_weights', 'read_vgg_weights', 'random_vgg_weights']
 
 VERSION = '1.0'
 FORMAT = 1
+MODELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'data', 'models')
 
 # ---------------------------------------------------------------------------------------------
 # Transformer networks
@@ -115,6 +116,11 @@ def scaled_tanh(x):
     return 150 * T.tanh(x)
 
 
+def style_name(path):
+    """The name of the style of an image: that of its file without the extension and a leading number."""
+    return re.sub(r'^[0-9]+[_-]+', '', os.path.splitext(os.path.basename(path))[0])
+
+
 def pastiche_function(network):
     """Compile the network for stylizing.
 
@@ -141,6 +147,14 @@ def save_network(path, network):
     arrays = collections.OrderedDict(('arr_%d' % i, value) for i, value in enumerate(values))
     arrays['meta'] = numpy.array(json.dumps(dict(network.meta, format=FORMAT, version=VERSION), sort_keys=True))
     utils.save_npz(path, arrays)
+
+
+def find_network(name):
+    """The path of a network's file that is given by its path, or by its name if it is one of data/models."""
+    shipped = os.path.join(MODELS, name + '.npz')
+    if not os.path.exists(name) and os.path.basename(name) == name and os.path.exists(shipped):
+        return shipped
+    return name
 
 
 def load_network(path):

@@ -12,7 +12,6 @@ import sys
 
 import numpy
 import scipy.optimize
-from PIL import Image, ImageOps
 
 import backend
 import losses
@@ -240,11 +239,6 @@ def read(path, size):
     return utils.to_float(utils.read_image(path, size=size))[0]
 
 
-def cover(image, height, width):
-    """The largest part of that aspect around the middle of an image (H, W, 3), resized to (height, width, 3)."""
-    return numpy.array(ImageOps.fit(Image.fromarray(image), (width, height), Image.Resampling.LANCZOS))
-
-
 def first_image(args, content, style):
     """What the optimization starts from, (1, 3, H, W), RGB in [0, 1]."""
     if args.init == 'content':
@@ -254,7 +248,7 @@ def first_image(args, content, style):
         start = numpy.random.RandomState(args.seed).uniform(0.25, 0.75, content.shape)
     else:
         image = utils.to_uint8(style[numpy.newaxis])[0] if args.init == 'style' else utils.read_image(args.init)
-        start = utils.to_float(cover(image, *content.shape[1:]))[0]
+        start = utils.to_float(utils.cover(image, *content.shape[1:]))[0]
     return numpy.clip(start, 0, 1).astype('float32')[numpy.newaxis]
 
 
@@ -298,8 +292,8 @@ def main():
             if not numpy.isfinite(values).all():
                 raise utils.UserError('the loss is %s at iteration %d: stopped' % (values[0], iteration))
             last[0] = image
-            utils.append_line(history, ','.join(['%d' % iteration] + ['%.7g' % value for value in values]))
-            if args.image_every and iteration % args.image_every == 0:
+            runs.append_row(history, [iteration] + ['%.7g' % value for value in values])
+            if args.image_every and iteration and iteration % args.image_every == 0:
                 utils.write_image('%s_%06d%s' % (stem, iteration, os.path.splitext(args.output)[1]), as_image(image))
             bar.set_postfix_str('total %.4g content %.4g style %.4g' % tuple(values[:3]), refresh=False)
             bar.update(iteration - bar.n)

@@ -1,10 +1,11 @@
 """Long runs: tables that grow while they last, and interrupts that lose nothing."""
 import csv
+import io
 import signal
 
 import utils
 
-__all__ = ['read_table', 'open_table', 'catch_interrupts']
+__all__ = ['read_table', 'open_table', 'append_row', 'catch_interrupts']
 
 
 def read_table(path):
@@ -23,7 +24,7 @@ def read_table(path):
 
 
 def open_table(path, columns, rows=()):
-    """Write a CSV file with its header, atomically, and open it to append to (`utils.append_line`).
+    """Write a CSV file with its header, atomically, and open it to append to (`append_row`).
 
     Parameters
     ----------
@@ -40,8 +41,19 @@ def open_table(path, columns, rows=()):
     whole = [[row[column] for column in columns] for row in rows
              if all(row.get(column) is not None for column in columns)]
     with utils.atomic_write(path) as file:
-        file.write(''.join(','.join(row) + '\n' for row in [columns] + whole).encode())
+        file.write(''.join(_line(row) + '\n' for row in [columns] + whole).encode())
     return open(path, 'a', newline='', encoding='utf-8')
+
+
+def append_row(table, values, sync=False):
+    """Write a row at the end of a table that `open_table` opened; see `utils.append_line`."""
+    utils.append_line(table, _line(values), sync)
+
+
+def _line(values):
+    text = io.StringIO()
+    csv.writer(text, lineterminator='').writerow(values)
+    return text.getvalue()
 
 
 def catch_interrupts():

@@ -17,7 +17,6 @@ import models
 import options
 import utils
 
-MODELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'data', 'models')
 # Sides are padded to a multiple of what the two strides of 2 divide by, and the padding of the inner layers needs
 # a few pixels to reflect.
 MULTIPLE, SMALLEST = 4, 16
@@ -41,14 +40,6 @@ def parse_arguments():
     parser.add_argument('--grid', metavar='FILE', help='write a contact sheet as well: photos down, styles across')
     backend.add_arguments(parser)
     return parser.parse_args()
-
-
-def find_model(name):
-    """The path of a network given by path, or by name if data/models has it."""
-    shipped = os.path.join(MODELS, name + '.npz')
-    if not os.path.exists(name) and os.path.basename(name) == name and os.path.exists(shipped):
-        return shipped
-    return name
 
 
 def parse_style(text, names):
@@ -163,7 +154,7 @@ def in_batches(photos, styles, size):
 def main():
     args = parse_arguments()
     backend.use(args)
-    network = models.load_network(find_model(args.model))
+    network = models.load_network(models.find_network(args.model))
     names = network.meta['styles'] or ['style']
     if args.list_styles:
         for index, name in enumerate(names):

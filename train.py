@@ -9,7 +9,6 @@ from, metrics.csv, a plot of the losses and sample pastiches.
 import hashlib
 import json
 import os
-import re
 import sys
 import time
 
@@ -79,11 +78,6 @@ def parse_arguments():
         raise utils.UserError('--image-size %d: the network needs at least 16 pixels' % args.image_size)
     args.run_dir = args.run_dir or args.output[:-len('.npz')]
     return args
-
-
-def style_name(path):
-    """The name of a style: that of its file without the extension and a leading number."""
-    return re.sub(r'^[0-9]+[_-]+', '', os.path.splitext(os.path.basename(path))[0])
 
 
 def loss_expressions(network, loss, grams, deterministic):
@@ -212,7 +206,7 @@ def validate(function, images, num_styles, path):
 def main():
     args = parse_arguments()
     style_paths = utils.find_images(args.style_dir)
-    styles = [style_name(path) for path in style_paths]
+    styles = [models.style_name(path) for path in style_paths]
     if args.network == 'fns' and len(styles) != 1:
         raise utils.UserError('%s has %d style images, and --network fns takes one' % (args.style_dir, len(styles)))
     content = photos.open_content(args.content, args.image_size, args.validation_split)
@@ -253,8 +247,12 @@ def main():
     variables = lasagne.layers.get_all_params(network.output)
     variables += [variable for variable in updates if variable not in variables]
     iteration = load_checkpoint(checkpoint, settings, variables) if resuming else 0
+    network.meta['training']['iterations'] = iteration
     if iteration >= iterations:
-        raise utils.UserError('%s has done %d iterations already: give more by --iterations' % (checkpoint, iteration))
+        # A run that was killed between its last checkpoint and this file lacks it.
+        models.save_network(args.output, network)
+        print('%s has done %d iterations already: more are to be had by --iterations' % (checkpoint, iteration))
+        return
 
     names = losses.loss_names(loss)
     columns = ['iteration', 'seconds'] + names + ['val_' + name for name in names]
@@ -282,7 +280,7 @@ def main():
                 row += ['%.7g' % value for value in validate(validation_function, val_images, len(styles), sample)]
             else:
                 row += [''] * len(names)
-            utils.append_line(metrics, ','.join(map(str, row)), sync=bool(at_checkpoint or caught))
+            runs.append_row(metrics, row, sync=bool(at_checkpoint or caught))
             if at_checkpoint or caught:
                 save_checkpoint(checkpoint, iteration, settings, variables)
                 network.meta['training']['iterations'] = iteration

@@ -23,7 +23,7 @@ import time
 import warnings
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from tqdm import tqdm
 
 import arrays
@@ -492,6 +492,11 @@ def thumbnail(image, height):
     """An image (uint8, of shape (H, W, 3)) resized to a height, its aspect kept."""
     width = max(1, int(round(image.shape[1] * height / image.shape[0])))
     return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def cover(image, height, width):
+    """The largest part of that aspect around the middle of an image, resized; uint8, of shape (H, W, 3)."""
+    return np.array(ImageOps.fit(Image.fromarray(image), (width, height), Image.Resampling.LANCZOS))
 
 
 def contact_sheet(rows, column_labels=None, row_labels=None, gutter=8, label_size=None):

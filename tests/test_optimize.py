@@ -1,0 +1,302 @@
+"""optimize.py against a float64 implementation in numpy and scipy, and as a user runs it."""
+import csv
+
+import numpy as np
+import pytest
+import scipy.optimize
+import scipy.signal
+
+import losses
+import optimize
+import utils
+
+LAYERS = ('conv1_1', 'conv1_2', 'conv2_1', 'conv2_2')
+WIDTHS = dict(zip(LAYERS, (4, 4, 5, 6)))
+MEAN = np.array([103.939, 116.779, 123.68])
+
+
+@pytest.fixture(scope='module')
+def weights():
+    """A tiny VGG: its first four convolutions with a few maps each."""
+    generator, channels, values = np.random.RandomState(1), 3, {}
+    for name in LAYERS:
+        scale = (0.02 if name == 'conv1_1' else 1) * np.sqrt(2. / (9 * channels))
+        values[name + '_W'] = generator.normal(0, scale, (WIDTHS[name], channels, 3, 3)).astype('float32')
+        values[name + '_b'] = generator.normal(0, 0.1, WIDTHS[name]).astype('float32')
+        channels = WIDTHS[name]
+    return values
+
+
+@pytest.fixture(scope='module')
+def loss(weights):
+    return losses.PerceptualLoss([weights], 'conv2_1', [('conv1_2', 3.), ('conv2_2', 5.)], 0.5, 1e-6, False, True, 'max')
+
+
+@pytest.fixture(scope='module')
+def images():
+    generator = np.random.RandomState(2)
+    return [generator.uniform(0.1, 0.9, (1, 3, 8, 12)).astype('float32') for _ in range(3)]
+
+
+@pytest.fixture(scope='module')
+def objective(loss, images):
+    """The compiled objective with targets made of the first two images."""
+    targets_of = losses.target_function(loss)
+    content, style = images[:2]
+    targets = [targets_of(content)[0]] + targets_of(style)[1:]
+    function = optimize.objective_function(loss)
+    return lambda image: function(image, *targets)
+
+
+class Reference:
+    """The same objective in float64, forwards and backwards by hand."""
+
+    def __init__(self, loss, content, style):
+        self.loss, self.weights = loss, {k: v.astype('float64') for k, v in loss.networks[0].items()}
+        self.content = self.features(content)[loss.content_layer][0]
+        self.grams = {name: self.gram(self.features(style)[name][0]) for name, _ in loss.style_layers}
+
+    def features(self, image):
+        """{layer: (rectified features, what came in, where the maxima of the pooling before it lie or None)}."""
+        x, found = 255 * image[0, ::-1].astype('float64') - MEAN.reshape(3, 1, 1), {}
+        for name in LAYERS:
+            maxima = None
+            if name == 'conv2_1':
+                c, h, w = x.shape
+                blocks = x.reshape(c, h // 2, 2, w // 2, 2)
+                pooled = blocks.max(axis=(2, 4), keepdims=True)
+                maxima, x = blocks == pooled, pooled[:, :, 0, :, 0]
+            W, b = self.weights[name + '_W'], self.weights[name + '_b']
+            y = np.array([sum(scipy.signal.correlate2d(a, k, mode='same') for a, k in zip(x, kernels)) for kernels in W])
+            found[name] = np.maximum(y + b.reshape(-1, 1, 1), 0), x, maxima
+            x = found[name][0]
+        return found
+
+    @staticmethod
+    def gram(f):
+        return np.einsum('ihw,jhw->ij', f, f) / f.size
+
+    def __call__(self, image):
+        """The losses in the order of `losses.loss_names`, and the gradient of the total."""
+        loss, found = self.loss, self.features(image)
+        f = found[loss.content_layer][0]
+        content = loss.content_weight * np.mean((f - self.content) ** 2)
+        slopes = {name: 0. for name in LAYERS}
+        slopes[loss.content_layer] = loss.content_weight * 2 * (f - self.content) / f.size
+        by_layer = []
+        for name, weight in loss.style_layers:
+            f = found[name][0]
+            difference = self.gram(f) - self.grams[name]
+            weight = weight / len(loss.style_layers)
+            by_layer.append(weight * np.mean(difference ** 2))
+            slopes[name] = slopes[name] + 4 * weight / difference.size * np.einsum('ij,jhw->ihw', difference, f) / f.size
+
+        gradient = 0.
+        for name in reversed(LAYERS):
+            f, x, maxima = found[name]
+            gradient = (gradient + slopes[name]) * (f > 0)
+            W = self.weights[name + '_W']
+            gradient = np.array([sum(scipy.signal.convolve2d(g, W[o, i], mode='same') for o, g in enumerate(gradient))
+                                 for i in range(W.shape[1])])
+            if maxima is not None:
+                c, h, _, w, _ = maxima.shape
+                gradient = (maxima * gradient[:, :, np.newaxis, :, np.newaxis]).reshape(c, 2 * h, 2 * w)
+        gradient = 255 * gradient[::-1]
+
+        x = 255 * image[0].astype('float64')
+        down, right = x[:, :-1, :-1] - x[:, 1:, :-1], x[:, :-1, :-1] - x[:, :-1, 1:]
+        square = down ** 2 + right ** 2
+        tv = loss.tv_weight * np.sum(square ** 1.25)
+        slope = loss.tv_weight * 255 * 2.5 * square ** 0.25
+        gradient[:, :-1, :-1] += slope * (down + right)
+        gradient[:, 1:, :-1] -= slope * down
+        gradient[:, :-1, 1:] -= slope * right
+        return np.array([content + sum(by_layer) + tv, content, sum(by_layer), tv] + by_layer), gradient[np.newaxis]
+
+
+@pytest.fixture(scope='module')
+def reference(loss, images):
+    return Reference(loss, *images[:2])
+
+
+def test_reference_gradient_is_the_slope_of_its_loss(reference, images):
+    """The yardstick itself: finite differences along random directions."""
+    generator, image = np.random.RandomState(3), images[2].astype('float64')
+    gradient = reference(image)[1]
+    for _ in range(3):
+        direction = generator.normal(size=image.shape)
+        step = 1e-6
+        slope = (reference(image + step * direction)[0][0] - reference(image - step * direction)[0][0]) / (2 * step)
+        np.testing.assert_allclose(np.sum(gradient * direction), slope, rtol=1e-4)
+
+
+def test_losses_and_gradient(objective, reference, images):
+    for image in images:
+        values, gradient = objective(image)
+        expected, slopes = reference(image)
+        np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(gradient, slopes, rtol=1e-3, atol=1e-4 * abs(slopes).max())
+
+
+def minimized(minimize, objective, start, iterations, *more):
+    history = [objective(start)[0]]
+    seen = []
+
+    def record(iteration, image, values):
+        assert iteration == len(history)
+        assert image.dtype == np.float32 and image.min() >= 0 and image.max() <= 1
+        seen.append(image)
+        history.append(values)
+
+    assert minimize(objective, start, iterations, record, *more) == ''
+    return np.array(history), seen[-1]
+
+
+def test_lbfgs_takes_the_steps_of_float64(objective, reference, images):
+    history, image = minimized(optimize.minimize_lbfgs, objective, images[2], 8)
+    start = images[2].astype('float64')
+    expected = [reference(start)[0]]
+    final = scipy.optimize.fmin_l_bfgs_b(
+        lambda x: [f(v) for f, v in zip((lambda v: v[0], np.ravel), reference(x.reshape(start.shape)))], start.ravel(),
+        bounds=[(0, 1)] * start.size, callback=lambda x: expected.append(reference(x.reshape(start.shape))[0]),
+        maxiter=8, factr=0, pgtol=0)[0]
+    np.testing.assert_allclose(history, expected, rtol=5e-3)
+    np.testing.assert_allclose(image.ravel(), final, atol=5e-3)
+    assert history[-1][0] < 0.5 * history[0][0]
+    # The losses that are recorded are those of the image that is recorded.
+    np.testing.assert_allclose(history[-1], objective(image)[0], rtol=1e-5)
+
+
+def test_adam_takes_the_steps_of_float64(objective, reference, images):
+    history, image = minimized(optimize.minimize_adam, objective, images[2], 8, 0.02)
+    x, m, v = images[2].astype('float64'), 0., 0.
+    expected = [reference(x)[0]]
+    for t in range(1, 9):
+        g = reference(x)[1]
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        x = np.clip(x - 0.02 * (m / (1 - 0.9 ** t)) / (np.sqrt(v / (1 - 0.999 ** t)) + 1e-8), 0, 1)
+        expected.append(reference(x)[0])
+    np.testing.assert_allclose(history, expected, rtol=5e-3)
+    np.testing.assert_allclose(image, x, atol=5e-3)
+
+
+def test_callback_stops_both_optimizers(objective, images):
+    for minimize, more in ((optimize.minimize_lbfgs, ()), (optimize.minimize_adam, (0.01,))):
+        calls = []
+        minimize(objective, images[2], 50, lambda iteration, image, values: calls.append(iteration) or iteration == 2, *more)
+        assert calls == [1, 2]
+
+
+def test_lbfgs_says_when_it_stops_early():
+    """At the minimum there is no step to take."""
+    at_minimum = np.full((1, 3, 4, 4), 0.5, 'float32')
+    reason = optimize.minimize_lbfgs(lambda x: (np.array([((x - 0.5) ** 2).sum()]), 2 * (x - 0.5)), at_minimum, 5,
+                                     lambda *_: False)
+    assert reason
+
+
+# ---------------------------------------------------------------------------------------------
+# Colours
+# ---------------------------------------------------------------------------------------------
+
+def colours(seed, shape=(3, 9, 7)):
+    generator = np.random.RandomState(seed)
+    mixed = np.tensordot(generator.uniform(-1, 1, (3, 3)), generator.normal(size=shape), 1)
+    return 0.5 + 0.1 * mixed
+
+
+def test_matched_colours_have_the_mean_and_covariance_of_the_photo():
+    style, content = colours(0), colours(1, (3, 5, 6))
+    matched = optimize.match_color(style, content)
+    assert matched.shape == style.shape
+    np.testing.assert_allclose(matched.mean(axis=(1, 2)), content.mean(axis=(1, 2)), atol=1e-6)
+    np.testing.assert_allclose(np.cov(matched.reshape(3, -1), bias=True), np.cov(content.reshape(3, -1), bias=True),
+                               atol=1e-6)
+
+
+def test_colours_match_themselves():
+    image = colours(2)
+    np.testing.assert_allclose(optimize.match_color(image, image), image, atol=1e-6)
+
+
+def test_a_grey_painting_is_no_obstacle():
+    grey = np.repeat(colours(3)[:1], 3, axis=0)
+    for painting in (grey, np.full((3, 4, 4), 0.3)):
+        assert np.isfinite(optimize.match_color(painting, colours(4))).all()
+        assert np.isfinite(optimize.match_luminance(optimize.luminance(painting), colours(4))).all()
+
+
+def test_restored_colour_keeps_the_chrominance_of_the_photo():
+    """Y of the pastiche, I and Q of the photo."""
+    yiq = np.array([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
+    generator = np.random.RandomState(5)
+    photo, pastiche = (generator.uniform(0.4, 0.6, (3, 4, 5)) for _ in range(2))
+    expected = np.tensordot(yiq, photo, 1)
+    expected[0] = np.tensordot(yiq, pastiche, 1)[0]
+    np.testing.assert_allclose(np.tensordot(yiq, optimize.restore_color(pastiche, photo), 1), expected, atol=1e-6)
+
+
+def test_luminance_is_matched_in_mean_and_deviation():
+    style, content = optimize.luminance(colours(6)), optimize.luminance(colours(7))
+    matched = optimize.match_luminance(style, content)
+    np.testing.assert_allclose([matched.mean(), matched.std()], [content.mean(), content.std()], atol=1e-9)
+
+
+# ---------------------------------------------------------------------------------------------
+# The script
+# ---------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory, weights):
+    folder = tmp_path_factory.mktemp('optimize')
+    generator = np.random.RandomState(8)
+    for name, shape in (('photo.png', (24, 20, 3)), ('a.png', (16, 30, 3)), ('b.png', (20, 20, 3))):
+        utils.write_image(str(folder / name), generator.randint(256, size=shape).astype('uint8'))
+    utils.save_npz(str(folder / 'vgg.npz'), weights)
+    return folder
+
+
+LOSS = ['--loss-weights', 'vgg.npz', '--style-layers', 'conv1_2=2,conv2_2', '--content-layer', 'conv2_1',
+        '--normalize-losses', '--style-weight', '1', '--size', '16']
+
+
+def test_script(run, folder):
+    result = run('optimize.py', '--content', 'photo.png', '--style', 'a.png=3', 'b.png', *LOSS, '--output', 'out/p.png',
+                 '--iterations', 4, '--image-every', 2, '--preserve-color', 'luminance', '--init', 'noise', cwd=str(folder))
+    assert result.returncode == 0, result.stderr
+    assert sorted(path.name for path in (folder / 'out').iterdir()) == ['p.csv', 'p.png', 'p_000002.png', 'p_000004.png']
+    image = utils.read_image(str(folder / 'out' / 'p.png'))
+    assert image.shape == (19, 16, 3)
+    assert (image == utils.read_image(str(folder / 'out' / 'p_000004.png'))).all()
+    with open(str(folder / 'out' / 'p.csv')) as file:
+        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    assert [row['iteration'] for row in rows] == [0, 1, 2, 3, 4]
+    assert rows[4]['total'] < rows[0]['total']
+    for row in rows:
+        np.testing.assert_allclose(row['total'], row['content'] + row['style'] + row['tv'], rtol=1e-5)
+        np.testing.assert_allclose(row['style'], row['style_conv1_2'] + row['style_conv2_2'], rtol=1e-5)
+    # Only the luminance was changed: the differences between the channels are those of the photo, but for
+    # rounding and for colours beyond black and white.
+    photo = utils.read_image(str(folder / 'photo.png'), size=16).astype(int)
+    inside = ((image > 0) & (image < 255)).all(axis=2)
+    assert inside.any()
+    assert abs(np.diff(image.astype(int), axis=2) - np.diff(photo, axis=2))[inside].max() <= 1
+
+
+def test_bad_input_is_one_line(folder, fails):
+    def complaint(*options):
+        return fails('optimize.py', '--content', 'photo.png', *options, cwd=str(folder))
+
+    assert 'no.png' in complaint('--style', 'no.png', *LOSS)
+    assert 'zero' in complaint('--style', 'a.png=0', *LOSS)
+    assert 'pastiche.txt' in complaint('--style', 'a.png', *LOSS, '--output', 'pastiche.txt')
+    assert 'conv5_1' in complaint('--style', 'a.png', *LOSS, '--content-layer', 'conv5_1')
+    assert not list(folder.glob('pastiche*'))
+
+
+def test_styles_with_weights(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert optimize.parse_styles(['a.png', 'b.png=3']) == [('a.png', 0.25), ('b.png', 0.75)]
+    for bad in ('b.png=x', 'b.png=-1', 'b.png=inf'):
+        with pytest.raises(utils.UserError):
+            optimize.parse_styles(['a.png', bad])
