@@ -22,7 +22,7 @@ setup(
         'Lasagne==0.1',
         'numpy>=1.19,<1.24',
         'scipy>=1.5',
-        'pillow>=9.2',
+        'pillow>=10.1',
         'h5py>=3.1',
         'tqdm>=4.60',
         'matplotlib>=3.3',
