@@ -1,0 +1,127 @@
+"""Stylizing as a user does it."""
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import models
+import reference
+import utils
+from backend import lasagne
+from conftest import ROOT
+from layers import style_weights
+from test_models import SMALL, randomize
+
+STYLES = ['waves', 'night sky', '../dots']
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+    """A folder with a network of three styles and photos of odd sizes, of which one is broken."""
+    place = tmp_path_factory.mktemp('stylizing')
+    network = models.transformer_network('cin', STYLES, **SMALL)
+    randomize(network)
+    models.save_network(str(place / 'cin.npz'), network)
+    np.savez(str(place / 'original.npz'), *lasagne.layers.get_all_param_values(network.output))
+    (place / 'photos').mkdir()
+    photo = utils.read_image(os.path.join(ROOT, 'data', 'samples', 'cat.jpg'))
+    utils.write_image(str(place / 'photos' / 'a.png'), photo[100:137, 150:200])
+    utils.write_image(str(place / 'photos' / 'b.jpg'), photo[100:136, 100:152])
+    (place / 'photos' / 'broken.jpg').write_bytes((place / 'photos' / 'b.jpg').read_bytes()[:500])
+    # A tiny photo, taken with the camera on its side.
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(photo[:3, :7]).save(str(place / 'photos' / 'tiny.png'), exif=exif)
+    return place
+
+
+def stylize(run, place, *options, status=0):
+    result = run('stylize.py', *options, cwd=str(place))
+    assert result.returncode == status, result.stderr
+    assert 'Traceback' not in result.stderr and 'Warning' not in result.stderr, result.stderr
+    return result
+
+
+def expected(place, photo, weights):
+    """The pastiche according to the paper, of a photo whose sides are multiples of 4."""
+    network = models.load_network(str(place / 'cin.npz'))
+    image = utils.to_float(utils.read_image(str(place / 'photos' / photo))).astype('float64')
+    return utils.to_uint8(reference.transformer(image, lasagne.layers.get_all_param_values(network.output), weights,
+                                                residual_blocks=1))[0]
+
+
+def difference(path, image):
+    return abs(utils.read_image(str(path)).astype(int) - image).max()
+
+
+def test_one_photo_in_one_style_is_the_papers_network(run, place):
+    stylize(run, place, '--model', 'cin.npz', '--style-index', 1, 'photos/b.jpg', '--output', 'out/b.png')
+    assert difference(place / 'out' / 'b.png', expected(place, 'b.jpg', style_weights(1, 3))) <= 1
+
+
+def test_a_blend_mixes_gamma_and_beta(run, place):
+    stylize(run, place, '--model', 'cin.npz', '--blend', 'waves=0.25,1=0.75', 'photos/b.jpg', '--output', 'blend.png')
+    assert difference(place / 'blend.png', expected(place, 'b.jpg', style_weights({0: .25, 1: .75}, 3))) <= 1
+
+
+def test_all_styles_of_a_folder_with_a_broken_photo(run, place):
+    result = stylize(run, place, '--model', 'cin.npz', '--style', 'all', 'photos', '--output', 'all', '--batch-size', 2,
+                     '--grid', 'sheet.png', status=1)
+    assert 'broken.jpg' in result.stderr and '1 of 4 photos' in result.stderr
+    # The names of styles come from a file, and are made harmless.
+    names = {photo % style for photo in ('a_%s.png', 'b_%s.jpg', 'tiny_%s.png')
+             for style in ('waves', 'night-sky', '..-dots')}
+    assert set(os.listdir(str(place / 'all'))) == names
+    for name in names:
+        height, width = {'a': (37, 50), 'b': (36, 52), 't': (7, 3)}[name[0]]
+        assert utils.read_image(str(place / 'all' / name)).shape == (height, width, 3)
+    image = utils.read_image(str(place / 'all' / 'b_night-sky.jpg')).astype(int)
+    assert abs(image - expected(place, 'b.jpg', style_weights(1, 3))).mean() < 8
+    assert utils.read_image(str(place / 'sheet.png')).shape[0] > 3 * 256
+
+
+def test_default_names_and_size(run, place):
+    stylize(run, place, '--model', 'cin.npz', '--style', 'waves', 'photos/a.png', '--size', 20)
+    assert utils.read_image(str(place / 'a_waves.png')).shape == (20, 27, 3)
+
+
+def test_a_file_of_the_original_repository(run, place):
+    stylize(run, place, '--model', 'original.npz', '--style-index', 2, 'photos/a.png', '--output', 'original.png')
+    assert utils.read_image(str(place / 'original.png')).shape == (37, 50, 3)
+
+
+def test_styles_are_listed(run, place):
+    assert run('stylize.py', '--model', 'cin.npz', '--list-styles', cwd=str(place)).stdout.split('\n')[1] == '  1  night sky'
+
+
+def test_two_photos_of_one_name_get_two_pastiches(run, place):
+    (place / 'more').mkdir()
+    (place / 'more' / 'a.png').write_bytes((place / 'photos' / 'a.png').read_bytes())
+    stylize(run, place, '--model', 'cin.npz', '--style', 'waves', 'photos/a.png', 'more/a.png', '--output', 'two')
+    assert sorted(os.listdir(str(place / 'two'))) == ['a_waves-2.png', 'a_waves.png']
+
+
+@pytest.mark.parametrize('options, message', [
+    (['--style-index', '3', 'photos/a.png'], '0 to 2'),
+    (['--style-index', 'x', 'photos/a.png'], 'list of numbers'),
+    (['--style', 'nothing', 'photos/a.png'], '--list-styles'),
+    (['photos/a.png'], '3 styles'),
+    (['--style', 'waves', '--blend', '0=1', 'photos/a.png'], 'contradict'),
+    (['--blend', '0=-1', 'photos/a.png'], '0=-1'),
+    (['--blend', '0=0', 'photos/a.png'], 'zero'),
+    (['--style', 'waves'], 'no photos'),
+    (['--style', 'waves', 'nothing.jpg'], 'nothing.jpg'),
+    (['--style', 'waves', 'photos/*.gif'], 'photos/*.gif'),
+    (['--style', 'all', 'photos/a.png', '--output', 'x.png'], 'one file'),
+    (['--style', 'waves', 'photos/a.png', '--output', 'photos/a.png'], 'overwrite'),
+    (['--style', 'waves', 'photos/a.png', '--output', 'cin.npz/x.png'], 'cin.npz'),
+    (['--style', 'waves', 'photos/a.png', '--batch-size', '0'], 'whole number from 1'),
+    (['--style', 'waves', 'photos/a.png', '--model', 'nothing.npz'], 'nothing.npz'),
+    (['--style', 'waves', 'photos/a.png', '--model', 'photos/a.png'], 'a.png'),
+    (['--style', 'waves', 'photos/a.png', '--device', 'nothing'], 'nothing'),
+], ids=lambda value: ' '.join(value) if isinstance(value, list) else None)
+def test_bad_options_and_files_get_one_line(fails, place, options, message):
+    before = (place / 'photos' / 'a.png').read_bytes()
+    assert message in fails('stylize.py', '--model', 'cin.npz', *options, cwd=str(place))
+    assert (place / 'photos' / 'a.png').read_bytes() == before
