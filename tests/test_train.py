@@ -1,0 +1,210 @@
+"""Training as a user starts it, resumed runs, and the data that it is fed."""
+import csv
+import json
+import os
+
+import h5py
+import numpy as np
+import pytest
+
+import models
+import train
+import utils
+from backend import lasagne
+from conftest import ROOT
+from data import photos
+
+STYLES = [os.path.join(ROOT, 'data', 'styles', 'misc32', name) for name in sorted(
+    os.listdir(os.path.join(ROOT, 'data', 'styles', 'misc32'))) if name.endswith('.jpg')][:2]
+SAMPLES = os.path.join(ROOT, 'data', 'samples')
+SIZE = 32
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+    """A folder with styles, a content dataset and a small loss network."""
+    place = tmp_path_factory.mktemp('training')
+    (place / 'styles').mkdir()
+    for path in STYLES:
+        utils.write_image(str(place / 'styles' / os.path.basename(path)), utils.read_image(path, size=64))
+    generator = np.random.RandomState(0)
+    weights, channels = {}, 3
+    for name, width in [('conv1_1', 4), ('conv1_2', 4), ('conv2_1', 6), ('conv2_2', 6)]:
+        weights[name + '_W'] = (generator.randn(width, channels, 3, 3) / (4 * channels ** .5)).astype('float32')
+        weights[name + '_b'] = generator.randn(width).astype('float32')
+        channels = width
+    np.savez(str(place / 'vgg.npz'), **weights)
+    with h5py.File(str(place / 'content.h5'), 'w') as file:
+        for name, count in [('train2014', 6), ('val2014', 3)]:
+            file[name + '/images'] = generator.randint(0, 256, (count, 3, SIZE, SIZE)).astype('uint8')
+    return place
+
+
+def options(place, output, **changes):
+    """A command line for a small and quick training."""
+    given = dict(style_dir='styles', content=SAMPLES, loss_weights='vgg.npz', content_layer='conv2_2',
+                 style_layers='conv1_2,conv2_2=2', normalize_losses=True, width=8, residual_blocks=1, image_size=SIZE,
+                 style_size=48, batch_size=2, iterations=20, checkpoint_every=10, learning_rate=.01, output=output)
+    given.update(changes)
+    line = ['train.py']
+    for name, value in given.items():
+        if value is True:
+            line.append('--' + name.replace('_', '-'))
+        elif value is not None:
+            line += ['--' + name.replace('_', '-'), value]
+    return line
+
+
+def start(run, place, output, **changes):
+    result = run(*options(place, output, **changes), cwd=str(place))
+    assert result.returncode == 0, result.stderr
+    assert 'Warning' not in result.stderr and 'Traceback' not in result.stderr, result.stderr
+    return result
+
+
+@pytest.fixture(scope='module')
+def trained(run, place):
+    start(run, place, 'cin.npz')
+    return place
+
+
+def read_metrics(path):
+    with open(str(path), newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_everything_behind(trained):
+    rows = read_metrics(trained / 'cin' / 'metrics.csv')
+    assert [int(row['iteration']) for row in rows] == list(range(1, 21))
+    for row in rows:
+        parts = [float(row[name]) for name in ('content', 'style', 'tv')]
+        assert float(row['total']) == pytest.approx(sum(parts), rel=1e-5)
+        assert float(row['style']) == pytest.approx(float(row['style_conv1_2']) + float(row['style_conv2_2']), rel=1e-5)
+        assert bool(row['val_total']) == (int(row['iteration']) % 10 == 0)
+    assert sorted(os.listdir(str(trained / 'cin'))) == ['checkpoint.npz', 'losses.png', 'metrics.csv', 'samples']
+    assert sorted(os.listdir(str(trained / 'cin' / 'samples'))) == ['000010.jpg', '000020.jpg']
+    network = models.load_network(str(trained / 'cin.npz'))
+    assert network.meta['styles'] == [models.style_name(path) for path in STYLES]
+    assert network.meta['training']['iterations'] == 20 and network.meta['widths'] == [8, 16, 32]
+
+
+def test_losses_fall(trained):
+    total = [float(row['total']) for row in read_metrics(trained / 'cin' / 'metrics.csv')]
+    assert np.mean(total[-5:]) < .7 * np.mean(total[:5])
+
+
+def test_a_resumed_run_has_the_numbers_of_an_uninterrupted_one(run, trained):
+    start(run, trained, 'resumed.npz', iterations=10)
+    result = start(run, trained, 'resumed.npz', resume=True)
+    assert 'no checkpoint' not in result.stderr
+    for name in ('checkpoint.npz', os.path.join('..', 'resumed.npz')):
+        got = np.load(str(trained / 'resumed' / name), allow_pickle=False)
+        expected = np.load(str(trained / 'cin' / name.replace('resumed', 'cin')), allow_pickle=False)
+        assert got.files == expected.files
+        for key in got.files:
+            np.testing.assert_array_equal(got[key], expected[key])
+    got, expected = (read_metrics(trained / run_dir / 'metrics.csv') for run_dir in ('resumed', 'cin'))
+    for a, b in zip(got, expected):
+        assert dict(a, seconds=0) == dict(b, seconds=0)
+    assert len(got) == len(expected)
+
+
+def test_fns_trains_on_a_dataset_with_batch_norm_and_total_variation(run, trained):
+    style = os.path.join('styles', os.path.basename(STYLES[0]))
+    start(run, trained, 'fns.npz', network='fns', style_dir=style, content='content.h5', norm='batch', tv_weight=1e-6,
+          iterations=2)
+    row = read_metrics(trained / 'fns' / 'metrics.csv')[0]
+    assert float(row['tv']) > 0
+    meta = models.load_network(str(trained / 'fns.npz')).meta
+    assert meta['network'] == 'fns' and meta['norm'] == 'batch' and len(meta['styles']) == 1
+
+
+def test_what_a_run_wrote_is_not_overwritten(fails, trained):
+    before = (trained / 'cin.npz').read_bytes()
+    assert '--resume' in fails(*options(trained, 'cin.npz'), cwd=str(trained))
+    assert 'learning rate' in fails(*options(trained, 'cin.npz', resume=True, iterations=30, learning_rate=.02),
+                                    cwd=str(trained)).splitlines()[-1]
+    assert (trained / 'cin.npz').read_bytes() == before
+
+
+@pytest.mark.parametrize('changes, message', [
+    (dict(style_dir='nothing'), 'nothing: no such file'),
+    (dict(style_dir=ROOT + '/tests'), 'no images'),
+    (dict(content='vgg.npz'), 'HDF5'),
+    (dict(content='content.h5', image_size=64), 'too small for --image-size 64'),
+    (dict(loss_weights='nothing.pkl'), 'data/download.py'),
+    (dict(style_layers='conv1_2,conv3_3'), 'no layer conv3_3'),
+    (dict(style_layers='conv1_2=x'), 'conv1_2=x'),
+    (dict(iterations=5, epochs=1), 'contradict'),
+    (dict(network='fns'), 'takes one'),
+    (dict(norm='batch'), 'fns'),
+    (dict(learning_rate=-1), 'not a positive number'),
+    (dict(output='cin.pkl'), '.npz'),
+    (dict(output='vgg.npz/cin.npz'), 'vgg.npz'),
+    (dict(image_size=8), '16 pixels'),
+    (dict(styles_per_batch=3), '--batch-size'),
+], ids=lambda value: ' '.join('%s=%s' % item for item in value.items()) if isinstance(value, dict) else None)
+def test_bad_options_and_files_get_one_line(fails, place, changes, message):
+    changes = dict(changes)
+    if changes.get('style_dir') != 'nothing' and changes.get('network') == 'fns':
+        changes['style_dir'] = 'styles'
+    assert message in fails(*options(place, changes.pop('output', 'bad.npz'), **changes), cwd=str(place))
+    assert not (place / 'bad.npz').exists()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(run, trained):
+    result = run(*options(trained, 'nan.npz', iterations=300, checkpoint_every=1, learning_rate=1e30), cwd=str(trained))
+    assert result.returncode == 1 and 'Traceback' not in result.stderr
+    assert 'finite' in result.stderr or 'the loss is' in result.stderr
+    if (trained / 'nan' / 'checkpoint.npz').exists():
+        arrays = np.load(str(trained / 'nan' / 'checkpoint.npz'), allow_pickle=False)
+        assert all(np.isfinite(arrays[name]).all() for name in arrays.files if name.startswith('value'))
+        assert 'nan/checkpoint.npz' in result.stderr
+
+
+# The data --------------------------------------------------------------------------------------
+
+def test_every_epoch_goes_through_all_images_in_its_own_order(place):
+    content = photos.open_content(str(place / 'content.h5'), SIZE)
+    with h5py.File(str(place / 'content.h5'), 'r') as file:
+        images = [image.tobytes() for image in file['train2014/images'][()]]
+    batches = photos.batches(content.train, 2, seed=0)
+    seen = [images.index((255 * image + .5).astype('uint8').tobytes()) for _ in range(6) for image in next(batches)]
+    assert sorted(seen[:6]) == sorted(seen[6:]) == list(range(6)) and seen[:6] != seen[6:]
+
+
+def test_batches_carry_on_where_they_are_asked_to(place):
+    content = photos.open_content(SAMPLES, 24, 0)
+    first = [b for b, _ in zip(photos.batches(content.train, 2, seed=3), range(5))]
+    later = next(photos.batches(content.train, 2, seed=3, start=4, workers=1))
+    np.testing.assert_array_equal(later, first[4])
+    other = next(photos.batches(content.train, 2, seed=4))
+    assert (other != first[0]).any()
+    assert first[0].shape == (2, 3, 24, 24) and first[0].dtype == np.float32 and 0 <= first[0].min() < first[0].max() <= 1
+
+
+def test_unreadable_photos_are_skipped_with_a_warning(tmp_path, capsys):
+    for i in range(3):
+        utils.write_image(str(tmp_path / ('%d.png' % i)), np.full((40, 50, 3), 80 * i, 'uint8'))
+    (tmp_path / '1.png').write_bytes(b'no image')
+    content = photos.open_content(str(tmp_path), 16, 0)
+    batches = photos.batches(content.train, 3, seed=0)
+    levels = {int(round(255 * value)) for value in next(batches)[:, 0, 0, 0]}
+    assert levels <= {0, 160}
+    assert '1.png' in capsys.readouterr().err
+
+
+def test_a_folder_is_split_for_validation(tmp_path):
+    for i in range(20):
+        utils.write_image(str(tmp_path / ('%02d.png' % i)), np.full((16, 16, 3), i, 'uint8'))
+    content = photos.open_content(str(tmp_path), 16, .25)
+    assert content.train.size == 15 and content.val.size == 5
+    levels = [{int(split.read(i, np.random)[0, 0, 0]) for i in range(split.size)} for split in content[:2]]
+    assert levels[0] | levels[1] == set(range(20)) and not levels[0] & levels[1]
+
+
+def test_style_schedule():
+    drawn = [train.style_schedule(5, 4, 4, 0, i) for i in range(200)]
+    assert set(np.concatenate(drawn)) == set(range(5))
+    np.testing.assert_array_equal(drawn[7], train.style_schedule(5, 4, 4, 0, 7))
+    assert all(len(set(train.style_schedule(5, 4, 1, 0, i))) == 1 for i in range(20))
