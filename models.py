@@ -15,8 +15,8 @@ from layers import EPSILON, ConvLayer, conv_block, rectify, residual_block, upsa
 from lasagne.layers import InputLayer, NonlinearityLayer, get_all_params
 from lasagne.nonlinearities import sigmoid
 
-__all__ = ['VERSION', 'transformer_network', 'style_name', 'save_network', 'find_network', 'load_network',
-           'pastiche_function', 'VGG_MEAN', 'vgg_preprocess', 'vgg_deprocess', 'vgg_layer_names', 'loss_network',
+__all__ = ['VERSION', 'transformer_network', 'add_styles', 'style_name', 'save_network', 'find_network',
+           'load_network', 'pastiche_function', 'VGG_MEAN', 'vgg_preprocess', 'vgg_deprocess', 'vgg_layer_names', 'loss_network',
            'read_loss_weights', 'read_vgg_weights', 'random_vgg_weights']
 
 VERSION = '1.0'
@@ -114,6 +114,33 @@ def transformer_network(network='cin', styles=(), widths=(32, 64, 128), up_width
 def scaled_tanh(x):
     """150 tanh(x): covers the range of VGG-preprocessed images (fast-neural-style's tanh constant)."""
     return 150 * T.tanh(x)
+
+
+def add_styles(network, names):
+    """A network of further styles that shares the filters of a network of many styles (arXiv:1610.07629).
+
+    Gamma and beta of a new style start as the mean over the old ones, a style that the filters are
+    made for. (Magenta's implementation starts them at 1 and 0, as in a network that knows nothing.)
+
+    Parameters
+    ----------
+    network : Network
+        Of conditional instance normalization.
+    names : list of str
+        Names of the new styles.
+
+    Returns
+    -------
+    Network
+        With the old styles, bit for bit, and then the new ones.
+    """
+    larger = transformer_network(**dict(network.meta, styles=network.meta['styles'] + list(names)))
+    for old, new in zip(get_all_params(network.output), get_all_params(larger.output)):
+        value = old.get_value()
+        if old.name in ('gamma', 'beta'):
+            value = numpy.concatenate([value] + [value.mean(axis=0, keepdims=True)] * len(names))
+        new.set_value(value)
+    return larger
 
 
 def style_name(path):

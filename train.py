@@ -2,6 +2,7 @@
 
     python train.py --style-dir data/styles/misc32                      many styles (arXiv:1610.07629)
     python train.py --network fns --style-dir painting.jpg --output fns.npz     one (arXiv:1603.08155)
+    python train.py --finetune cin.npz --style-dir new --output more.npz        further ones for a network of many
 
 Everything that the run writes but the network itself lies in the run folder: a checkpoint to resume
 from, metrics.csv, a plot of the losses and sample pastiches.
@@ -26,6 +27,8 @@ from data import photos
 # Options that may change when a run is resumed: they do not touch the numbers.
 FREE_OPTIONS = {'resume', 'iterations', 'epochs', 'device', 'backend', 'run_dir', 'output', 'content', 'style_dir',
                 'loss_weights', 'checkpoint_every', 'workers'}
+# Options that a network to be fine-tuned has settled.
+NETWORK_OPTIONS = ('network', 'width', 'residual_blocks', 'norm', 'pad', 'upsampling')
 
 
 def parse_arguments():
@@ -41,6 +44,10 @@ def parse_arguments():
     parser.add_argument('--pad', choices=['reflect', 'zero'], default='reflect', help='padding of the convolutions')
     parser.add_argument('--upsampling', choices=['nearest', 'deconv'], default='nearest',
                         help='upsampling and convolution, or convolution with stride 1/2')
+    parser.add_argument('--finetune', metavar='MODEL',
+                        help='add the styles to this trained network (.npz, or the name of one in data/models): '
+                             'its convolutions and styles stay as they are, and only gamma and beta of the new '
+                             'styles are learned (arXiv:1610.07629)')
     losses.add_arguments(parser)
     parser.add_argument('--learning-rate', type=options.positive, default=1e-3, help="Adam's step")
     parser.add_argument('--batch-size', type=options.positive_int, default=4, help='images in a batch')
@@ -63,6 +70,11 @@ def parse_arguments():
     backend.add_arguments(parser)
     args = parser.parse_args()
 
+    given = [argument.split('=')[0] for argument in sys.argv[1:]]
+    for option in ['--' + name.replace('_', '-') for name in NETWORK_OPTIONS]:
+        if args.finetune and option in given:
+            raise utils.UserError('%s and --finetune contradict each other: the network is that of %s'
+                                  % (option, args.finetune))
     if args.iterations and args.epochs:
         raise utils.UserError('--iterations and --epochs contradict each other')
     if args.norm == 'batch' and args.network != 'fns':
@@ -80,6 +92,21 @@ def parse_arguments():
     return args
 
 
+def load_base(args, styles):
+    """The network to fine-tune; sets the options that it settles."""
+    base = models.load_network(models.find_network(args.finetune))
+    if base.meta['network'] != 'cin':
+        raise utils.UserError('%s: a network of a single style; only one for many (cin) can be given more'
+                              % args.finetune)
+    known = [style for style in styles if style in base.meta['styles']]
+    if known:
+        raise utils.UserError('%s has a style %s already: give the new image another name'
+                              % (args.finetune, known[0]))
+    for name in NETWORK_OPTIONS:
+        setattr(args, name, base.meta['widths'][0] if name == 'width' else base.meta[name])
+    return base
+
+
 def loss_expressions(network, loss, grams, deterministic):
     """The losses of a batch.
 
@@ -88,7 +115,7 @@ def loss_expressions(network, loss, grams, deterministic):
     network : models.Network
     loss : losses.PerceptualLoss
     grams : list of numpy array
-        For each style layer the Gram matrices of all styles, (styles, C, C).
+        For each style layer the Gram matrices of all styles, (styles, C, C), or of the last ones.
     deterministic : bool
         Whether batch norm uses its running averages.
 
@@ -107,7 +134,8 @@ def loss_expressions(network, loss, grams, deterministic):
         inputs[network.style] = T.cast(one_hot, 'float32')
     pastiche = lasagne.layers.get_output(network.output, inputs, deterministic=deterministic)
     content = models.loss_network(image, loss.networks, [loss.content_layer])[loss.content_layer]
-    targets = [theano.shared(gram, 'gram')[style] for gram in grams]
+    first = len(network.meta['styles']) - len(grams[0])
+    targets = [theano.shared(gram, 'gram')[style - first] for gram in grams]
     return [image, style], pastiche, [v.mean() for v in losses.perceptual_losses(loss, pastiche, content, targets)]
 
 
@@ -190,9 +218,9 @@ def plot_losses(path, metrics):
     pyplot.close(figure)
 
 
-def validate(function, images, num_styles, path):
-    """Losses on the validation images in up to 8 styles, and a contact sheet of the pastiches."""
-    styles = numpy.unique(numpy.linspace(0, num_styles - 1, min(num_styles, 8)).astype(int))
+def validate(function, images, first, last, path):
+    """Losses on the validation images in up to 8 of the styles, and a contact sheet of the pastiches."""
+    styles = numpy.unique(numpy.linspace(first, last, min(last - first + 1, 8)).astype(int))
     rows, columns = [], [utils.to_uint8(images)]
     for style in styles:
         results = function(images, numpy.full(len(images), style, 'int32'))
@@ -209,6 +237,7 @@ def main():
     styles = [models.style_name(path) for path in style_paths]
     if args.network == 'fns' and len(styles) != 1:
         raise utils.UserError('%s has %d style images, and --network fns takes one' % (args.style_dir, len(styles)))
+    base = load_base(args, styles) if args.finetune else None
     content = photos.open_content(args.content, args.image_size, args.validation_split)
     backend.use(args)
     loss = losses.from_arguments(args)
@@ -228,9 +257,16 @@ def main():
     lasagne.random.set_rng(numpy.random.RandomState(args.seed))
     w = args.width
     settings = {name: value for name, value in sorted(vars(args).items()) if name not in FREE_OPTIONS}
-    network = models.transformer_network(
-        args.network, styles, (w, 2 * w, 4 * w), (2 * w, w), args.residual_blocks, norm=args.norm, pad=args.pad,
-        upsampling=args.upsampling, training=dict(settings, loss_weights=[os.path.basename(f) for f in args.loss_weights]))
+    if base:
+        network = models.add_styles(base, styles)
+    else:
+        network = models.transformer_network(
+            args.network, styles, (w, 2 * w, 4 * w), (2 * w, w), args.residual_blocks, norm=args.norm, pad=args.pad,
+            upsampling=args.upsampling)
+    first = len(network.meta['styles']) - len(styles)
+    network.meta['training'] = dict(settings, loss_weights=[os.path.basename(f) for f in args.loss_weights])
+    if base:
+        network.meta['training'].update(finetune=os.path.basename(args.finetune), base=base.meta.get('training'))
     grams = losses.style_grams(losses.target_function(loss), style_paths, args.style_size)
     settings.update(styles=styles, content_images=content.fingerprint,
                     style_grams=hashlib.sha256(b''.join(gram.tobytes() for gram in grams)).hexdigest()[:16])
@@ -238,6 +274,9 @@ def main():
     print('compiling the training function', file=sys.stderr)
     inputs, _, values = loss_expressions(network, loss, grams, deterministic=False)
     params = lasagne.layers.get_all_params(network.output, trainable=True)
+    if base:
+        # The old styles are in no batch: their gradient is zero, and so is every step of Adam's.
+        params = [param for param in params if param.name in ('gamma', 'beta')]
     updates = lasagne.updates.adam(values[0], params, args.learning_rate, beta1=0.9, beta2=0.999)
     train_function = theano.function(inputs, values, updates=updates)
     inputs, pastiche, values = loss_expressions(network, loss, grams, deterministic=True)
@@ -266,7 +305,7 @@ def main():
     with utils.progress(total=iterations, initial=iteration, desc='training', unit='it') as bar:
         while iteration < iterations and not caught:
             start = time.time()
-            style = style_schedule(len(styles), args.batch_size, args.styles_per_batch, args.seed, iteration)
+            style = first + style_schedule(len(styles), args.batch_size, args.styles_per_batch, args.seed, iteration)
             values = train_function(next(batches), style)
             iteration += 1
             if not numpy.isfinite(values).all():
@@ -277,7 +316,8 @@ def main():
             at_checkpoint = iteration % args.checkpoint_every == 0 or iteration == iterations
             if at_checkpoint:
                 sample = os.path.join(run_dir, 'samples', '%06d.jpg' % iteration)
-                row += ['%.7g' % value for value in validate(validation_function, val_images, len(styles), sample)]
+                last = first + len(styles) - 1
+                row += ['%.7g' % value for value in validate(validation_function, val_images, first, last, sample)]
             else:
                 row += [''] * len(names)
             runs.append_row(metrics, row, sync=bool(at_checkpoint or caught))
