@@ -129,3 +129,8 @@ def use(args):
         except onednn.Unavailable as reason:
             print("warning: %s: using Theano's own operations, which are several times slower" % reason,
                   file=sys.stderr)
+            return
+        # What the library leaves to Theano is small: numpy does it, and nothing needs to be compiled. Fused
+        # elementwise ops have no numpy function.
+        theano.config.cxx, theano.config.linker = '', 'vm'
+        theano.compile.mode.instantiated_default_mode = theano.compile.get_default_mode().excluding('fusion')

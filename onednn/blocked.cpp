@@ -140,6 +140,35 @@ extern "C" int gogh_max_pool_gradient(const float *x, const float *y, const floa
     return 0;
 }
 
+// Average pooling over the same windows.
+extern "C" int gogh_average_pool(const float *x, float *y, i64 planes, i64 h, i64 w, i64 kh, i64 kw) {
+    i64 oh = h / kh, ow = w / kw;
+#pragma omp parallel for collapse(2) schedule(static)
+    for (i64 p = 0; p < planes; p++)
+        for (i64 i = 0; i < oh; i++)
+            for (i64 j = 0; j < ow; j++) {
+                const float *window = x + ((p * h + i * kh) * w + j * kw) * BLOCK;
+                vec sum = {};
+                for (i64 a = 0; a < kh; a++)
+                    for (i64 b = 0; b < kw; b++) sum += load(window + (a * w + b) * BLOCK);
+                store(y + ((p * oh + i) * ow + j) * BLOCK, sum / (float)(kh * kw));
+            }
+    return 0;
+}
+
+extern "C" int gogh_average_pool_gradient(const float *dy, float *dx, i64 planes, i64 h, i64 w, i64 kh, i64 kw) {
+    i64 oh = h / kh, ow = w / kw;
+#pragma omp parallel for collapse(2) schedule(static)
+    for (i64 p = 0; p < planes; p++)
+        for (i64 i = 0; i < h; i++)
+            for (i64 j = 0; j < w; j++) {
+                bool inside = i / kh < oh && j / kw < ow;
+                vec share = inside ? load(dy + ((p * oh + i / kh) * ow + j / kw) * BLOCK) / (float)(kh * kw) : (vec){};
+                store(dx + ((p * h + i) * w + j) * BLOCK, share);
+            }
+    return 0;
+}
+
 // y = a + b, over `count` vectors; y may be a or b.
 extern "C" int gogh_add(const float *a, const float *b, float *y, i64 count) {
 #pragma omp parallel for schedule(static)

@@ -69,7 +69,7 @@ def _build(folder):
     include, lib, dnnl, version = _find_onednn()
     compiler = shutil.which(os.environ.get('CXX', 'g++'))
     if not compiler:
-        raise Unavailable('g++ is not on the PATH')
+        raise Unavailable('%s is not on the PATH' % os.environ.get('CXX', 'g++'))
     here = os.path.dirname(os.path.abspath(__file__))
     key = hashlib.sha256(repr((FLAGS, version, include, lib, compiler, _processor())).encode())
     for name in ['common.h'] + SOURCES:
@@ -180,7 +180,7 @@ class _Buffer(object):
         size = 4
         for n in shape:
             size *= int(n)
-        self.pointer = _library.gogh_take(size)
+        self.pointer = _library.gogh_take(size) if size < 1 << 62 else None
         if not self.pointer:
             raise MemoryError('no memory for a tensor of shape %s (%d MB)' % (tuple(shape), size >> 20))
         self.give = _library.gogh_give      # at exit this module's names go first

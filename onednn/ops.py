@@ -15,7 +15,8 @@ from theano.tensor.nnet.abstract_conv import get_conv_output_shape
 from . import library
 
 __all__ = ['Blocked', 'ToBlocked', 'FromBlocked', 'Conv', 'ConvInputGradient', 'ConvWeightGradient', 'Norm',
-           'NormGradient', 'Expand', 'ExpandGradient', 'MaxPool', 'MaxPoolGradient', 'Add', 'Rectify',
+           'NormGradient', 'Expand', 'ExpandGradient', 'MaxPool', 'MaxPoolGradient', 'AveragePool',
+           'AveragePoolGradient', 'Add', 'Rectify',
            'RectifyGradient', 'BatchedProduct']
 
 Blocked = T.TensorType('float32', (False,) * 5)
@@ -365,6 +366,7 @@ class ExpandGradient(Op):
 class MaxPool(Op):
     """The maximum of each window of `size`, a pair; windows do not overlap, what is left at the border is dropped."""
     __props__ = ('size',)
+    function = 'gogh_max_pool'
 
     def __init__(self, size):
         self.size = tuple(int(s) for s in size)
@@ -379,7 +381,7 @@ class MaxPool(Op):
     def run(self, x):
         n, blocks, h, w, block = x.shape
         y = library.empty(n, blocks, h // self.size[0], w // self.size[1], block)
-        library.call('gogh_max_pool', _array(x), y, n * blocks, h, w, self.size[0], self.size[1])
+        library.call(self.function, _array(x), y, n * blocks, h, w, self.size[0], self.size[1])
         return y
 
 
@@ -406,6 +408,34 @@ class MaxPoolGradient(Op):
         return dx
 
 
+class AveragePool(MaxPool):
+    """The mean of each window."""
+    function = 'gogh_average_pool'
+
+
+class AveragePoolGradient(Op):
+    """The gradient of `AveragePool`: inputs are dy and the height and width of x."""
+    __props__ = ('size',)
+
+    def __init__(self, size):
+        self.size = tuple(int(s) for s in size)
+
+    def make_node(self, dy, height, width):
+        return theano.Apply(self, [_blocked(dy, 'dy'), _integer(height), _integer(width)], [Blocked()])
+
+    def infer_shape(self, node, shapes):
+        n, blocks, _, _, block = shapes[0]
+        return [(n, blocks, node.inputs[1], node.inputs[2], block)]
+
+    def run(self, dy, height, width):
+        n, blocks, _, _, block = dy.shape
+        h, w = int(height), int(width)
+        _check_shape(self, dy, (n, blocks, h // self.size[0], w // self.size[1], block), 'dy')
+        dx = library.empty(n, blocks, h, w, block)
+        library.call('gogh_average_pool_gradient', _array(dy), dx, n * blocks, h, w, self.size[0], self.size[1])
+        return dx
+
+
 class _Pointwise(Op):
     __props__ = ('inplace',)
     arity = 1
@@ -417,7 +447,7 @@ class _Pointwise(Op):
 
     def make_node(self, *inputs):
         if len(inputs) != self.arity:
-            raise TypeError('%s takes %d inputs, not %d' % (self, self.arity, len(inputs)))
+            raise TypeError("%s takes %d inputs, not %d" % (self, self.arity, len(inputs)))
         return theano.Apply(self, [_blocked(x) for x in inputs], [Blocked()])
 
     def infer_shape(self, node, shapes):

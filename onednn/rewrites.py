@@ -2,7 +2,7 @@
 
 `ToBlockedGraph` goes through a graph once, from its inputs to its outputs, and translates every
 operation that the library has: convolutions and their gradients, the formulas of `layers` and
-their gradients, max pooling, sums. It keeps the blocked counterpart of each 4-D variable that it
+their gradients, pooling, sums. It keeps the blocked counterpart of each 4-D variable that it
 translated, so that chains of operations stay blocked, and transfers (`ToBlocked`, `FromBlocked`)
 appear only where a blocked chain begins or ends. On the way it fuses:
 
@@ -20,7 +20,7 @@ import theano
 import theano.tensor as T
 from theano.tensor.nnet.abstract_conv import AbstractConv2d, AbstractConv2d_gradInputs, AbstractConv2d_gradWeights
 from theano.tensor.nnet.sigm import ScalarSigmoid
-from theano.tensor.signal.pool import MaxPoolGrad, Pool
+from theano.tensor.signal.pool import AveragePoolGrad, MaxPoolGrad, Pool
 
 from . import ops
 
@@ -52,9 +52,9 @@ def _pair(x):
 
 
 def _window(node, parameters):
-    """The window of a max pooling that the library has, or None."""
+    """The window of a pooling that the library has, or None."""
     op = node.op
-    if op.ndim != 2 or op.mode != 'max' or not op.ignore_border or not _feature_map(node.inputs[0]):
+    if op.ndim != 2 or op.mode == 'sum' or not op.ignore_border or not _feature_map(node.inputs[0]):
         return None
     size, stride, pad = [_pair(x) for x in parameters]
     return size if size and size == stride and pad == (0, 0) else None
@@ -90,11 +90,12 @@ class Translation(object):
         self.images, self.plain, self.entered = {}, {}, {}
         self.rectified = {}     # from an original variable to the blocked variable of its rectification
         self.norms = {}         # from x, gamma, beta, epsilon to the Norm node
-        self.pools = {}         # from x, window to the blocked variable
+        self.pools = {}         # from x and the op to the blocked variable
         self.layers = layers
         self.handlers = {
             AbstractConv2d: self.conv, AbstractConv2d_gradInputs: self.conv_input_gradient,
-            AbstractConv2d_gradWeights: self.conv_weight_gradient, Pool: self.pool, MaxPoolGrad: self.pool_gradient,
+            AbstractConv2d_gradWeights: self.conv_weight_gradient, Pool: self.pool, MaxPoolGrad: self.max_pool_gradient,
+            AveragePoolGrad: self.average_pool_gradient,
             T.Elemwise: self.elemwise, layers.ReflectPad: self.mirror, layers.UpsampleNearest: self.upsample,
             layers.InstanceNorm: self.norm, layers.Rectify: self.rectify, layers.FormulaGradient: self.gradient,
             T.blas.BatchedDot: self.batched_dot}
@@ -291,15 +292,24 @@ class Translation(object):
         window = _window(node, node.inputs[1:])
         if window:
             x = node.inputs[0]
-            if (x, window) not in self.pools:
-                self.pools[x, window] = ops.MaxPool(window)(self.blocked(x))
-            self.became(node.outputs[0], self.pools[x, window], self.image(x).channels)
+            op = (ops.MaxPool if node.op.mode == 'max' else ops.AveragePool)(window)
+            if (x, op) not in self.pools:
+                self.pools[x, op] = op(self.blocked(x))
+            self.became(node.outputs[0], self.pools[x, op], self.image(x).channels)
 
-    def pool_gradient(self, node):
+    def max_pool_gradient(self, node):
         x, y, dy = node.inputs[:3]
         window = _window(node, node.inputs[3:])
         if window:
             gradient = ops.MaxPoolGradient(window)(self.blocked(x), self.blocked(y), self.blocked(dy))
+            self.became(node.outputs[0], gradient, self.image(x).channels)
+
+    def average_pool_gradient(self, node):
+        x, dy = node.inputs[:2]
+        window = _window(node, node.inputs[2:])
+        if window:
+            shape = self.blocked(x).shape
+            gradient = ops.AveragePoolGradient(window)(self.blocked(dy), shape[2], shape[3])
             self.became(node.outputs[0], gradient, self.image(x).channels)
 
     def elemwise(self, node):

@@ -1,0 +1,321 @@
+"""The native library's operations against float64 references, on shapes that hypothesis draws."""
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import backend
+import reference
+
+onednn = pytest.importorskip('onednn')
+from onednn import library  # noqa: E402
+
+try:
+    library.load(backend.cache_dir())
+except onednn.Unavailable as reason:
+    pytest.skip('the oneDNN backend cannot run here: %s' % reason, allow_module_level=True)
+
+from onednn import ops  # noqa: E402
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sizes, channels, images = st.integers(1, 19), st.integers(1, 40), st.integers(1, 3)
+draws = settings(max_examples=40, deadline=None)
+
+
+def blocked(x):
+    return ops.ToBlocked().run(x.astype('float32'))
+
+
+def plain(x, c):
+    """From blocked; the lanes beyond c have to be zero."""
+    n, blocks, h, w, block = x.shape
+    full = x.transpose(0, 1, 4, 2, 3).reshape(n, blocks * block, h, w)
+    assert not full[:, c:].any()
+    return full[:, :c]
+
+
+def random(*shape, seed=0):
+    return np.random.RandomState(seed).randn(*shape).astype('float32')
+
+
+def assert_close(x, expected, tolerance=1e-5):
+    assert x.shape == expected.shape
+    assert np.abs(x - expected).max(initial=0) <= tolerance * max(np.abs(expected).max(initial=0), 1e-6)
+
+
+@draws
+@given(images, channels, sizes, sizes)
+def test_transfers_are_inverse(n, c, h, w):
+    x = random(n, c, h, w)
+    y = blocked(x)
+    np.testing.assert_array_equal(plain(y, c), x)
+    np.testing.assert_array_equal(ops.FromBlocked().run(y, c), x)
+
+
+def frame(x, scale, mirror):
+    x = x.astype('float64').repeat(scale, 2).repeat(scale, 3)
+    return np.pad(x, [(0, 0), (0, 0), (mirror, mirror), (mirror, mirror)], mode='reflect') if mirror else x
+
+
+def taps(padded, k, stride, out):
+    """The part of an image that each tap of a k×k filter sees."""
+    h, w = out
+    for i in range(k):
+        for j in range(k):
+            yield i, j, (Ellipsis, slice(i, i + (h - 1) * stride + 1, stride), slice(j, j + (w - 1) * stride + 1, stride))
+
+
+@settings(max_examples=60, deadline=None)
+@given(images, channels, st.integers(3, 19), st.integers(3, 19), channels, st.sampled_from([1, 2, 3, 3, 3, 5, 9]),
+       st.integers(1, 3), st.integers(0, 2), st.integers(0, 4), st.integers(1, 2), st.booleans())
+def test_convolution_and_its_gradients(n, c, h, w, oc, k, stride, pad, mirror, scale, flip):
+    mirror = min(mirror, h * scale - 1, w * scale - 1)
+    k = min(k, h * scale + 2 * mirror + 2 * pad, w * scale + 2 * mirror + 2 * pad)
+    x, filters, bias = random(n, c, h, w), random(oc, c, k, k, seed=1), random(oc, seed=2)
+    settings = dict(scale=scale, mirror=mirror, border_mode=(pad, pad), subsample=(stride, stride), flip=flip)
+
+    framed = frame(x, scale, mirror)
+    padded = np.pad(framed, [(0, 0), (0, 0), (pad, pad), (pad, pad)])
+    correlated = filters[:, :, ::-1, ::-1] if flip else filters
+    correlated = correlated.astype('float64')
+    out = [(size - k) // stride + 1 for size in padded.shape[2:]]
+    expected = sum(np.einsum('nchw,oc->nohw', padded[part], correlated[:, :, i, j])
+                   for i, j, part in taps(padded, k, stride, out))
+    assert_close(plain(ops.Conv(**settings).run(blocked(x), filters), oc), expected)
+    rectified = ops.Conv(rectify=True, **settings).run(blocked(x), filters, bias)
+    assert_close(plain(rectified, oc), np.maximum(expected + bias[:, np.newaxis, np.newaxis], 0))
+
+    dy = random(*expected.shape, seed=3)
+    d_filters, d_padded = np.zeros(filters.shape), np.zeros(padded.shape)
+    for i, j, part in taps(padded, k, stride, out):
+        d_filters[:, :, i, j] = np.einsum('nohw,nchw->oc', dy.astype('float64'), padded[part])
+        d_padded[part] += np.einsum('nohw,oc->nchw', dy.astype('float64'), correlated[:, :, i, j])
+    if flip:
+        d_filters = d_filters[:, :, ::-1, ::-1]
+    assert_close(ops.ConvWeightGradient(**settings).run(blocked(x), blocked(dy), oc, c, k, k), d_filters)
+    settings.update(scale=1, mirror=0)
+    d_frame = ops.ConvInputGradient(**settings).run(filters, blocked(dy), framed.shape[2], framed.shape[3])
+    assert_close(plain(d_frame, c), d_padded[:, :, pad:pad + framed.shape[2], pad:pad + framed.shape[3]])
+
+
+@draws
+@given(images, channels, st.integers(2, 40), st.integers(2, 40), st.booleans(), st.sampled_from(['', 'relu', 'sigmoid']),
+       st.booleans())
+def test_norm_and_its_gradient(n, c, h, w, conditional, activation, residual):
+    x = 2 + random(n, c, h, w)
+    rows = n if conditional else 1
+    gamma, beta = 1 + random(rows, c, seed=1), random(rows, c, seed=2)
+    other = random(n, c, h, w, seed=3)
+    code = {'': ops.LINEAR, 'relu': ops.RECTIFY, 'sigmoid': ops.SIGMOID}[activation]
+    y, stats = ops.Norm(1e-5, code).run(blocked(x), gamma, beta, *([blocked(other)] if residual else []))
+    x, gamma, beta = [v.astype('float64') for v in (x, gamma, beta)]
+    linear = reference.instance_norm(x, np.broadcast_to(gamma, (n, c)), np.broadcast_to(beta, (n, c)))
+    expected = {'': linear, 'relu': np.maximum(linear, 0), 'sigmoid': 1 / (1 + np.exp(-linear))}[activation]
+    assert_close(plain(y, c), expected + other if residual else expected)
+    if activation == 'sigmoid' or residual:
+        return
+
+    dy = random(n, c, h, w, seed=4)
+    dx, dgamma, dbeta = ops.NormGradient(activation == 'relu').run(
+        blocked(x), gamma.astype('float32'), beta.astype('float32'), stats, blocked(dy))
+    g = dy.astype('float64') * ((linear > 0) if activation else 1)
+    deviation = np.sqrt(x.var(axis=(2, 3), keepdims=True) + 1e-5)
+    unit = (x - x.mean(axis=(2, 3), keepdims=True)) / deviation
+    mean = dict(axis=(2, 3), keepdims=True)
+    expected = (g - g.mean(**mean) - unit * (g * unit).mean(**mean)) * gamma[:, :, np.newaxis, np.newaxis] / deviation
+    assert_close(plain(dx, c), expected, 1e-4)
+    over = (2, 3) if conditional else (0, 2, 3)
+    assert_close(dgamma, (g * unit).sum(axis=over).reshape(rows, c), 1e-4)
+    assert_close(dbeta, g.sum(axis=over).reshape(rows, c), 1e-4)
+
+
+def test_norm_keeps_its_digits_under_a_large_mean():
+    x = 1e3 + random(1, 8, 64, 64)
+    y, _ = ops.Norm(1e-5).run(blocked(x), np.ones((1, 8), 'float32'), np.zeros((1, 8), 'float32'))
+    assert_close(plain(y, 8), reference.instance_norm(x.astype('float64'), np.ones((1, 8)), np.zeros((1, 8))), 1e-4)
+
+
+@draws
+@given(images, channels, st.integers(5, 19), st.integers(5, 19), st.integers(1, 3), st.integers(0, 4))
+def test_upsampling_with_padding_and_its_gradient(n, c, h, w, scale, mirror):
+    x = random(n, c, h, w)
+    y = ops.Expand(scale, mirror).run(blocked(x))
+    expected = frame(x, scale, mirror)
+    assert_close(plain(y, c), expected)
+    # The transpose of a linear map A: <A x, dy> = <x, A' dy>, here for each pixel of x.
+    dy = random(*expected.shape, seed=1)
+    rows = frame(np.arange(h).reshape(1, 1, h, 1).repeat(w, 3), scale, mirror)[0, 0].astype(int)
+    columns = frame(np.arange(w).reshape(1, 1, 1, w).repeat(h, 2), scale, mirror)[0, 0].astype(int)
+    gradient = np.zeros((n, c, h, w))
+    np.add.at(gradient, (slice(None), slice(None), rows, columns), dy.astype('float64'))
+    assert_close(plain(ops.ExpandGradient(scale, mirror).run(blocked(dy)), c), gradient)
+
+
+@draws
+@given(images, channels, st.integers(2, 19), st.integers(2, 19))
+def test_max_pooling_and_its_gradient(n, c, h, w):
+    x = np.round(random(n, c, h, w))        # with ties
+    y = reference.max_pool(x)
+    pooled = ops.MaxPool((2, 2)).run(blocked(x))
+    assert_close(plain(pooled, c), y)
+    dy = random(*y.shape, seed=1)
+    expected = np.zeros(x.shape)
+    part = (Ellipsis, slice(0, h // 2 * 2), slice(0, w // 2 * 2))
+    expected[part] = dy.repeat(2, 2).repeat(2, 3) * (x[part] == y.repeat(2, 2).repeat(2, 3))
+    assert_close(plain(ops.MaxPoolGradient((2, 2)).run(blocked(x), pooled, blocked(dy)), c), expected)
+
+
+@draws
+@given(images, channels, st.integers(2, 19), st.integers(2, 19))
+def test_average_pooling_and_its_gradient(n, c, h, w):
+    x = random(n, c, h, w)
+    y = ops.AveragePool((2, 2)).run(blocked(x))
+    part = (Ellipsis, slice(0, h // 2 * 2), slice(0, w // 2 * 2))
+    assert_close(plain(y, c), x[part].astype('float64').reshape(n, c, h // 2, 2, w // 2, 2).mean(axis=(3, 5)))
+    dy = random(n, c, h // 2, w // 2, seed=1)
+    expected = np.zeros(x.shape)
+    expected[part] = dy.repeat(2, 2).repeat(2, 3) / 4
+    assert_close(plain(ops.AveragePoolGradient((2, 2)).run(blocked(dy), h, w), c), expected)
+
+
+def test_pointwise_operations():
+    a, b = random(2, 11, 5, 7), random(2, 11, 5, 7, seed=1)
+    np.testing.assert_array_equal(plain(ops.Add().run(blocked(a), blocked(b)), 11), a + b)
+    np.testing.assert_array_equal(plain(ops.Rectify().run(blocked(a)), 11), np.maximum(a, 0))
+    np.testing.assert_array_equal(plain(ops.RectifyGradient().run(blocked(a), blocked(b)), 11), b * (a > 0))
+
+
+@draws
+@given(st.integers(1, 4), st.integers(1, 70), st.integers(1, 70), st.integers(1, 70), st.booleans(), st.booleans())
+def test_batched_product(n, i, k, j, turn_a, turn_b):
+    a = random(n, k, i).transpose(0, 2, 1) if turn_a else random(n, i, k)
+    b = random(n, j, k, seed=1).transpose(0, 2, 1) if turn_b else random(n, k, j, seed=1)
+    assert_close(ops.BatchedProduct().run(a, b), np.einsum('nik,nkj->nij', a.astype('float64'), b))
+
+
+# -- What the ops refuse
+
+def test_ops_refuse_other_types():
+    from backend import T
+    with pytest.raises(TypeError, match='4-D float32'):
+        ops.ToBlocked()(T.dtensor4())
+    with pytest.raises(TypeError, match='5-D float32'):
+        ops.Rectify()(T.ftensor4())
+    with pytest.raises(TypeError, match='filters'):
+        ops.Conv()(ops.Blocked(), T.fmatrix())
+    with pytest.raises(TypeError, match='integer'):
+        ops.FromBlocked()(ops.Blocked(), T.fscalar())
+    with pytest.raises(TypeError, match='2 inputs'):
+        ops.Add()(ops.Blocked())
+
+
+def test_ops_refuse_shapes_that_do_not_match():
+    x = blocked(random(1, 8, 6, 6))
+    with pytest.raises(ValueError, match='does not hold 40 channels'):
+        ops.Conv().run(x, random(8, 40, 3, 3))
+    with pytest.raises(ValueError, match='larger than the padded image'):
+        ops.Conv().run(x, random(8, 8, 9, 9))
+    with pytest.raises(ValueError, match='smaller than the image'):
+        ops.Conv(mirror=6).run(x, random(8, 8, 3, 3))
+    with pytest.raises(ValueError, match='smaller than the image'):
+        ops.Expand(1, 6).run(x)
+    with pytest.raises(ValueError, match='bias'):
+        ops.Conv().run(x, random(8, 8, 3, 3), random(7))
+    with pytest.raises(ValueError, match='gamma'):
+        ops.Norm(1e-5).run(x, random(3, 8), random(3, 8))
+    with pytest.raises(ValueError, match='dy'):
+        ops.ConvInputGradient().run(random(8, 8, 3, 3), x, 6, 6)
+    with pytest.raises(ValueError, match='an input'):
+        ops.Add().run(x, blocked(random(1, 8, 6, 5)))
+
+
+# -- Memory
+
+def test_memory_that_is_not_there_is_a_memory_error():
+    with pytest.raises(MemoryError):
+        library.empty(1 << 22, 1 << 20)     # 16 TB
+    with pytest.raises(MemoryError):
+        library.empty(1 << 31, 1 << 31)
+
+
+def test_memory_is_reused_and_given_back():
+    library.trim()
+    before = library.memory()
+    x = library.empty(1 << 20)
+    x[:] = 1
+    assert library.memory()[1] == before[1] + (1 << 22)
+    view = x[::2]
+    del x
+    assert library.memory()[1] == before[1] + (1 << 22)     # the view keeps it
+    del view
+    assert library.memory()[1] == before[1]
+    mapped = library.memory()[0]
+    for _ in range(10):
+        library.empty(1 << 20)
+    assert library.memory()[0] == mapped
+    library.trim()
+    assert library.memory()[0] <= before[0]
+
+
+def test_memory_stays_near_its_peak_through_changing_sizes(generator):
+    library.trim()
+    start, alive, peak = library.memory()[1], [], 0
+    for _ in range(2000):
+        alive.append(library.empty(generator.randint(1, 1 << 22)))
+        peak = max(peak, library.memory()[1] - start)
+        if len(alive) > generator.randint(1, 8):
+            alive.pop(generator.randint(len(alive)))
+    assert library.memory()[0] - start <= 2 * peak + (64 << 20)
+
+
+# -- Building
+
+COLD = '''
+import sys
+sys.path.insert(0, %r)
+from onednn import library
+library.load(sys.argv[1])
+import numpy
+x = numpy.arange(24, dtype='float32').reshape(1, 2, 3, 4)
+y = library.empty(1, 1, 3, 4, library.block())
+library.call('gogh_to_blocked', x, y, 1, 2, 12)
+print(y.sum())
+''' % ROOT
+
+
+def start(folder, **environment):
+    return subprocess.Popen([sys.executable, '-c', COLD, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            universal_newlines=True, env=dict(os.environ, **environment))
+
+
+@pytest.mark.slow
+def test_two_processes_may_build_at_once(tmp_path):
+    processes = [start(tmp_path), start(tmp_path, OMP_NUM_THREADS='1')]
+    for process in processes:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        assert float(out) == 276
+    assert len(list(tmp_path.glob('*.so'))) == 1
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
+def test_what_is_missing_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(library, '_library', None)
+    monkeypatch.setenv('CXX', 'no-such-compiler')
+    with pytest.raises(onednn.Unavailable, match='not on the PATH'):
+        library.load(str(tmp_path))
+    monkeypatch.setattr(sys, 'prefix', str(tmp_path))
+    with pytest.raises(onednn.Unavailable, match='oneDNN is not installed'):
+        library.load(str(tmp_path))
+
+
+def test_a_library_that_does_not_compile_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(library, '_library', None)
+    monkeypatch.setattr(library, 'FLAGS', library.FLAGS + ['-Dvec=9'])
+    with pytest.raises(onednn.Unavailable, match='does not compile: .*error'):
+        library.load(str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ['gogh-onednn.lock']

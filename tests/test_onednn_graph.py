@@ -1,0 +1,149 @@
+"""The rewrites: what they make of networks, and that the values and gradients stay those of the plain path."""
+import collections
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import backend
+import layers
+import losses
+import models
+import reference
+from backend import T, lasagne, theano
+
+onednn = pytest.importorskip('onednn')
+
+try:
+    onednn.register(backend.cache_dir())
+except onednn.Unavailable as reason:
+    pytest.skip('the oneDNN backend cannot run here: %s' % reason, allow_module_level=True)
+
+from onednn import library, ops  # noqa: E402
+
+FAST = theano.Mode(linker='py', optimizer='fast_run')       # the ops are Python: no wait for the C compiler
+
+
+def count(function):
+    return collections.Counter(type(node.op).__name__ for node in function.maker.fgraph.apply_nodes)
+
+
+def network(kind, widths, up_widths, blocks, styles, generator):
+    net = models.transformer_network(network=kind, styles=['style %d' % i for i in range(styles)], widths=widths,
+                                     up_widths=up_widths, residual_blocks=blocks)
+    for param in lasagne.layers.get_all_params(net.output):
+        value = param.get_value()
+        param.set_value((value + 0.3 * generator.randn(*value.shape)).astype('float32'))
+    return net
+
+
+def stylizing(net, mode=FAST):
+    image, style = T.tensor4(), T.matrix()
+    inputs = {net.image: image}
+    if net.style is not None:
+        inputs[net.style] = style
+    return theano.function([image, style], lasagne.layers.get_output(net.output, inputs), mode=mode,
+                           on_unused_input='ignore')
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.sampled_from(['cin', 'fns']), st.integers(1, 4), st.integers(20, 41), st.integers(20, 41),
+       st.tuples(*[st.integers(1, 20)] * 3), st.tuples(*[st.integers(1, 20)] * 2), st.integers(0, 2), st.integers(0, 9))
+def test_stylizing_equals_the_papers_formulas(kind, n, h, w, widths, up_widths, blocks, seed):
+    generator = np.random.RandomState(seed)
+    net = network(kind, widths, up_widths, blocks, 3, generator)
+    image = generator.rand(n, 3, h, w).astype('float32')
+    style = layers.style_weights([i % 3 for i in range(n)], 3)
+    result = stylizing(net)(image, style)
+    params = lasagne.layers.get_all_param_values(net.output)
+    x = image.astype('float64')
+    if kind == 'fns':
+        expected = reference.transformer(reference.preprocess(x), params, None, blocks)
+        expected = reference.deprocess(expected)
+    else:
+        expected = reference.transformer(x, params, style.astype('float64'), blocks)
+    np.testing.assert_allclose(result, expected, atol=1e-4)
+
+
+def test_a_transformer_stays_blocked_from_its_first_to_its_last_convolution(generator):
+    function = stylizing(network('cin', (8, 16, 24), (16, 8), 2, 2, generator))
+    nodes = count(function)
+    # 3 + 2 * 2 + 2 + 1 convolutions, each with its padding, upsampling and normalization
+    assert (nodes['Conv'], nodes['Norm'], nodes['ToBlocked'], nodes['FromBlocked']) == (10, 10, 1, 1)
+    assert not any(nodes[name] for name in ('Expand', 'Add', 'Rectify', 'Elemwise', 'CorrMM', 'AbstractConv2d'))
+    norms = [node for node in function.maker.fgraph.apply_nodes if isinstance(node.op, ops.Norm)]
+    assert all(node.op.inplace for node in norms)
+    assert sum(len(node.inputs) == 4 for node in norms) == 2        # the sums of the residual blocks
+    assert sum(node.op.activation == ops.SIGMOID for node in norms) == 1
+
+
+def test_the_tag_switches_the_rewrites_off(generator):
+    nodes = count(stylizing(network('cin', (4, 4, 4), (4, 4), 0, 1, generator),
+                            theano.Mode(linker='py', optimizer='fast_compile').excluding('onednn')))
+    assert not set(nodes) & set(ops.__all__)
+
+
+def loss_of(generator, kind, size, n):
+    net = network(kind, (6, 9, 12), (9, 7), 1, 2, generator)
+    image, style = T.tensor4(), T.matrix()
+    inputs = {net.image: image}
+    if net.style is not None:
+        inputs[net.style] = style
+    pastiche = lasagne.layers.get_output(net.output, inputs)
+    weights = {}
+    for name, (c, oc) in dict(conv1_1=(3, 8), conv1_2=(8, 12), conv2_1=(12, 9), conv2_2=(9, 20)).items():
+        weights[name + '_W'] = (generator.randn(oc, c, 3, 3) * (2. / (9 * c)) ** 0.5).astype('float32')
+        weights[name + '_b'] = generator.randn(oc).astype('float32')
+    features = models.loss_network(pastiche, weights, ['conv1_2', 'conv2_2'])
+    target = models.loss_network(image, weights, ['conv2_2'])
+    loss = losses.content_loss(features['conv2_2'], target['conv2_2']).sum()
+    for name, value in features.items():
+        loss += losses.style_loss(losses.gram_matrix(value), T.zeros_like(losses.gram_matrix(value))).sum()
+    params = lasagne.layers.get_all_params(net.output, trainable=True)
+    arguments = generator.rand(n, 3, *size).astype('float32'), layers.style_weights([i % 2 for i in range(n)], 2)
+    return [image, style], [loss] + theano.grad(loss, params), arguments
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind, size, n', [('cin', (32, 36), 3), ('fns', (44, 28), 1)])
+def test_training_has_the_gradients_of_the_plain_path(generator, kind, size, n):
+    inputs, outputs, arguments = loss_of(generator, kind, size, n)
+    ours = theano.function(inputs, outputs, on_unused_input='ignore')
+    plain = theano.function(inputs, outputs, mode=theano.compile.get_default_mode().excluding('onednn'),
+                            on_unused_input='ignore')
+    values, expected = ours(*arguments), plain(*arguments)
+    # beta before an instance norm that follows a convolution has a gradient of zero, up to rounding
+    scale = max(np.linalg.norm(e) for e in expected[1:])
+    for a, b in zip(values, expected):
+        assert np.linalg.norm(a - b) <= 1e-3 * np.linalg.norm(b) + 1e-6 * scale
+
+
+def test_a_training_graph_is_blocked_but_for_its_losses(generator):
+    inputs, outputs, _ = loss_of(generator, 'cin', (32, 32), 1)
+    nodes = count(theano.function(inputs, outputs, mode=FAST, on_unused_input='ignore'))
+    assert nodes['ConvWeightGradient'] == nodes['NormGradient'] == nodes['Norm'] == 8
+    assert nodes['Conv'] == 8 + 4 + 4
+    assert nodes['ConvInputGradient'] == 7 + 4
+    assert nodes['ToBlocked'] <= 7
+    assert not any(nodes[name] for name in ('Expand', 'Rectify', 'Pool', 'MaxPoolGrad', 'FormulaGradient', 'BatchedDot'))
+
+
+def test_what_the_library_lacks_stays_plain():
+    x, w = T.tensor4(), T.tensor4()
+    for output in (T.nnet.conv2d(x, w, filter_dilation=(2, 2)), T.nnet.conv2d(x, w, num_groups=2)):
+        fgraph = theano.gof.FunctionGraph([x, w], [output], clone=True)
+        theano.compile.optdb.query('+onednn').optimize(fgraph)
+        assert not any(isinstance(node.op, ops.Conv) for node in fgraph.apply_nodes)
+
+
+def test_a_thousand_sizes_need_no_more_memory_than_the_largest(generator):
+    function = stylizing(network('cin', (4, 6, 8), (6, 4), 1, 1, generator))
+    style = np.ones((1, 1), 'float32')
+    function(generator.rand(1, 3, 200, 200).astype('float32'), style)
+    mapped = library.memory()[0]
+    for _ in range(1000):
+        h, w = generator.randint(20, 120, 2)
+        function(generator.rand(1, 3, h, w).astype('float32'), style)
+    assert library.memory()[0] <= mapped + (64 << 20)
+    assert library.memory()[1] <= 1 << 20
