@@ -45,7 +45,7 @@ from PIL import Image  # noqa: E402
 import options  # noqa: E402
 import utils  # noqa: E402, F811
 
-MAX_PIXELS, MAX_BYTES, SECONDS = 10**6, 10**6, 10
+MAX_PIXELS, MAX_BYTES, SECONDS = 10**5, 10**6, 10
 
 # Name of a parser to what makes its seeds (a list of bytes) and what feeds it (a function of bytes).
 TARGETS = {}
