@@ -297,7 +297,7 @@ class ConditionalInstanceNormLayer(lasagne.layers.MergeLayer):
     r"""Instance normalization with a gamma and a beta for each style (arXiv:1610.07629, section 2.2).
 
     The style is a row of weights for each image, w of shape (N, styles): a one-hot row is one
-    style, and a convex combination blends styles (section 3.4 of the paper):
+    style, and a convex combination blends styles (section 3.5 of the paper):
     :math:`\gamma_n = \sum_s w_{ns} \gamma_s`, and so for beta.
 
     Parameters

@@ -1,11 +1,43 @@
-"""Long runs: tables that grow while they last, and interrupts that lose nothing."""
+"""Long runs: settings to resume with, tables that grow while they last, and interrupts that lose nothing."""
 import csv
 import io
+import json
+import os
 import signal
 
 import utils
 
-__all__ = ['read_table', 'open_table', 'append_row', 'catch_interrupts']
+__all__ = ['check_settings', 'read_table', 'open_table', 'append_row', 'catch_interrupts']
+
+
+def check_settings(path, settings):
+    """Note what a run is made with, or make sure that a run to be resumed was made with the same.
+
+    Parameters
+    ----------
+    path : str
+        Of a JSON file in the run's folder.
+    settings : dict
+        Of numbers, strings and lists of them.
+
+    Raises
+    ------
+    utils.UserError
+        If the file is there and says something else.
+    """
+    settings = json.loads(json.dumps(settings))
+    if os.path.exists(path):
+        try:
+            with open(path, encoding='utf-8') as file:
+                before = json.load(file)
+        except (OSError, ValueError, RecursionError) as error:
+            raise utils.UserError('%s: cannot read: %s' % (path, utils.reason(error)))
+        if before != settings:
+            changed = [name for name in settings if not isinstance(before, dict) or before.get(name) != settings[name]]
+            raise utils.UserError('%s was made with other settings (%s): give the same, or another folder'
+                                  % (os.path.dirname(path) or '.', ', '.join(changed).replace('_', ' ')))
+    with utils.atomic_write(path) as file:
+        file.write(json.dumps(settings, sort_keys=True, indent=1).encode())
 
 
 def read_table(path):

@@ -1,11 +1,14 @@
 """optimize.py against a float64 implementation in numpy and scipy, and as a user runs it."""
+import argparse
 import csv
+import os
 
 import numpy as np
 import pytest
 import scipy.optimize
 import scipy.signal
 
+import backend
 import losses
 import optimize
 import utils
@@ -40,7 +43,8 @@ def images():
 
 @pytest.fixture(scope='module')
 def objective(loss, images):
-    """The compiled objective with targets made of the first two images."""
+    """The compiled objective with targets made of the first two images, on the default backend."""
+    backend.use(argparse.Namespace(device='cpu', backend=os.environ.get('GOGH_BACKEND') or 'onednn'))
     targets_of = losses.target_function(loss)
     content, style = images[:2]
     targets = [targets_of(content)[0]] + targets_of(style)[1:]

@@ -1,0 +1,169 @@
+"""evaluate.py against the formulas in float64, and as a user runs it."""
+import csv
+import shutil
+
+import numpy as np
+import pytest
+
+import evaluate
+import losses
+import models
+import reference
+import utils
+
+from lasagne.layers import get_all_param_values, set_all_param_values
+
+STYLES = ['dots', 'waves', 'stripes']
+LAYERS = [('conv1_1', 1.5), ('conv1_2', 4.)]
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """A network of three styles, the images of two of them, photos, and a loss network of two convolutions."""
+    folder = tmp_path_factory.mktemp('evaluate')
+    generator = np.random.RandomState(0)
+    training = dict(content_layer='conv1_1', content_weight=2., style_layers='conv1_1=1.5,conv1_2', style_weight=4.,
+                    tv_weight=1e-6, normalize_losses=True, image_size=16, style_size=24)
+    network = models.transformer_network('cin', STYLES, (2, 2, 3), (3, 2), 1, training=training)
+    set_all_param_values(network.output, [generator.normal(0, 0.5, value.shape).astype('float32')
+                                          for value in get_all_param_values(network.output)])
+    models.save_network(str(folder / 'cin.npz'), network)
+    for name, shape in (('styles/02_stripes.png', (24, 30, 3)), ('styles/dots.png', (40, 24, 3)),
+                        ('photos/a.png', (16, 16, 3)), ('photos/b.png', (16, 24, 3)), ('photos/c.png', (16, 16, 3))):
+        (folder / name).parent.mkdir(exist_ok=True)
+        utils.write_image(str(folder / name), generator.randint(256, size=shape).astype('uint8'))
+    weights, channels = {}, 3
+    for name in ('conv1_1', 'conv1_2'):
+        weights[name + '_W'] = generator.normal(0, 0.05, (4, channels, 3, 3)).astype('float32')
+        weights[name + '_b'] = generator.normal(0, 0.1, 4).astype('float32')
+        channels = 4
+    utils.save_npz(str(folder / 'vgg.npz'), weights)
+    return folder
+
+
+COMMAND = ['evaluate.py', '--model', 'cin.npz', '--style-dir', 'styles', '--photos', 'photos', '--count', 2,
+           '--iterations', 2, '--loss-weights', 'vgg.npz', '--output', 'evaluation']
+
+
+@pytest.fixture(scope='module')
+def result(run, folder):
+    """The finished process, and losses.csv as {(style, photo, kind of image): {loss: value}}."""
+    process = run(*COMMAND, cwd=str(folder))
+    assert process.returncode == 0, process.stderr
+    return process, table(folder)
+
+
+def table(folder):
+    with open(str(folder / 'evaluation' / 'losses.csv')) as file:
+        rows = list(csv.DictReader(file))
+    return {(row.pop('style_name'), row.pop('photo'), row.pop('image')): {k: float(v) for k, v in row.items()}
+            for row in rows}
+
+
+def expected_losses(folder, image, photo, style):
+    """The perceptual loss, with the settings of `folder`, from the formulas."""
+    weights = utils.load_npz(str(folder / 'vgg.npz'))
+
+    def features(x):
+        return reference.vgg(reference.preprocess(x.astype('float64')), weights, 'conv1_2')
+
+    of_image, of_photo, of_style = features(image), features(photo), features(style)
+    content = of_photo['conv1_1']
+    content = 2 * np.mean((of_image['conv1_1'] - content) ** 2) / np.mean(content ** 2)
+    by_layer = []
+    for name, weight in LAYERS:
+        target = reference.gram(of_style[name])
+        by_layer.append(weight / 2 * np.mean((reference.gram(of_image[name]) - target) ** 2) / np.mean(target ** 2))
+    tv = 1e-6 * reference.total_variation(255 * image.astype('float64'))[0]
+    return np.array([content + sum(by_layer) + tv, content, sum(by_layer), tv] + by_layer)
+
+
+def test_every_style_and_photo_is_judged(result):
+    _, rows = result
+    assert sorted(rows) == sorted((style, photo, kind) for style in ('dots', 'stripes') for photo in ('a', 'b')
+                                  for kind in ('photo', 'network', 'optimization 2'))
+
+
+def test_losses_are_those_of_the_formulas(folder, result):
+    """The untouched photo and the network's pastiche, in the network's own order of styles."""
+    params = list(utils.load_npz(str(folder / 'cin.npz')).values())[:-1]
+    for number, file in ((0, 'dots.png'), (2, '02_stripes.png')):
+        style = utils.to_float(utils.read_image(str(folder / 'styles' / file), size=24))
+        photo = utils.to_float(utils.read_image(str(folder / 'photos' / 'a.png')))
+        pastiche = reference.transformer(photo.astype('float64'), params, np.eye(3)[[number]], 1)
+        for kind, image in (('photo', photo), ('network', pastiche)):
+            values = list(result[1][STYLES[number], 'a', kind].values())
+            np.testing.assert_allclose(values, expected_losses(folder, image, photo, style), rtol=2e-3, atol=1e-5)
+
+
+def test_the_optimization_starts_from_the_photo_and_improves_on_it(result):
+    for (style, photo, kind), row in result[1].items():
+        if kind == 'photo':
+            assert row['content'] == 0
+            assert result[1][style, photo, 'optimization 2']['total'] < row['total']
+
+
+def test_means_are_printed_and_written(folder, result):
+    process, rows = result
+    with open(str(folder / 'evaluation' / 'summary.csv')) as file:
+        summary = {(row['style_name'], row['image']): row for row in csv.DictReader(file)}
+    assert len(summary) == 9
+    for (style, kind), row in summary.items():
+        of_kind = [r for (s, _, k), r in rows.items() if k == kind and style in (s, 'all styles')]
+        for name in ('total', 'content', 'style_conv1_2'):
+            np.testing.assert_allclose(float(row[name]), np.mean([r[name] for r in of_kind]), rtol=1e-4)
+            assert row[name] in process.stdout
+    # 2 rows of photos, 3 columns of 16 pixels with gutters between them.
+    for kind in ('network', 'optimization_2'):
+        grid = utils.read_image(str(folder / 'evaluation' / ('grid_%s.jpg' % kind)))
+        assert grid.shape[1] == 8 + 3 * (16 + 8) and grid.shape[0] > 2 * (16 + 8)
+
+
+def test_an_interrupted_evaluation_carries_on(run, fails, folder, result):
+    """What was measured is kept, a row that was cut off in the middle is measured again."""
+    path = folder / 'evaluation' / 'losses.csv'
+    before = table(folder)
+    lines = path.read_text().splitlines(True)
+    kept = lines[:1] + [lines[1].replace('0', '7')] + lines[2:8]
+    path.write_text(''.join(kept) + lines[8][:25])
+    assert 'losses.csv exists' in fails(*COMMAND, cwd=str(folder))
+    assert 'iterations' in fails(*(COMMAND + ['--resume', '--iterations', 3]), cwd=str(folder))
+    process = run(*(COMMAND + ['--resume']), cwd=str(folder))
+    assert process.returncode == 0, process.stderr
+    after = table(folder)
+    changed = [key for key in before if after[key] != before[key]]
+    assert list(after) == list(before) and changed == [list(before)[0]]
+
+
+def test_bad_input_is_one_line(fails, folder):
+    def complaint(*options):
+        return fails(*(COMMAND[:-1] + ['elsewhere'] + list(options)), cwd=str(folder))
+
+    shutil.copytree(str(folder / 'photos'), str(folder / 'other'), dirs_exist_ok=True)
+    assert 'none of the 3' in complaint('--style-dir', 'other')
+    assert 'image-size' in complaint('--image-size', 8)
+
+
+def test_settings_come_from_the_network_unless_they_are_given(monkeypatch):
+    monkeypatch.setattr(models, 'random_vgg_weights', dict)
+
+    def settings(training, **given):
+        args = dict(dict.fromkeys(evaluate.KINDS), loss_weights=['random'], **given)
+        args = type('Arguments', (), args)
+        return evaluate.loss_of_network(args, dict(network='fns', training=training)), args
+
+    loss, args = settings(dict(style_layers='conv1_1', style_weight=3, content_layer='conv1_2', image_size=64))
+    assert loss.style_layers == [('conv1_1', 3.)] and loss.content_layer == 'conv1_2' and args.image_size == 64
+    assert loss.divide_by_channels
+    # A file of a stranger's may say anything; what makes no sense is as if it were not there.
+    for nonsense in (None, 'x', dict(style_layers=3, style_weight='a', image_size=1.5, normalize_losses=1)):
+        loss, args = settings(nonsense)
+        assert loss.content_layer == losses.NETWORK_DEFAULTS['fns']['content_layer']
+        assert [weight for _, weight in loss.style_layers] == [20.] * 4 and not loss.normalize and args.image_size == 256
+
+
+def test_styles_are_found_by_name():
+    assert evaluate.find_styles(['x/03_b.jpg', 'x/a.png', 'x/c.png'], ['a', 'b']) == [(0, 'x/a.png'), (1, 'x/03_b.jpg')]
+    assert evaluate.find_styles(['x/c.png'], ['style']) == [(0, 'x/c.png')]
+    with pytest.raises(utils.UserError):
+        evaluate.find_styles(['x/c.png', 'x/d.png'], ['a', 'b'])

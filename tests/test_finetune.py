@@ -1,0 +1,108 @@
+"""train.py --finetune: new styles for a trained network (arXiv:1610.07629, section 3.4)."""
+import json
+
+import numpy as np
+import pytest
+
+import models
+import utils
+
+from lasagne.layers import get_all_params
+
+OLD, NEW = ['dots', 'waves', 'stripes'], ['chalk', 'ink']
+
+
+def random_network(kind='cin', **more):
+    """A network with filters and styles as they may be after training: no two alike, few maps without life."""
+    generator = np.random.RandomState(0)
+    network = models.transformer_network(kind, OLD if kind == 'cin' else OLD[:1], (4, 4, 4), (4, 4), 1, **more)
+    for param in get_all_params(network.output):
+        value = param.get_value()
+        param.set_value(value + generator.normal(0, 0.2, value.shape).astype('float32'))
+    return network
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('finetune')
+    generator = np.random.RandomState(1)
+    models.save_network(str(folder / 'old.npz'), random_network(training=dict(iterations=7)))
+    models.save_network(str(folder / 'fns.npz'), random_network('fns'))
+    for name in ('new/1_chalk.png', 'new/ink.png', 'old/waves.png', 'photos/a.png', 'photos/b.png', 'photos/c.png'):
+        (folder / name).parent.mkdir(exist_ok=True)
+        utils.write_image(str(folder / name), generator.randint(256, size=(20, 20, 3)).astype('uint8'))
+    weights = {'conv1_1_W': generator.normal(0, 0.02, (4, 3, 3, 3)).astype('float32'),
+               'conv1_1_b': generator.normal(0, 0.1, 4).astype('float32')}
+    utils.save_npz(str(folder / 'vgg.npz'), weights)
+    return folder
+
+
+COMMAND = ['train.py', '--finetune', 'old.npz', '--style-dir', 'new', '--content', 'photos', '--loss-weights',
+           'vgg.npz', '--style-layers', 'conv1_1', '--content-layer', 'conv1_1', '--style-weight', 1, '--image-size', 16,
+           '--style-size', 20, '--batch-size', 2, '--checkpoint-every', 2, '--output', 'more.npz']
+
+
+@pytest.fixture(scope='module')
+def trained(run, folder):
+    """Three iterations, then two more by --resume."""
+    for iterations, option in ((3, []), (5, ['--resume'])):
+        process = run(*(COMMAND + ['--iterations', iterations] + option), cwd=str(folder))
+        assert process.returncode == 0, process.stderr
+    return folder / 'more.npz'
+
+
+def test_filters_and_old_styles_stay_as_they_were_bit_for_bit(folder, trained):
+    old, new = utils.load_npz(str(folder / 'old.npz')), utils.load_npz(str(trained))
+    assert list(old) == list(new)
+    for i, name in enumerate(list(old)[:-1]):
+        if i % 3 == 0:
+            assert old[name].tobytes() == new[name].tobytes()
+        else:
+            assert new[name].shape == (5, old[name].shape[1])
+            assert old[name].tobytes() == new[name][:3].tobytes()
+
+
+def test_the_new_styles_are_learned(folder, trained):
+    """From the mean of the old ones; each gamma moves, and each in its own way."""
+    old, new = utils.load_npz(str(folder / 'old.npz')), utils.load_npz(str(trained))
+    for name in list(old)[2:-1:3]:
+        start = old[name].mean(axis=0)
+        moved = new[name][3:] - start
+        # Adam's steps are of about the learning rate, 0.001.
+        assert 1e-5 < abs(moved).max() < 0.02
+        assert (moved[0] != moved[1]).any()
+
+
+def test_the_file_says_what_it_is(folder, trained):
+    network = models.load_network(str(trained))
+    assert network.meta['styles'] == OLD + NEW
+    assert network.meta['training']['finetune'] == 'old.npz' and network.meta['training']['iterations'] == 5
+    assert network.meta['training']['base'] == dict(iterations=7)
+    # Again a network that can be fine-tuned, and stylized with.
+    meta = json.loads(str(utils.load_npz(str(trained))['meta']))
+    assert meta['widths'] == [4, 4, 4] and meta['network'] == 'cin'
+
+
+def test_added_styles_start_at_the_mean():
+    network = random_network(extra='kept')
+    larger = models.add_styles(network, NEW)
+    assert larger.meta['styles'] == OLD + NEW and larger.meta['extra'] == 'kept'
+    assert network.meta['styles'] == OLD
+    for old, new in zip(get_all_params(network.output), get_all_params(larger.output)):
+        old, new = old.get_value(), new.get_value()
+        if old.ndim == 4:
+            assert (old == new).all()
+        else:
+            assert (new[:3] == old).all()
+            np.testing.assert_allclose(new[3:], np.stack([old.mean(axis=0)] * 2), atol=1e-7)
+
+
+def test_contradictions_and_bad_input_are_one_line(fails, folder):
+    def complaint(*options):
+        return fails(*(COMMAND[:-1] + ['other.npz', '--iterations', 1] + list(options)), cwd=str(folder))
+
+    for option, value in (('--network', 'cin'), ('--width', 32), ('--upsampling=deconv', '')):
+        assert option.split('=')[0] in complaint(*[option, value][:1 if '=' in option else 2])
+    assert 'single style' in complaint('--finetune', 'fns.npz')
+    assert 'waves' in complaint('--style-dir', 'old')
+    assert not (folder / 'other.npz').exists()
