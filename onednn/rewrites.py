@@ -381,8 +381,32 @@ def _in_place(node):
     return type(node.op)(**dict(settings, inplace=True)).make_node(*node.inputs).outputs
 
 
+@theano.gof.local_optimizer([T.Elemwise])
+def _numpy_elemwise(node):
+    """Without a C compiler, what numpy has no function for is computed by Python, number by number: state sums and
+    products of many, and clip, by functions of two."""
+    if theano.config.cxx or not isinstance(node.op, T.Elemwise):
+        return False
+    op, inputs = node.op.scalar_op, node.inputs
+    if isinstance(op, (theano.scalar.Add, theano.scalar.Mul)) and len(inputs) > 2:
+        # The small ones first: what they make is small.
+        first, second = sorted(inputs, key=lambda x: sum(not b for b in x.broadcastable))[:2]
+        rest = list(inputs)
+        rest.remove(first)
+        rest.remove(second)
+        result = node.op(node.op(first, second), *rest)
+    elif isinstance(op, theano.scalar.Clip):
+        result = T.maximum(T.minimum(inputs[0], inputs[2]), inputs[1])
+    else:
+        return False
+    return [result] if result.type == node.outputs[0].type else False
+
+
 def register(position):
     """Add the rewrites to Theano's optimizer; the tag 'onednn' excludes them."""
     theano.compile.optdb.register('to_blocked', ToBlockedGraph(), position, 'fast_run', 'fast_compile', 'onednn')
     theano.compile.optdb.register('blocked_inplace', theano.gof.opt.TopoOptimizer(
         _in_place, failure_callback=theano.gof.opt.TopoOptimizer.warn_inplace), 60, 'fast_run', 'inplace', 'onednn')
+    # After Theano has made sums and products of many, before it makes them work in place.
+    theano.compile.optdb.register('numpy_elemwise', theano.gof.opt.in2out(_numpy_elemwise, name='numpy_elemwise'), 70,
+                                  'fast_run', 'onednn')

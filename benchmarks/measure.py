@@ -1,0 +1,162 @@
+"""Measure stylizing, training, start-up and memory against the peers on this machine.
+
+    python benchmarks/setup_peers.py            once
+    python benchmarks/measure.py stylize --size 512x512
+    python benchmarks/measure.py train
+    python benchmarks/measure.py memory
+    python benchmarks/measure.py start
+
+All engines get the same weights (random ones) and the same input, in float32, and take turns in one run; times are
+medians of --repeat turns after two that do not count, and the outputs are compared with gogh's.
+"""
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy
+
+from setup_peers import peers_python
+import backend  # noqa: F401
+import models
+from backend import lasagne
+
+from PIL import Image
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ENGINES = ['gogh', 'torch', 'compile', 'onnxruntime', 'openvino', 'plain']
+
+
+class Engine(object):
+    """A process of engines.py."""
+
+    def __init__(self, name):
+        self.name = name
+        python = sys.executable if name in ('gogh', 'plain') else peers_python()
+        self.process = subprocess.Popen([python, os.path.join(HERE, 'engines.py'), name], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=open("/tmp/perf/eng.err","a"), universal_newlines=True)
+
+    def __call__(self, *command):
+        self.process.stdin.write(json.dumps(command) + '\n')
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit('error: the engine %s failed at %s' % (self.name, command[0]))
+        return json.loads(answer)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def prepare(folder, size, batch=1):
+    """Write a network and a batch of images; returns their paths."""
+    random = numpy.random.RandomState(0)
+    network = models.transformer_network(styles=['a', 'b'])
+    for param in lasagne.layers.get_all_params(network.output):
+        value = param.get_value()
+        scale = 0.2 if param.name in ('gamma', 'beta') else 0
+        param.set_value((value + scale * random.randn(*value.shape)).astype('float32'))
+    paths = os.path.join(folder, 'network.npz'), os.path.join(folder, 'image.npy')
+    models.save_network(paths[0], network)
+    smooth = random.rand(batch, 3, size[0] // 8 + 1, size[1] // 8 + 1).repeat(8, 2).repeat(8, 3)[:, :, :size[0], :size[1]]
+    numpy.save(paths[1], (0.8 * smooth + 0.2 * random.rand(batch, 3, *size)).astype('float32'))
+    return paths
+
+
+def take_turns(names, command, repeat):
+    """Seconds of each engine's turns, and the last results."""
+    engines = {name: Engine(name) for name in names}
+    times, results = {name: [] for name in names}, {}
+    for name in names:
+        engines[name](*command)
+    for turn in range(repeat + 2):
+        for name in names:
+            time.sleep(0.3)     # until the threads of the engine before stop waiting for more work
+            seconds, results[name] = engines[name]('run')
+            times[name] += [seconds] * (turn >= 2)
+    for engine in engines.values():
+        engine.close()
+    return times, results
+
+
+def report(times, unit='ms', scale=1e3):
+    base = numpy.median(times['gogh'])
+    print('%-12s %10s %10s %12s' % ('', 'median', 'fastest', 'time / gogh'))
+    for name, seconds in times.items():
+        print('%-12s %7.0f %s %7.0f %s %12.2f' % (name, scale * numpy.median(seconds), unit, scale * min(seconds), unit,
+                                                  numpy.median(seconds) / base))
+
+
+def stylize(args, folder):
+    for size in args.size:
+        paths = prepare(folder, size)
+        times, results = take_turns(args.engines, ('stylize',) + paths, args.repeat)
+        print('stylize %d x %d, %d turns' % (size[1], size[0], args.repeat))
+        report(times)
+        ours = numpy.load(results['gogh'])
+        for name, path in results.items():
+            print('largest difference to %s: %.1e' % (name, abs(ours - numpy.load(path)).max()))
+
+
+def train(args, folder):
+    network, batch = prepare(folder, (256, 256), 4)
+    vgg = os.path.join(folder, 'vgg.npz')
+    weights = models.random_vgg_weights('vgg16')
+    numpy.savez(vgg, **{key: weights[key] for key in sorted(weights) if 'conv1_1' <= key < 'conv4_4'})
+    names = [name for name in args.engines if name in ('gogh', 'torch', 'plain')]
+    times, results = take_turns(names, ('train', network, vgg, batch), args.repeat)
+    print('training step, batch 4 at 256 x 256, VGG16 to conv4_3, %d turns' % args.repeat)
+    report(times)
+    for name, loss in results.items():
+        print('loss of %s after %d steps: %.6g' % (name, args.repeat + 2, loss))
+
+
+def memory(args, folder):
+    for size in args.size:
+        paths = prepare(folder, size)
+        print('peak memory of stylizing %d x %d once' % (size[1], size[0]))
+        for name in args.engines:
+            engine = Engine(name)
+            engine('stylize', *paths)
+            engine('run')
+            print('%-12s %6.0f MB' % (name, engine('memory')[1]))
+            engine.close()
+
+
+def start(args, folder):
+    network, image = prepare(folder, (512, 512))
+    photo = os.path.join(folder, 'photo.jpg')
+    Image.fromarray((255 * numpy.load(image)[0].transpose(1, 2, 0)).astype('uint8')).save(photo)
+    command = [sys.executable, os.path.join(os.path.dirname(HERE), 'stylize.py'), '--model', network, '--style-index',
+               '0', photo, '--output', os.path.join(folder, 'pastiche.png')]
+    cache = os.path.join(folder, 'cache')
+    for turn in range(1 + args.repeat):
+        begin = time.perf_counter()
+        subprocess.run(command, check=True, env=dict(os.environ, XDG_CACHE_HOME=cache), stderr=subprocess.DEVNULL)
+        print('stylize.py, 512 x 512, %s cache: %.2f s' % ('warm' if turn else 'empty', time.perf_counter() - begin))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('what', choices=['stylize', 'train', 'memory', 'start'])
+    parser.add_argument('--size', type=lambda text: tuple(int(n) for n in reversed(text.split('x'))), action='append',
+                        help='WIDTHxHEIGHT, may be given several times (default: 512x512; memory: 1920x1080)')
+    parser.add_argument('--repeat', type=int, default=7, help='turns (default: %(default)s)')
+    parser.add_argument('--engines', type=lambda text: text.split(','), default=ENGINES[:-1],
+                        help='of %s (default: all but plain)' % ', '.join(ENGINES))
+    args = parser.parse_args()
+    args.size = args.size or [(1080, 1920) if args.what == 'memory' else (512, 512)]
+    folder = tempfile.mkdtemp()
+    try:
+        {'stylize': stylize, 'train': train, 'memory': memory, 'start': start}[args.what](args, folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == '__main__':
+    main()
