@@ -61,6 +61,7 @@ static inline __attribute__((always_inline)) void dot_narrow(const float *x, i64
 #pragma GCC unroll 4
             for (int j = 0; j < 4; j++) {
                 vec v = load(source + j * BLOCK);
+                asm("" : "+v"(v)); // load once: GCC would read it from memory, across cache lines, for every r
 #pragma GCC unroll 4
                 for (int r = 0; r < R; r++) total[r][j] += scale[r] * v;
             }

@@ -491,7 +491,7 @@ class BatchedProduct(Op):
         (n, i, k), (m, l, j) = a.shape, b.shape
         if (n, k) != (m, l):
             raise ValueError('%s: shapes %s and %s do not match' % (self, a.shape, b.shape))
-        c = numpy.zeros((n, i, j), 'float32')
+        c = library.empty(n, i, j) if k else numpy.zeros((n, i, j), 'float32')
         if c.size and k:
             a, b = [x if all(s > 0 and s % 4 == 0 for s in x.strides) and 4 in x.strides[1:] else _array(x)
                     for x in (a, b)]
