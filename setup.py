@@ -13,8 +13,8 @@ setup(
     description='Artistic style transfer in Theano and Lasagne: conditional instance normalization and its ancestors',
     license='MIT',
     python_requires='>=3.8,<3.12',
-    py_modules=['arrays', 'backend', 'layers', 'losses', 'models', 'optimize', 'options', 'runs', 'stylize',
-                'train', 'utils'],
+    py_modules=['arrays', 'backend', 'evaluate', 'figures', 'layers', 'losses', 'models', 'optimize', 'options', 'runs',
+                'stylize', 'train', 'utils'],
     packages=['data', 'onednn'],
     package_data={'onednn': ['*.cpp', '*.h']},
     install_requires=[
