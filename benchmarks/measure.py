@@ -38,7 +38,7 @@ class Engine(object):
         self.name = name
         python = sys.executable if name in ('gogh', 'plain') else peers_python()
         self.process = subprocess.Popen([python, os.path.join(HERE, 'engines.py'), name], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=open("/tmp/perf/eng.err","a"), universal_newlines=True)
+                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
 
     def __call__(self, *command):
         self.process.stdin.write(json.dumps(command) + '\n')

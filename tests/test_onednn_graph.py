@@ -112,11 +112,16 @@ def test_training_has_the_gradients_of_the_plain_path(generator, kind, size, n):
     ours = theano.function(inputs, outputs, on_unused_input='ignore')
     plain = theano.function(inputs, outputs, mode=theano.compile.get_default_mode().excluding('onednn'),
                             on_unused_input='ignore')
-    values, expected = ours(*arguments), plain(*arguments)
-    # beta before an instance norm that follows a convolution has a gradient of zero, up to rounding
-    scale = max(np.linalg.norm(e) for e in expected[1:])
-    for a, b in zip(values, expected):
-        assert np.linalg.norm(a - b) <= 1e-3 * np.linalg.norm(b) + 1e-6 * scale
+    errors = []
+    for _ in range(5):
+        images = generator.rand(*arguments[0].shape).astype('float32')
+        values, expected = ours(images, arguments[1]), plain(images, arguments[1])
+        # What feeds an instance norm through a convolution alone has a gradient of zero, up to rounding.
+        scale = max(np.linalg.norm(e) for e in expected[1:])
+        errors.append([np.linalg.norm(a - b) / (np.linalg.norm(b) + 1e-3 * scale) for a, b in zip(values, expected)])
+    # A unit within rounding of zero may fall to either side of its rectifier, which shows in all gradients below it:
+    # hence the median of several draws.
+    assert np.median(errors, axis=0).max() <= 1e-3
 
 
 def test_a_training_graph_is_blocked_but_for_its_losses(generator):
