@@ -1,4 +1,4 @@
-"""Installs what gogh-figure needs: ``pip install -e .`` (its scripts run from the checkout)."""
+"""Installs what gogh-figure needs: ``pip install .``"""
 import sys
 
 from setuptools import setup
@@ -13,10 +13,8 @@ setup(
     description='Artistic style transfer in Theano and Lasagne: conditional instance normalization and its ancestors',
     license='MIT',
     python_requires='>=3.8,<3.12',
-    py_modules=['arrays', 'backend', 'evaluate', 'figures', 'layers', 'losses', 'models', 'optimize', 'options', 'runs',
-                'stylize', 'train', 'utils'],
-    packages=['data', 'onednn'],
-    package_data={'onednn': ['*.cpp', '*.h']},
+    # The scripts run from the checkout: there is nothing to copy.
+    py_modules=[],
     install_requires=[
         'Theano==1.0.5',
         'Lasagne==0.1',
