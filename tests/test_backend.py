@@ -1,0 +1,74 @@
+"""The set-up of Theano: what is missing is named, and nothing is printed otherwise."""
+import os
+import subprocess
+import sys
+import sysconfig
+
+import numpy as np
+import pytest
+
+import backend
+from backend import T, theano
+from conftest import ROOT
+
+
+def test_a_missing_compiler_is_named_with_its_package(fails, tmp_path):
+    assert 'apt install g++' in fails('stylize.py', '--help', PATH=str(tmp_path))
+
+
+def test_missing_headers_are_named_with_their_package(monkeypatch, tmp_path):
+    monkeypatch.setattr(sysconfig, 'get_paths', lambda: {'include': str(tmp_path)})
+    with pytest.raises(SystemExit, match=r'^error: .*python%d.%d-dev' % sys.version_info[:2]):
+        backend._check_toolchain()
+
+
+def test_other_pythons_are_refused(monkeypatch):
+    monkeypatch.setattr(sys, 'version_info', (3, 12, 0))
+    with pytest.raises(SystemExit, match='3.8 to 3.11, and this is Python 3.12'):
+        backend._check_toolchain()
+
+
+def test_importing_prints_nothing():
+    code = 'import backend; from lasagne.layers import Pool2DLayer'
+    result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert result.returncode == 0 and result.stdout == b''
+
+
+def test_the_cache_moves_where_it_can_be_written(monkeypatch, tmp_path):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    assert backend.cache_dir() == str(tmp_path / 'cache' / 'gogh-figure')
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
+    path = backend.cache_dir()
+    assert not path.startswith(str(tmp_path / 'file')) and os.access(path, os.W_OK)
+
+
+def test_unknown_backends_are_refused(fails, tmp_path):
+    for options in (dict(GOGH_BACKEND='quick'),):
+        assert 'quick' in fails('stylize.py', '--model', 'x.npz', 'x.jpg', cwd=str(tmp_path), **options)
+
+
+def test_a_missing_onednn_is_said_once_and_the_plain_path_runs(run, tmp_path):
+    # The library looks for oneDNN under the prefix of Python.
+    code = ("import sys, argparse, backend; sys.prefix = %r\n"
+            "backend.use(argparse.Namespace(device='cpu', backend='onednn'))\n"
+            "from backend import theano, T; x = T.vector(); print(theano.function([x], 2 * x)([1])[0])" % str(tmp_path))
+    result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            universal_newlines=True)
+    assert result.stdout == '2.0\n'
+    assert result.stderr.startswith('warning: oneDNN is not installed') and result.stderr.count('\n') == 1
+
+
+def test_theano_links_with_blas(generator):
+    x, y = T.tensor3(), T.tensor3()
+    a, b = generator.rand(2, 3, 4).astype('float32'), generator.rand(2, 4, 5).astype('float32')
+    np.testing.assert_allclose(theano.function([x, y], T.batched_dot(x, y))(a, b), np.matmul(a, b), rtol=1e-5)
+
+
+def test_lasagnes_own_pooling_works(generator):
+    x = T.tensor4()
+    from backend import lasagne
+    pool = lasagne.layers.Pool2DLayer((None, 1, None, None), 2)
+    image = generator.rand(1, 1, 4, 6).astype('float32')
+    expected = image.reshape(1, 1, 2, 2, 3, 2).max(axis=(3, 5))
+    np.testing.assert_array_equal(theano.function([x], pool.get_output_for(x))(image), expected)
