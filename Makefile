@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-MODEL := misc32
+MODEL := paintings4
 
 .PHONY: demo test clean
 
