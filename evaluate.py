@@ -25,8 +25,8 @@ import utils
 
 # What is not given and does not stand in the network's file; a content layer and style weight of None are set to
 # those of the kind of network.
-DEFAULTS = dict(content_layer=None, content_weight=1., style_layers=losses.STYLE_LAYERS, style_weight=None, tv_weight=0.,
-                normalize_losses=False, image_size=256, style_size=512)
+DEFAULTS = dict(content_layer=None, content_weight=1., style_layers=losses.STYLE_LAYERS, style_weight=None,
+                tv_weight=0., normalize_losses=False, image_size=256, style_size=512)
 KINDS = dict(content_layer=str, content_weight=float, style_layers=str, style_weight=float, tv_weight=float,
              normalize_losses=bool, image_size=int, style_size=int)
 

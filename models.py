@@ -16,7 +16,8 @@ from lasagne.layers import InputLayer, NonlinearityLayer, get_all_params
 from lasagne.nonlinearities import sigmoid
 
 __all__ = ['VERSION', 'transformer_network', 'add_styles', 'style_name', 'save_network', 'find_network',
-           'load_network', 'pastiche_function', 'VGG_MEAN', 'vgg_preprocess', 'vgg_deprocess', 'vgg_layer_names', 'loss_network',
+           'load_network', 'pastiche_function',
+           'VGG_MEAN', 'vgg_preprocess', 'vgg_deprocess', 'vgg_layer_names', 'loss_network',
            'read_loss_weights', 'read_vgg_weights', 'random_vgg_weights']
 
 VERSION = '1.0'
