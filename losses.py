@@ -141,9 +141,10 @@ NETWORK_DEFAULTS = {'cin': dict(content_layer='conv3_3', style_weight=4e-4),
 
 def add_arguments(parser):
     """Add the options that choose a perceptual loss to a script's argparse parser."""
-    parser.add_argument('--loss-weights', nargs='+', default=['data/weights/vgg16.pkl'], metavar='FILE',
+    parser.add_argument('--loss-weights', nargs='+', metavar='FILE',
                         help='pretrained VGG: .pkl of the Lasagne model zoo, .h5 of Keras or .npz; of several files a '
-                             "layer is taken from the first that has it; 'random' for trials")
+                             "layer is taken from the first that has it; 'random' for trials (default: the VGG16 that "
+                             'data/download.py fetched)')
     parser.add_argument('--content-layer', help='layer of the content loss (default: conv3_3 for cin, conv2_2 for fns)')
     parser.add_argument('--content-weight', type=options.not_negative, default=1., help='weight of the content loss')
     parser.add_argument('--style-layers', default=STYLE_LAYERS, metavar='LAYER[=WEIGHT],...',
@@ -175,7 +176,7 @@ def from_arguments(args, pool='max'):
     utils.UserError
         For layers that are none, and weights that cannot be read.
     """
-    for option, value in NETWORK_DEFAULTS[args.network].items():
+    for option, value in dict(NETWORK_DEFAULTS[args.network], loss_weights=[models.find_vgg16()]).items():
         if getattr(args, option) is None:
             setattr(args, option, value)
     layers = parse_style_layers(args.style_layers, args.style_weight)

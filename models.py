@@ -22,7 +22,8 @@ __all__ = ['VERSION', 'transformer_network', 'add_styles', 'style_name', 'save_n
 
 VERSION = '1.0'
 FORMAT = 1
-MODELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'data', 'models')
+DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'data')
+MODELS, WEIGHTS = os.path.join(DATA, 'models'), os.path.join(DATA, 'weights')
 
 # ---------------------------------------------------------------------------------------------
 # Transformer networks
@@ -387,6 +388,13 @@ def _weight(weights, name, shape):
     return value.astype('float32')
 
 
+def find_vgg16():
+    """The path of the VGG16 that data/download.py has fetched, or would fetch."""
+    paths = [os.path.join(WEIGHTS, name) for name in
+             ('vgg16.pkl', 'vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5')]
+    return next(filter(os.path.exists, paths), paths[-1])
+
+
 def read_loss_weights(files):
     """The weights of the loss networks that ``--loss-weights`` names, in its order.
 
@@ -405,7 +413,7 @@ def read_loss_weights(files):
         return [random_vgg_weights()]
     for path in files:
         if not os.path.exists(path):
-            raise utils.UserError('%s: no such file; fetch VGG16 with: python data/download.py vgg16' % path)
+            raise utils.UserError('%s: no such file; fetch VGG16 with: python data/download.py vgg16-keras' % path)
     return [read_vgg_weights(path) for path in files]
 
 

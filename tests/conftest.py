@@ -5,10 +5,16 @@ import sys
 
 import numpy
 import pytest
+from hypothesis import Phase, settings
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 sys.path.insert(0, os.path.join(ROOT, 'tests'))
+
+# Examples compile networks: a failing one is reported as it is, and continuous integration draws the same each time.
+settings.register_profile('gogh', deadline=None, derandomize=bool(os.environ.get('CI')),
+                          phases=[Phase.explicit, Phase.reuse, Phase.generate])
+settings.load_profile('gogh')
 
 
 def _compiler(linker):
