@@ -1,0 +1,189 @@
+"""figures.py at a tiny size: each figure is made, is made of what it says, and is not made twice."""
+import csv
+import os
+import signal
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import figures
+import train
+import utils
+
+SCALE = ['--set', 'styles=2', 'width=2', 'residual_blocks=1', 'image_size=16', 'style_size=16', 'batch_size=1',
+         'iterations=2', 'checkpoint_every=1', 'shown=2', 'picture_size=32', 'steps=3', 'timed_steps=1',
+         'timed_sizes=16,24']
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('figures')
+    generator = np.random.RandomState(0)
+    for name in ['styles/%d_style-%s.png' % (i, 'abcde'[i]) for i in range(5)] + [
+            'photos/%d.png' % i for i in range(3)] + ['content/%d.png' % i for i in range(4)]:
+        (folder / name).parent.mkdir(exist_ok=True)
+        utils.write_image(str(folder / name), generator.randint(256, size=(36, 36, 3)).astype('uint8'))
+    weights = {'conv1_1_W': generator.normal(0, 0.02, (4, 3, 3, 3)).astype('float32'),
+               'conv1_1_b': generator.normal(0, 0.1, 4).astype('float32')}
+    utils.save_npz(str(folder / 'vgg.npz'), weights)
+    return folder
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """The trainings that were started; they run in this process, which saves the start of another."""
+    started = []
+
+    def run(command):
+        started.append(command[command.index('--output') + 1])
+        monkeypatch.setattr(sys, 'argv', [str(word) for word in command[1:]])
+        return train.main() or 0
+
+    monkeypatch.setattr(figures, 'run', run)
+    return started
+
+
+@pytest.fixture
+def make(folder, monkeypatch, trainings):
+    """Make a figure as the command line would; returns the rows of its table and the trainings that it took."""
+    def make(figure, *more):
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, 'argv', ['figures.py', figure, '--style-dir', 'styles', '--content', 'content',
+                                          '--photos', 'photos', '--loss-weights', 'vgg.npz', '--style-layers', 'conv1_1',
+                                          '--content-layer', 'conv1_1', '--normalize-losses', '--style-weight', '1',
+                                          '--output', 'out', '--run-dir', 'runs'] + SCALE + list(more))
+        del trainings[:]
+        figures.main()
+        with open(str(folder / 'out' / (figure + '.csv'))) as file:
+            return list(csv.DictReader(file)), list(trainings)
+    return make
+
+
+def size(folder, name):
+    return utils.read_image(str(folder / 'out' / name)).shape
+
+
+@pytest.mark.slow
+def test_many_styles(make, folder):
+    rows, trained = make('many-styles')
+    assert trained == ['runs/many-2.npz', 'runs/single-style-a.npz', 'runs/single-style-b.npz']
+    assert [row['style_name'] for row in rows] == ['style-a', 'style-b', 'mean', 'deviation']
+    numbers = {row['style_name']: {k: float(v) for k, v in row.items() if k != 'style_name'} for row in rows}
+    for kind in ('content', 'style'):
+        for name in ('style-a', 'style-b'):
+            row = numbers[name]
+            np.testing.assert_allclose(row[kind + '_percent_more'], 100 * (row[kind + '_many'] / row[kind + '_single'] - 1),
+                                       rtol=1e-3, atol=0.02)
+        percents = [numbers[name][kind + '_percent_more'] for name in ('style-a', 'style-b')]
+        np.testing.assert_allclose(numbers['mean'][kind + '_percent_more'], np.mean(percents), rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(numbers['deviation'][kind + '_percent_more'], np.std(percents), rtol=1e-3, atol=1e-3)
+    assert size(folder, 'many-styles.jpg')[0] > 64 and size(folder, 'many-styles.png')[1] > 500
+    # What is trained stays trained; what was interrupted is trained on.
+    assert make('many-styles') == (rows, [])
+    rows, trained = make('pastiches', '--set', *(SCALE[1:] + ['iterations=3']))
+    assert trained == ['runs/many-2.npz']
+    assert [row['style_name'] for row in rows] == ['style-a', 'style-b']
+
+
+@pytest.mark.slow
+def test_finetune_and_blend(make, folder):
+    rows, trained = make('finetune', '--set', *(SCALE[1:] + ['iterations=3', 'styles=4']))
+    assert trained == ['runs/many-4.npz', 'runs/finetuned-style-e.npz', 'runs/single-style-e.npz']
+    assert [(row['network'], row['loss'], row['iteration']) for row in rows] == [
+        (network, loss, str(i)) for network in ('finetuned', 'from scratch') for loss in ('content', 'style', 'total')
+        for i in (1, 2, 3)]
+    rows, trained = make('blend', '--set', *(SCALE[1:] + ['iterations=3', 'styles=4']))
+    assert not trained
+    assert [float(row['weight_of_style-b']) for row in rows] == [round(0.1 * i, 1) for i in range(11)]
+    # Five by five pastiches of 32 pixels.
+    assert size(folder, 'blend.jpg') == (8 + 5 * 40, 8 + 5 * 40, 3)
+    network = figures.models.load_network(str(folder / 'runs' / 'many-4.npz'))
+    grid = utils.read_image(str(folder / 'out' / 'blend.jpg')).astype(int)
+    photo = figures.evaluate.read_photos([str(folder / 'photos' / '0.png')], 32)['0']
+    function = figures.models.pastiche_function(network)
+    for style, (top, left) in enumerate([(8, 8), (8, 168), (168, 8), (168, 168)]):
+        pure = figures.as_picture(figures.evaluate.stylize(function, network, photo, style))
+        assert abs(grid[top:top + 32, left:left + 32] - pure).mean() < 8
+
+
+@pytest.mark.slow
+def test_norm_borders_and_objective(make, folder):
+    rows, trained = make('norm')
+    assert trained == ['runs/fns-instance-norm.npz', 'runs/fns-batch-norm.npz']
+    assert {row['network'] for row in rows} == {'instance norm', 'batch norm'}
+    rows, trained = make('borders')
+    assert trained == ['runs/fns-zero-padding.npz', 'runs/fns-deconvolution.npz']
+    assert len(rows) == 3 and all(float(row['checkerboard']) >= 0 for row in rows)
+    rows, trained = make('objective')
+    assert not trained
+    found = {(row['image'], row['step']): row['objective'] for row in rows}
+    for start in ('photo', 'noise'):
+        values = [float(found['L-BFGS from the ' + start, str(step)]) for step in range(4)]
+        assert values == sorted(values, reverse=True)
+    assert float(found['L-BFGS from the photo', '0']) == float(found['untouched photo', ''])
+    # The steps that were taken are kept.
+    before = (folder / 'runs' / 'objective.csv').read_text()
+    assert make('objective')[0] == rows
+    assert (folder / 'runs' / 'objective.csv').read_text() == before
+
+
+def test_speed(make):
+    rows, _ = make('speed')
+    assert [row['image'] for row in rows] == ['16×16', '24×24']
+    for row in rows:
+        assert float(row['seconds_500']) == pytest.approx(5 * float(row['seconds_100']), rel=1e-3)
+        assert float(row['speedup_300']) == pytest.approx(float(row['seconds_300']) / float(row['seconds_network']), rel=1e-3)
+    # The times of an interrupted table are kept.
+    assert make('speed')[0] == rows
+
+
+def test_other_settings_need_another_folder(make):
+    with pytest.raises(utils.UserError, match='width'):
+        make('norm', '--set', *(SCALE[1:] + ['width=3']))
+
+
+def test_checkerboard_is_seen():
+    smooth = np.tile(np.linspace(0.2, 0.8, 32).reshape(1, 1, -1), (3, 32, 1))
+    board = smooth + 0.1 * (np.indices((32, 32)).sum(axis=0) % 2)
+    assert figures.checkerboard(smooth) < 3
+    np.testing.assert_allclose(figures.checkerboard(board), 255 * 0.05, rtol=0.1)
+
+
+def test_border_difference_tells_the_edge_from_the_middle():
+    """A network that paints a white frame of two pixels along the edge."""
+    def frame(image):
+        framed = image.copy()
+        framed[:, :, :2] = framed[:, :, -2:] = framed[:, :, :, :2] = framed[:, :, :, -2:] = 1
+        return framed
+
+    network = type('Network', (), dict(style=None))
+    edge, inside = figures.border_difference(frame, network, np.zeros((1, 3, 64, 64), 'float32'))
+    assert inside == 0 and 255 * 0.4 < edge < 255 * 0.6
+
+
+def test_bad_input_is_one_line(fails, folder):
+    assert 'FIGURE' in fails('figures.py', 'figure-1')
+    assert 'iteration' in fails('figures.py', 'norm', '--set', 'iteration=3')
+    assert 'needs 4' in fails('figures.py', 'pastiches', '--quick', '--style-dir', 'photos', cwd=str(folder))
+
+
+def test_an_interrupt_is_left_to_the_training(tmp_path):
+    """SIGTERM goes on to it; with Ctrl-C, which a terminal sends to both, it may take its time."""
+    script = tmp_path / 'script.py'
+    script.write_text('import signal, sys, time\n'
+                      'signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n'
+                      'open(sys.argv[1], "w").close()\n'
+                      'time.sleep(60)\n')
+
+    def interrupt():
+        while not (tmp_path / 'ready').exists():
+            pass
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    assert figures.run([sys.executable, str(script), str(tmp_path / 'ready')]) == 7
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
