@@ -20,8 +20,6 @@ def register(folder):
         It cannot run here; the message says why.
     """
     from . import library
-    if library.loaded():
-        return
     library.load(folder)
     from . import rewrites
     rewrites.register(POSITION)

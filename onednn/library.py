@@ -16,7 +16,7 @@ import tempfile
 
 import numpy
 
-__all__ = ['Unavailable', 'load', 'loaded', 'call', 'empty', 'trim']
+__all__ = ['Unavailable', 'load', 'call', 'empty', 'trim']
 
 SOURCES = ['memory.cpp', 'blocked.cpp', 'norm.cpp', 'winograd.cpp', 'direct.cpp', 'conv.cpp']
 FLAGS = ['-O3', '-march=native', '-std=c++14', '-fPIC', '-fopenmp', '-ffp-contract=fast', '-fno-math-errno',
@@ -134,11 +134,6 @@ def load(folder):
     library.gogh_give.argtypes = [ctypes.c_void_p]
     library.gogh_mapped.restype = library.gogh_in_use.restype = ctypes.c_int64
     _library = library
-
-
-def loaded():
-    """Whether `load` has succeeded."""
-    return _library is not None
 
 
 def block():

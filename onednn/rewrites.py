@@ -403,7 +403,9 @@ def _numpy_elemwise(node):
 
 
 def register(position):
-    """Add the rewrites to Theano's optimizer; the tag 'onednn' excludes them."""
+    """Add the rewrites to Theano's optimizer, once; the tag 'onednn' excludes them."""
+    if 'to_blocked' in theano.compile.optdb.__position__:
+        return
     theano.compile.optdb.register('to_blocked', ToBlockedGraph(), position, 'fast_run', 'fast_compile', 'onednn')
     theano.compile.optdb.register('blocked_inplace', theano.gof.opt.TopoOptimizer(
         _in_place, failure_callback=theano.gof.opt.TopoOptimizer.warn_inplace), 60, 'fast_run', 'inplace', 'onednn')

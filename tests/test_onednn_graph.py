@@ -47,7 +47,7 @@ def stylizing(net, mode=FAST):
                            on_unused_input='ignore')
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.sampled_from(['cin', 'fns']), st.integers(1, 4), st.integers(20, 41), st.integers(20, 41),
        st.tuples(*[st.integers(1, 20)] * 3), st.tuples(*[st.integers(1, 20)] * 2), st.integers(0, 2), st.integers(0, 9))
 def test_stylizing_equals_the_papers_formulas(kind, n, h, w, widths, up_widths, blocks, seed):
