@@ -139,6 +139,15 @@ def loss_expressions(network, loss, grams, deterministic):
     return [image, style], pastiche, [v.mean() for v in losses.perceptual_losses(loss, pastiche, content, targets)]
 
 
+def fingerprint(paths):
+    """A hash of the files, so that a run is not resumed with other ones."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, 'rb') as file:
+            digest.update(hashlib.sha256(file.read()).digest())
+    return digest.hexdigest()[:16]
+
+
 def style_schedule(num_styles, batch_size, styles_per_batch, seed, iteration):
     """The style of each image of a batch; a function of the iteration, so that a resumed run repeats it."""
     generator = numpy.random.RandomState([seed, 3, iteration])
@@ -269,7 +278,7 @@ def main():
         network.meta['training'].update(finetune=os.path.basename(args.finetune), base=base.meta.get('training'))
     grams = losses.style_grams(losses.target_function(loss), style_paths, args.style_size)
     settings.update(styles=styles, content_images=content.fingerprint,
-                    style_grams=hashlib.sha256(b''.join(gram.tobytes() for gram in grams)).hexdigest()[:16])
+                    style_images=fingerprint(style_paths))
 
     print('compiling the training function', file=sys.stderr)
     inputs, _, values = loss_expressions(network, loss, grams, deterministic=False)
