@@ -8,6 +8,7 @@ there is used, what was interrupted carries on), and writes a picture and a tabl
 the settings of the papers.
 """
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -71,7 +72,7 @@ def parse_arguments():
                         help='content images to train on: an HDF5 file of data/make_dataset.py, or a folder of photos')
     parser.add_argument('--photos', nargs='+', default=[os.path.join(ROOT, 'data/samples')], metavar='PHOTO',
                         help='photos to show and to measure on, which are not among the content images')
-    parser.add_argument('--model', help='for pastiches and blend: show this trained network instead of training one')
+    parser.add_argument('--model', help='for pastiches, blend and finetune: a trained network instead of one of many styles')
     losses.add_arguments(parser)
     parser.add_argument('--output', default='figures', help='folder for pictures and tables')
     parser.add_argument('--run-dir', help='folder for the trained networks (default: runs/figures-SCALE)')
@@ -104,7 +105,11 @@ def run(command):
     handlers = {signal.SIGINT: signal.signal(signal.SIGINT, lambda number, frame: None),
                 signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())}
     try:
-        return process.wait()
+        # A signal that another thread was given is seen between two waits only.
+        while process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1)
+        return process.returncode
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -153,22 +158,23 @@ def curve(args, name, column):
     return [int(row['iteration']) for row in rows], [float(row[column]) for row in rows]
 
 
-class Judge:
-    """Judges images by the loss that the networks were trained with; compiled once for a figure."""
+def judge(args, network='cin', gradient=False):
+    """Compile the loss that the networks were trained with.
 
-    def __init__(self, args, network='cin'):
-        settings = argparse.Namespace(**dict(vars(args), network=network))
-        self.loss = losses.from_arguments(settings)
-        self.names = losses.loss_names(self.loss)
-        self.targets_of = losses.target_function(self.loss)
-        self.objective = optimize.objective_function(self.loss)
-        self.style_size = args.style_size
+    Returns
+    -------
+    callable
+        Of a photo, (1, 3, H, W), and the path of a style image; returns a function of an image with the
+        values of `optimize.objective_function`.
+    """
+    loss = losses.from_arguments(argparse.Namespace(**dict(vars(args), network=network)))
+    targets_of, objective_of = losses.target_function(loss), optimize.objective_function(loss, gradient)
 
-    def function(self, photo, style):
-        """The objective of a photo and a style image: a function of an image, as `optimize` takes it."""
-        content = self.targets_of(photo)[0]
-        grams = losses.style_grams(self.targets_of, [style], self.style_size)
-        return lambda image: self.objective(image, content, *grams)
+    def objective_for(photo, style):
+        content = targets_of(photo)[0]
+        grams = targets_of(utils.to_float(utils.read_image(style, size=args.style_size)))[1:]
+        return lambda image: objective_of(image, content, *grams)
+    return objective_for
 
 
 def write_table(args, columns, rows):
@@ -219,6 +225,11 @@ def as_picture(batch):
     return utils.to_uint8(batch)[0]
 
 
+def network_to_show(args):
+    """The path of the network of --model, or else of that of many styles."""
+    return models.find_network(args.model) if args.model else many_styles_network(args)[0]
+
+
 def many_styles_network(args):
     """The network of many styles, and the paths of its style images."""
     styles = style_images(args, args.styles)
@@ -231,7 +242,7 @@ def many_styles_network(args):
 
 def pastiches(args):
     """All styles of a network on some photos (arXiv:1610.07629, section 3.3)."""
-    path = models.find_network(args.model) if args.model else many_styles_network(args)[0]
+    path = network_to_show(args)
     network = models.load_network(path)
     names = network.meta['styles']
     function = models.pastiche_function(network)
@@ -251,7 +262,7 @@ def many_styles(args):
     """One network of many styles against a network for each (arXiv:1610.07629, figure 5)."""
     path, styles = many_styles_network(args)
     singles = [train(args, 'single-%s' % models.style_name(style), [style]) for style in styles]
-    photos, judge = show_photos(args), Judge(args)
+    photos, objective_for = show_photos(args), judge(args)
     many = models.load_network(path)
     many_function = models.pastiche_function(many)
     rows, grid = [], []
@@ -260,10 +271,10 @@ def many_styles(args):
         single_function = models.pastiche_function(single)
         values = []
         for photo in photos.values():
-            objective = judge.function(photo, style)
+            of_image = objective_for(photo, style)
             images = [evaluate.stylize(many_function, many, photo, number),
                       evaluate.stylize(single_function, single, photo, 0)]
-            values.append([objective(image)[0][1:3] for image in images])
+            values.append([of_image(image)[0][1:3] for image in images])
         grid.append([as_picture(image) for image in images])
         (content, style_loss), (content_single, style_single) = numpy.mean(values, axis=0).tolist()
         rows.append([models.style_name(style), content, content_single, 100 * (content / content_single - 1),
@@ -287,7 +298,7 @@ def many_styles(args):
 
 def finetune(args):
     """A new style by fine-tuning against training from scratch (arXiv:1610.07629, figure 6)."""
-    path, _ = many_styles_network(args)
+    path = network_to_show(args)
     new = style_images(args, 1, args.styles)
     name = models.style_name(new[0])
     variants = {'finetuned': ('finetuned-' + name, ('--finetune', path)), 'from scratch': ('single-' + name, ())}
@@ -307,10 +318,7 @@ def finetune(args):
 
 def blend(args):
     """Convex combinations of four styles, and the way from one to another (arXiv:1610.07629, figure 7)."""
-    if args.model:
-        path, styles = models.find_network(args.model), None
-    else:
-        path, styles = many_styles_network(args)
+    path = network_to_show(args)
     network = models.load_network(path)
     if not network.style or len(network.meta['styles']) < 4:
         raise utils.UserError('%s: combining styles needs a network of at least four' % path)
@@ -321,19 +329,22 @@ def blend(args):
         0: (1 - down) * (1 - right), 1: (1 - down) * right, 2: down * (1 - right), 3: down * right}))
         for right in steps] for down in steps]
     write_picture(args, utils.contact_sheet(grid))
-    if not styles:
-        return
+
     # The style losses along the line between the first two, with respect to either.
-    judge, rows = Judge(args), []
-    objectives = [[judge.function(photo, style) for style in styles[:2]] for photo in photos.values()]
+    styles = [path for _, path in evaluate.find_styles(utils.find_images(args.style_dir), network.meta['styles'][:2])]
+    if len(styles) < 2:
+        raise utils.UserError('%s lacks an image of one of the styles %s'
+                              % (args.style_dir, ' and '.join(network.meta['styles'][:2])))
+    objective_for, rows = judge(args), []
+    objectives = [[objective_for(photo, style) for style in styles] for photo in photos.values()]
     weights = numpy.linspace(0, 1, 11)
     for weight in utils.progress(weights, desc='line', unit='blend'):
         values = []
         for photo, pair in zip(photos.values(), objectives):
             image = evaluate.stylize(function, network, photo, {0: 1 - weight, 1: weight})
-            values.append([objective(image)[0][2] for objective in pair])
+            values.append([of_image(image)[0][2] for of_image in pair])
         rows.append([float(weight)] + numpy.mean(values, axis=0).tolist())
-    names = [models.style_name(style) for style in styles[:2]]
+    names = network.meta['styles'][:2]
     write_table(args, ['weight_of_' + names[1]] + ['style_loss_to_' + name for name in names], rows)
     plot(args, {'style loss': [([row[0] for row in rows], [row[i] for row in rows], 'to ' + name, 'o-')
                                for i, name in enumerate(names, 1)]}, 'weight of ' + names[1])
@@ -430,11 +441,11 @@ def speed(args):
     """Seconds for the optimization and for the network (arXiv:1603.08155, table 1).
 
     The time of a step is the median of the steps that were timed; 100, 300 and 500 steps take 100, 300
-    and 500 times as long. The numbers in a network do not change its speed: they are random.
+    and 500 times as long. The network is that of the paper at any scale; the numbers in it do not change
+    its speed, and are random.
     """
-    network = models.transformer_network('fns', ['style'], (args.width, 2 * args.width, 4 * args.width),
-                                         (2 * args.width, args.width), args.residual_blocks)
-    function, judge, rows = models.pastiche_function(network), Judge(args, 'fns'), []
+    network = models.transformer_network('fns', ['style'])
+    function, objective_for, rows = models.pastiche_function(network), judge(args, 'fns', gradient=True), []
     style = style_images(args, 1)[0]
     cache = os.path.join(args.run_dir, 'speed.csv')
     columns = ['size', 'seconds_per_step', 'seconds_network']
@@ -446,8 +457,8 @@ def speed(args):
                 step, once = float(known[str(size)]['seconds_per_step']), float(known[str(size)]['seconds_network'])
             else:
                 photo = utils.to_float(utils.cover(utils.read_image(utils.find_images(args.photos)[0]), size, size))
-                objective, times = judge.function(photo, style), [time.time()]
-                optimize.minimize_lbfgs(objective, photo, args.timed_steps + 1, lambda *_: times.append(time.time()))
+                of_image, times = objective_for(photo, style), [time.time()]
+                optimize.minimize_lbfgs(of_image, photo, args.timed_steps + 1, lambda *_: times.append(time.time()))
                 # The first step includes scipy's preparations and the first touch of the memory.
                 step = float(numpy.median(numpy.diff(times)[1:]))
                 passes = []
@@ -467,7 +478,8 @@ def objective(args):
     """The objective of the network against that of the optimization over its steps (arXiv:1603.08155, figure 5)."""
     style = style_images(args, 1)[0]
     network = models.load_network(variant(args, 'instance norm')[1])
-    function, judge, photos = models.pastiche_function(network), Judge(args, 'fns'), show_photos(args)
+    function, photos = models.pastiche_function(network), show_photos(args)
+    objective_for = judge(args, 'fns', gradient=True)
     cache = os.path.join(args.run_dir, 'objective.csv')
     columns = ['photo', 'start', 'step', 'total']
     done = runs.read_table(cache) if os.path.exists(cache) else []
@@ -476,7 +488,7 @@ def objective(args):
     with runs.open_table(cache, columns, done) as table, \
             utils.progress(total=2 * len(photos) * args.steps, desc='optimizing', unit='it') as bar:
         for name, photo in photos.items():
-            of_image = judge.function(photo, style)
+            of_image = objective_for(photo, style)
             for start, first in starts.items():
                 last = [row for row in done if row['photo'] == name and row['start'] == start]
                 if last and int(last[-1]['step']) >= args.steps:
@@ -500,7 +512,7 @@ def objective(args):
             for start in starts}
     of_network, of_photo = [], []
     for name, photo in photos.items():
-        of_image = judge.function(photo, style)
+        of_image = objective_for(photo, style)
         of_network.append(of_image(evaluate.stylize(function, network, photo, 0))[0][0])
         of_photo.append(of_image(photo)[0][0])
     of_network, of_photo = float(numpy.mean(of_network)), float(numpy.mean(of_photo))
