@@ -116,7 +116,8 @@ def add_arguments(parser):
 def use(args):
     """Compute as the arguments of a script say; to be called before networks are built.
 
-    Where oneDNN cannot be used, one line on stderr says why and Theano's own operations serve.
+    Where oneDNN cannot be used, one line on stderr says why and Theano's own operations serve;
+    ``args.backend`` says so from then on.
     """
     if args.backend not in ('onednn', 'plain'):
         raise utils.UserError('GOGH_BACKEND=%s: there are onednn and plain' % args.backend)
@@ -129,6 +130,7 @@ def use(args):
         except onednn.Unavailable as reason:
             print("warning: %s: using Theano's own operations, which are several times slower" % reason,
                   file=sys.stderr)
+            args.backend = 'plain'
             return
         # What the library leaves to Theano is small: numpy does it, and nothing needs to be compiled. Fused
         # elementwise ops have no numpy function.

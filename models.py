@@ -16,7 +16,7 @@ from lasagne.layers import InputLayer, NonlinearityLayer, get_all_params
 from lasagne.nonlinearities import sigmoid
 
 __all__ = ['VERSION', 'transformer_network', 'add_styles', 'style_name', 'save_network', 'find_network',
-           'load_network', 'pastiche_function',
+           'load_network', 'pastiche_function', 'pastiche_bytes',
            'VGG_MEAN', 'vgg_preprocess', 'vgg_deprocess', 'vgg_layer_names', 'loss_network',
            'read_loss_weights', 'read_vgg_weights', 'random_vgg_weights']
 
@@ -163,6 +163,35 @@ def pastiche_function(network):
     pastiche = T.clip(lasagne.layers.get_output(network.output, deterministic=True), 0, 1)
     inputs = [network.image.input_var] + ([network.style.input_var] if network.style else [])
     return theano.function(inputs, pastiche)
+
+
+def pastiche_bytes(network, backend='onednn'):
+    """About how much memory stylizing takes.
+
+    The feature maps between two convolutions are most of it, where they are largest: what a convolution reads
+    and what it writes, or what it writes and its normalization. oneDNN's layout rounds channels up to 16.
+    Theano's own convolutions write all windows of their input out first.
+
+    Parameters
+    ----------
+    network : Network
+    backend : {'onednn', 'plain'}
+
+    Returns
+    -------
+    float
+        Bytes for each pixel of the images in a batch; a fixed part of 128 MiB comes on top.
+    """
+    meta = network.meta
+    (a, b, c), (d, e) = meta['widths'], meta['up_widths']
+    # Channels, and the scale of the image that they belong to; the residual blocks keep a third set of maps.
+    maps = [(3, 1), (a, 1), (b, 4), (c, 16), (2 * c, 16), (d, 4), (e, 1), (3, 1)]
+    sizes = [-(-channels // 16) * 16 / scale for channels, scale in maps]
+    images = 24
+    if backend == 'onednn':
+        return images + 4 * max([2 * size for size in sizes] + [x + y for x, y in zip(sizes, sizes[1:])])
+    windows = [81 * 3, 9 * a / 4, 9 * b / 16, 9 * c / 16, 9 * c / 4, 9 * d, 81 * e]
+    return images + 4 * max(2 * x + 2 * y + window for x, y, window in zip(sizes, sizes[1:], windows))
 
 
 def save_network(path, network):

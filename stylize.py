@@ -5,6 +5,7 @@
     python stylize.py --model cin.npz --blend 0=0.7,5=0.3 photo.jpg --output blend.png
 """
 import argparse
+import math
 import os
 import re
 import sys
@@ -20,6 +21,7 @@ import utils
 # Sides are padded to a multiple of what the two strides of 2 divide by, and the padding of the inner layers needs
 # a few pixels to reflect.
 MULTIPLE, SMALLEST = 4, 16
+FIXED_BYTES = 2**27
 THUMBNAIL = 256
 
 
@@ -128,14 +130,37 @@ def pad_image(image):
     return numpy.pad(image, [(0, extra[0]), (0, extra[1]), (0, 0)], mode='symmetric')
 
 
-def read_all(paths, size, failed):
-    """The photos one after the other; those that cannot be read are reported and added to `failed`."""
+def check_memory(path, photo, bytes_per_pixel):
+    """Refuse a photo whose pastiche would not fit into the memory that is available.
+
+    Parameters
+    ----------
+    path : str
+    photo : uint8 array (H, W, 3)
+    bytes_per_pixel : float
+        `models.pastiche_bytes` times the number of pastiches that are computed at once.
+    """
+    height, width = pad_image(photo).shape[:2]
+    needed, available = bytes_per_pixel * height * width + FIXED_BYTES, utils.available_memory()
+    if needed > available:
+        pixels = max(0, available - FIXED_BYTES) / bytes_per_pixel
+        # Sides are rounded up to the next multiple.
+        fits = int(math.sqrt(pixels * min(height, width) / max(height, width))) - MULTIPLE
+        raise utils.UserError('%s: %d x %d pixels take about %.1f GB of memory, and %.1f GB are available; %s'
+                              % (path, photo.shape[1], photo.shape[0], needed / 1e9, available / 1e9,
+                                 '--size %d would fit' % fits if fits >= SMALLEST else 'GOGH_MAX_MEMORY allows more'))
+
+
+def read_all(paths, size, bytes_per_pixel, report):
+    """The photos one after the other; those that cannot be read or are too large are reported."""
     for path in paths:
         try:
-            yield path, utils.read_image(path, size=size)
+            photo = utils.read_image(path, size=size)
+            check_memory(path, photo, bytes_per_pixel)
         except utils.UserError as error:
-            failed.append(path)
-            print('error: %s' % error, file=sys.stderr)
+            report(path, error)
+        else:
+            yield path, photo
 
 
 def in_batches(photos, styles, size):
@@ -169,13 +194,26 @@ def main():
         utils.make_folder(folder or '.')
 
     stylize = models.pastiche_function(network)
-    failed, sheet = [], {}
+    at_once = min(args.batch_size, len(outputs))
+    bytes_per_pixel = at_once * models.pastiche_bytes(network, args.backend)
+    failed, sheet = set(), {}
+
+    def report(path, error):
+        failed.add(path)
+        print('error: %s' % utils.one_line(error), file=sys.stderr)
+
     with utils.progress(total=len(outputs), desc='stylizing', unit='image') as bar:
-        for batch in in_batches(read_all(images, args.size, failed), styles, args.batch_size):
-            inputs = [utils.to_float(numpy.stack([pad_image(photo) for _, photo, _, _ in batch]))]
-            if network.style:
-                inputs.append(numpy.concatenate([layers.style_weights(blend, len(names)) for *_, blend in batch]))
-            for (path, photo, label, _), pastiche in zip(batch, utils.to_uint8(stylize(*inputs))):
+        for batch in in_batches(read_all(images, args.size, bytes_per_pixel, report), styles, args.batch_size):
+            try:
+                inputs = [utils.to_float(numpy.stack([pad_image(photo) for _, photo, _, _ in batch]))]
+                if network.style:
+                    inputs.append(numpy.concatenate([layers.style_weights(blend, len(names)) for *_, blend in batch]))
+                pastiches = utils.to_uint8(stylize(*inputs))
+            except MemoryError:
+                for path in dict.fromkeys(path for path, *_ in batch):
+                    report(path, '%s: not enough memory to stylize this photo; try a smaller --size' % path)
+                continue
+            for (path, photo, label, _), pastiche in zip(batch, pastiches):
                 pastiche = pastiche[:photo.shape[0], :photo.shape[1]]
                 utils.write_image(outputs[path, label], pastiche)
                 if args.grid:

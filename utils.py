@@ -22,6 +22,11 @@ import sys
 import time
 import warnings
 
+try:
+    import resource
+except ImportError:        # Windows
+    resource = None
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from tqdm import tqdm
@@ -96,6 +101,26 @@ def limit(name, default):
     if not re.fullmatch(r'[0-9]{1,18}', text) or int(text) == 0:
         raise UserError('%s=%s: expected a positive whole number' % (name, text))
     return int(text)
+
+
+def available_memory():
+    """
+    Bytes of memory that this process can still take, or infinity where that cannot be found out.
+
+    What the environment variable GOGH_MAX_MEMORY says, or else the less of what the limit on the address
+    space (``ulimit -v``) and the system's free memory (Linux) leave.
+    """
+    if os.environ.get('GOGH_MAX_MEMORY'):
+        return limit('GOGH_MAX_MEMORY', None)
+    kilobytes = {}
+    for path in ('/proc/meminfo', '/proc/self/status'):
+        with contextlib.suppress(OSError), open(path) as file:
+            kilobytes.update(re.findall(r'^(\w+):\s+([0-9]+) kB$', file.read(), re.MULTILINE))
+    left = 1024 * int(kilobytes['MemAvailable']) if 'MemAvailable' in kilobytes else math.inf
+    if resource and resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        used = 1024 * int(kilobytes.get('VmSize', 0))
+        left = min(left, max(0, resource.getrlimit(resource.RLIMIT_AS)[0] - used))
+    return left
 
 
 # -------------------------------------------------------------------------------------------- atomic writing
