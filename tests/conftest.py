@@ -17,6 +17,16 @@ settings.register_profile('gogh', deadline=None, derandomize=bool(os.environ.get
 settings.load_profile('gogh')
 
 
+@pytest.fixture(scope='module', autouse=True)
+def backend_as_before():
+    """`backend.use` configures the process for good; the tests of the next file start from where these did."""
+    from backend import theano
+    config, mode = theano.config, theano.compile.mode
+    before = config.cxx, config.linker, mode.instantiated_default_mode
+    yield
+    config.cxx, config.linker, mode.instantiated_default_mode = before
+
+
 def _compiler(linker):
     from backend import theano
     mode = theano.Mode(linker=linker, optimizer='fast_compile').excluding('onednn')
