@@ -14,6 +14,7 @@ code; otherwise, and with --random, they are random mutations of the seeds, whic
 
 import argparse
 import io
+import json
 import os
 import pickle
 import random
@@ -25,6 +26,7 @@ import tempfile
 import time
 import zipfile
 import zlib
+from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -34,14 +36,16 @@ except ImportError:
     atheris = None
 
 if atheris and __name__ == '__main__' and '--child' in sys.argv:
-    with atheris.instrument_imports(include=['PIL', 'arrays', 'utils', 'zipfile', 'models']):
+    with atheris.instrument_imports(include=['PIL', 'arrays', 'utils', 'zipfile']):
         from PIL import (BmpImagePlugin, GifImagePlugin, JpegImagePlugin, MpoImagePlugin,  # noqa: F401
                          PngImagePlugin, PpmImagePlugin, TiffImagePlugin, WebPImagePlugin)
         import utils
 
+import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
+import models  # noqa: E402
 import options  # noqa: E402
 import utils  # noqa: E402, F811
 
@@ -112,10 +116,10 @@ for _form in ('JPEG', 'PNG', 'WEBP', 'GIF', 'TIFF', 'BMP', 'PPM'):
     target(_form.lower(), lambda form=_form: image_seeds(form))(feed_png if _form == 'PNG' else feed_image)
 
 
-def feed_file(load, data):
+def feed_file(load, data, extension=''):
     """Feed a loader that takes a path."""
     folder = '/dev/shm' if os.path.isdir('/dev/shm') else tempfile.gettempdir()
-    path = os.path.join(folder, 'gogh-fuzz-%d' % os.getpid())
+    path = os.path.join(folder, 'gogh-fuzz-%d%s' % (os.getpid(), extension))
     try:
         with open(path, 'wb') as file:
             file.write(data)
@@ -187,6 +191,85 @@ def pickle_seeds():
 @target('pickle', pickle_seeds)
 def feed_pickle(data):
     check_values(feed_file(lambda path: utils.load_pickle(path, max_bytes=MAX_BYTES), data))
+
+
+def with_limit(load):
+    """A loader that reads MAX_BYTES at most."""
+    def limited(path):
+        with mock.patch.dict(os.environ, GOGH_MAX_BYTES=str(MAX_BYTES)):
+            return load(path)
+    return limited
+
+
+def network_arrays():
+    """The arrays of a very small network, and what its file says of it."""
+    network = models.transformer_network('cin', ['style'], (1, 1, 1), (1, 1), 0)
+    values = models.lasagne.layers.get_all_param_values(network.output)
+    arrays = {'arr_%d' % i: value for i, value in enumerate(values)}
+    return arrays, json.dumps(dict(network.meta, format=models.FORMAT)).encode()
+
+
+def npz(arrays):
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return file.getvalue()
+
+
+def network_seeds():
+    arrays, meta = network_arrays()
+    return [b'm' + meta, b'm' + meta.replace(b'cin', b'fns'), b'm' + meta.replace(b'"style"', b''), b'm[]', b'm1e999',
+            b'z' + npz(arrays), b'z' + npz(dict(arrays, meta=np.array(meta.decode())))]
+
+
+_network_arrays = []
+
+
+@target('network', network_seeds)
+def feed_network(data):
+    """The file of a network ('z...'), or a description that is put into a good one ('m...')."""
+    kind, data = data[:1], data[1:]
+    if kind != b'z':
+        if not _network_arrays:
+            _network_arrays.append(network_arrays()[0])
+        data = npz(dict(_network_arrays[0], meta=np.array(data.decode('latin1'))))
+    network = feed_file(with_limit(models.load_network), data)
+    check_values(network.meta)
+
+
+def vgg_arrays():
+    generator = np.random.RandomState(0)
+    return [generator.rand(*shape).astype('float32') for _ in range(13) for shape in [(1, 1, 3, 3), (1,)]]
+
+
+def vgg_npz_seeds():
+    names = [name + suffix for name in models.vgg_layer_names('vgg16') for suffix in ('_W', '_b')]
+    arrays = dict(zip(names, vgg_arrays()))
+    return [npz(arrays), npz({name: arrays[name] for name in names[:4]}), npz({name: arrays[name] for name in names[4:]})]
+
+
+def vgg_pkl_seeds():
+    return [pickle.dumps({'param values': values, 'model type': 'vgg16'}, protocol)
+            for values in (vgg_arrays(), vgg_arrays()[:4]) for protocol in (0, 2, 4)]
+
+
+def vgg_h5_seeds():
+    seeds = []
+    for pattern in ('block%s_conv%s/block%s_conv%s_%s_1:0', 'block%s_conv%s/block%s_conv%s/%s:0'):
+        for options in ({}, dict(chunks=True, compression='gzip', shuffle=True)):
+            file = io.BytesIO()
+            with h5py.File(file, 'w') as archive:
+                for name in ('11', '12'):
+                    for kind, shape in (('W', (3, 3, 1, 1)), ('b', (1,))):
+                        kind = kind if pattern.endswith('_1:0') else {'W': 'kernel', 'b': 'bias'}[kind]
+                        archive.create_dataset(pattern % (name[0], name[1], name[0], name[1], kind),
+                                               data=np.ones(shape, 'float32'), **options)
+            seeds.append(file.getvalue())
+    return seeds
+
+
+for _name, _seeds in (('npz', vgg_npz_seeds), ('pkl', vgg_pkl_seeds), ('h5', vgg_h5_seeds)):
+    target('vgg-' + _name, _seeds)(lambda data, extension='.' + _name: check_values(
+        feed_file(with_limit(models.read_vgg_weights), data, extension)))
 
 
 # ---------------------------------------------------------------------------------------------------- fuzzing
