@@ -110,7 +110,7 @@ class Disk:
 
     When a write fails, as on a full disk, the HDF5 library is left with data that it can neither write nor
     drop, and crashes as it closes the file. So it is told that all went well, and the error is kept for
-    `check`.
+    `check`; an interrupt likewise, which h5py would swallow.
     """
 
     def __init__(self, file):
@@ -120,14 +120,14 @@ class Disk:
 
     def check(self):
         """Raise the error that has occurred, if any."""
-        if self.error:
+        if self.error is not None:
             raise self.error
 
     def attempt(self, call, *arguments):
         try:
-            if not self.error:
+            if self.error is None:
                 call(*arguments)
-        except OSError as error:
+        except BaseException as error:
             self.error = error
 
     def write(self, data):
