@@ -187,7 +187,8 @@ def pastiche_bytes(network, backend='onednn'):
     # Channels, and the scale of the image that they belong to; the residual blocks keep a third set of maps.
     maps = [(3, 1), (a, 1), (b, 4), (c, 16), (2 * c, 16), (d, 4), (e, 1), (3, 1)]
     sizes = [-(-channels // 16) * 16 / scale for channels, scale in maps]
-    images = 24
+    # The photo, the pastiche, and what is clipped and rounded.
+    images = 36
     if backend == 'onednn':
         return images + 4 * max([2 * size for size in sizes] + [x + y for x, y in zip(sizes, sizes[1:])])
     windows = [81 * 3, 9 * a / 4, 9 * b / 16, 9 * c / 16, 9 * c / 4, 9 * d, 81 * e]

@@ -175,7 +175,7 @@ def test_a_photo_that_would_not_fit_is_refused_with_the_size_that_would(networks
     result = stylize(networks, '--model', 'full.npz', 'huge.png', 'tiny.png', '--output', 'refused', **limited)
     lines = [line for line in result.stderr.splitlines() if line.startswith('error')]
     assert result.returncode == 1 and 'Traceback' not in result.stderr and len(lines) == 2, result.stderr
-    assert '2400 x 1600 pixels take about 1.2 GB' in lines[0] and '1 of 2 photos' in lines[1]
+    assert '2400 x 1600 pixels take about 1.3 GB' in lines[0] and '1 of 2 photos' in lines[1]
     assert os.listdir(str(networks / 'refused')) == ['tiny_style.png']
     size = re.search(r'--size (\d+) would fit', lines[0]).group(1)
     assert 400 < int(size) < 1600
