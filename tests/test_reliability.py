@@ -192,3 +192,31 @@ def test_memory_that_runs_out_after_all_is_that_photos_failure(networks):
     assert result.returncode == 1 and 'Traceback' not in result.stderr, result.stderr
     assert 'huge.png: not enough memory' in result.stderr and '1 of 2 photos' in result.stderr
     assert os.listdir(str(networks / 'short')) == ['tiny_style.png']
+
+
+@pytest.mark.slow
+def test_500_images_with_broken_ones_in_flat_memory(networks):
+    code = ("import resource, sys\nsys.path.insert(0, %r)\nimport stylize\nsys.argv[0] = 'stylize.py'\n"
+            "status = stylize.main()\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+            "sys.exit(status)" % ROOT)
+    peaks = []
+    for count in (50, 500):
+        photos = networks / ('photos-%d' % count)
+        photos.mkdir()
+        for i in range(count):
+            large_photo(str(photos / ('%03d.png' % i)), 64, 96)
+        broken = range(7, count, 50)
+        for i in broken:
+            path = photos / ('%03d.png' % i)
+            path.write_bytes(path.read_bytes()[:i % 100])
+        result = subprocess.run([sys.executable, '-c', code, '--model', 'small.npz', photos.name, '--output',
+                                 'out-%d' % count], cwd=str(networks), stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, universal_newlines=True)
+        assert result.returncode == 1 and 'Traceback' not in result.stderr, result.stderr
+        assert '%d of %d photos could not be stylized' % (len(broken), count) in result.stderr
+        for i in broken:
+            assert 'error: photos-%d/%03d.png: ' % (count, i) in result.stderr
+        assert sorted(os.listdir(str(networks / ('out-%d' % count)))) == [
+            '%03d_style.png' % i for i in range(count) if i not in broken]
+        peaks.append(int(result.stdout))
+    assert peaks[1] < peaks[0] + 10 * 1024, 'kilobytes: %s' % peaks
