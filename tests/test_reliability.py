@@ -220,3 +220,16 @@ def test_500_images_with_broken_ones_in_flat_memory(networks):
             '%03d_style.png' % i for i in range(count) if i not in broken]
         peaks.append(int(result.stdout))
     assert peaks[1] < peaks[0] + 10 * 1024, 'kilobytes: %s' % peaks
+
+
+@pytest.mark.slow
+def test_two_cold_starts_share_an_empty_cache(networks, tmp_path):
+    large_photo(str(networks / 'cold.png'), 32, 48)
+    runs = [subprocess.Popen(
+        [sys.executable, os.path.join(ROOT, 'stylize.py'), '--model', 'small.npz', '--backend', 'onednn', 'cold.png',
+         '--output', str(tmp_path / ('%d.png' % i))], cwd=str(networks), stderr=subprocess.PIPE,
+        universal_newlines=True, env=dict(os.environ, XDG_CACHE_HOME=str(tmp_path / 'cache'))) for i in range(2)]
+    for process in runs:
+        _, stderr = process.communicate(timeout=600)
+        assert process.returncode == 0 and 'Warning' not in stderr and 'warning' not in stderr, stderr
+    assert (tmp_path / '0.png').read_bytes() == (tmp_path / '1.png').read_bytes()
