@@ -8,6 +8,7 @@ import sys
 import h5py
 import numpy
 
+import arrays
 import utils
 from backend import T, lasagne, theano
 from layers import EPSILON, ConvLayer, conv_block, rectify, residual_block, upsampling_block
@@ -203,9 +204,9 @@ def save_network(path, network):
     ``meta`` is a JSON string with the format version and the network's settings.
     """
     values = lasagne.layers.get_all_param_values(network.output)
-    arrays = collections.OrderedDict(('arr_%d' % i, value) for i, value in enumerate(values))
-    arrays['meta'] = numpy.array(json.dumps(dict(network.meta, format=FORMAT, version=VERSION), sort_keys=True))
-    utils.save_npz(path, arrays)
+    entries = collections.OrderedDict(('arr_%d' % i, value) for i, value in enumerate(values))
+    entries['meta'] = numpy.array(json.dumps(dict(network.meta, format=FORMAT, version=VERSION), sort_keys=True))
+    utils.save_npz(path, entries)
 
 
 def find_network(name):
@@ -235,12 +236,12 @@ def load_network(path):
     utils.UserError
         If the file is not such a network; one line that names the file and says why.
     """
-    arrays = utils.load_npz(path)
-    meta = _read_meta(path, arrays.pop('meta', None))
-    numbers = sorted(int(name[4:]) for name in arrays if re.fullmatch(r'arr_[0-9]{1,6}', name))
-    if not numbers or numbers != list(range(len(arrays))):
+    entries = utils.load_npz(path)
+    meta = _read_meta(path, entries.pop('meta', None))
+    numbers = sorted(int(name[4:]) for name in entries if re.fullmatch(r'arr_[0-9]{1,6}', name))
+    if not numbers or numbers != list(range(len(entries))):
         raise utils.UserError('%s: not a trained network: its arrays should be arr_0, arr_1, …, and meta' % path)
-    values = [arrays['arr_%d' % i] for i in numbers]
+    values = [entries['arr_%d' % i] for i in numbers]
     if any(value.dtype.kind != 'f' for value in values):
         raise utils.UserError('%s: not a trained network: its parameters are not floating-point numbers' % path)
     if meta is None:
@@ -499,24 +500,19 @@ def _read_model_zoo(path):
 def _read_keras(path):
     """Keras' file, whose filters are HWIO and, like Caffe's, take their input in the order BGR."""
     weights = {}
-    found = {}
-
-    def visit(name, item):
-        match = re.search(r'block([1-5])_conv([1-4])_?(W|b)|block([1-5])_conv([1-4])/(kernel|bias)', name)
-        if match and isinstance(item, h5py.Dataset):
-            block, i, kind = match.groups()[:3] if match.group(1) else match.groups()[3:]
-            found['conv%s_%s_%s' % (block, i, {'kernel': 'W', 'bias': 'b'}.get(kind, kind))] = item
-
     try:
         with h5py.File(path, 'r') as file:
-            file.visititems(visit)
-            for name, item in found.items():
-                if item.dtype.kind != 'f' or item.size > 512 * 512 * 9:
-                    raise utils.UserError('%s: %s is not a weight of a VGG network' % (path, item.name))
-                value = item[()]
-                weights[name] = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise utils.UserError('%s: not a readable HDF5 file: %s' % (path, utils.reason(error)))
+            for name, item in arrays.hdf5_datasets(file).items():
+                match = re.search(r'block([1-5])_conv([1-4])_?(W|b)|block([1-5])_conv([1-4])/(kernel|bias)', name)
+                if match:
+                    block, i, kind = match.groups()[:3] if match.group(1) else match.groups()[3:]
+                    if item.size > 512 * 512 * 9:
+                        raise ValueError('%s is too large' % name)
+                    value = item[()]
+                    weights['conv%s_%s_%s' % (block, i, {'kernel': 'W', 'bias': 'b'}.get(kind, kind))] = (
+                        value.transpose(3, 2, 0, 1) if value.ndim == 4 else value)
+    except arrays.ERRORS as error:
+        raise utils.UserError('%s: not a readable HDF5 file of a VGG network: %s' % (path, utils.reason(error)))
     return weights
 
 

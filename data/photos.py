@@ -13,6 +13,7 @@ import sys
 import h5py
 import numpy
 
+import arrays
 import utils
 
 # Splits of the content images, and the datasets of an HDF5 file that hold them.
@@ -101,12 +102,13 @@ def _open_folder(path, image_size, validation_split):
 def _open_hdf5(path, image_size):
     try:
         file = h5py.File(path, 'r')
-        images = {split: file[name] for split, name in HDF5_NAMES.items() if name in file}
+        datasets = arrays.hdf5_datasets(file)
+        images = {split: datasets[name] for split, name in HDF5_NAMES.items() if name in datasets}
         shapes = {split: dataset.shape for split, dataset in images.items()}
         good = 'train' in images and all(
-            isinstance(dataset, h5py.Dataset) and dataset.dtype == numpy.uint8 and dataset.ndim == 4
-            and dataset.shape[1] == 3 and len(dataset) for dataset in images.values())
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+            dataset.dtype == numpy.uint8 and dataset.ndim == 4 and dataset.shape[1] == 3 and len(dataset)
+            for dataset in images.values())
+    except arrays.ERRORS as error:
         raise utils.UserError('%s: neither a folder nor a readable HDF5 file: %s' % (path, utils.reason(error)))
     if not good:
         raise utils.UserError('%s: an HDF5 file of another layout: expected %s, uint8, N×3×256×256'

@@ -9,24 +9,25 @@ Feed damaged files to every parser of files that a stranger may send.
 A parser may return a result or raise `utils.UserError`. Any other exception, a crash, more than ten seconds of
 work for one input, or more memory than --memory is a finding: the input is kept in --findings and the exit
 status is 1. With atheris installed (pip install atheris) the inputs are guided by the coverage of the Python
-code; otherwise, and with --random, they are random mutations of the seeds, which a given --seed repeats.
+code; otherwise, and with --random, they are random mutations of the seeds, which a given --seed repeats. HDF5
+files are parsed by a library of C, whose coverage is not seen: for h5 and vgg-h5 take --random.
 """
 
 import argparse
+import glob
 import io
-import json
 import os
 import pickle
 import random
 import resource
+import shutil
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 import zlib
-from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -36,18 +37,24 @@ except ImportError:
     atheris = None
 
 if atheris and __name__ == '__main__' and '--child' in sys.argv:
-    with atheris.instrument_imports(include=['PIL', 'arrays', 'utils', 'zipfile']):
+    with atheris.instrument_imports(include=['PIL', 'arrays', 'data.photos', 'json', 'models', 'utils', 'zipfile']):
         from PIL import (BmpImagePlugin, GifImagePlugin, JpegImagePlugin, MpoImagePlugin,  # noqa: F401
                          PngImagePlugin, PpmImagePlugin, TiffImagePlugin, WebPImagePlugin)
-        import utils
+        import data.photos  # noqa: F401
+        import models
+
+import json  # noqa: E402
+import zipfile  # noqa: E402
+from unittest import mock  # noqa: E402
 
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
-import models  # noqa: E402
+import models  # noqa: E402, F811
 import options  # noqa: E402
-import utils  # noqa: E402, F811
+import utils  # noqa: E402
+from data import photos  # noqa: E402
 
 MAX_PIXELS, MAX_BYTES, SECONDS = 10**4, 10**6, 10
 
@@ -116,10 +123,15 @@ for _form in ('JPEG', 'PNG', 'WEBP', 'GIF', 'TIFF', 'BMP', 'PPM'):
     target(_form.lower(), lambda form=_form: image_seeds(form))(feed_png if _form == 'PNG' else feed_image)
 
 
+def input_path(process, extension):
+    """The file through which a process feeds a loader that takes a path."""
+    folder = '/dev/shm' if os.path.isdir('/dev/shm') else tempfile.gettempdir()
+    return os.path.join(folder, 'gogh-fuzz-%d%s' % (process, extension))
+
+
 def feed_file(load, data, extension=''):
     """Feed a loader that takes a path."""
-    folder = '/dev/shm' if os.path.isdir('/dev/shm') else tempfile.gettempdir()
-    path = os.path.join(folder, 'gogh-fuzz-%d%s' % (os.getpid(), extension))
+    path = input_path(os.getpid(), extension)
     try:
         with open(path, 'wb') as file:
             file.write(data)
@@ -252,19 +264,44 @@ def vgg_pkl_seeds():
             for values in (vgg_arrays(), vgg_arrays()[:4]) for protocol in (0, 2, 4)]
 
 
+def hdf5(datasets, libver='earliest', **options):
+    """An HDF5 file of datasets {name: array}."""
+    file = io.BytesIO()
+    with h5py.File(file, 'w', libver=libver) as archive:
+        for name, value in datasets.items():
+            archive.create_dataset(name, data=value, **options)
+    return file.getvalue()
+
+
 def vgg_h5_seeds():
     seeds = []
-    for pattern in ('block%s_conv%s/block%s_conv%s_%s_1:0', 'block%s_conv%s/block%s_conv%s/%s:0'):
-        for options in ({}, dict(chunks=True, compression='gzip', shuffle=True)):
-            file = io.BytesIO()
-            with h5py.File(file, 'w') as archive:
-                for name in ('11', '12'):
-                    for kind, shape in (('W', (3, 3, 1, 1)), ('b', (1,))):
-                        kind = kind if pattern.endswith('_1:0') else {'W': 'kernel', 'b': 'bias'}[kind]
-                        archive.create_dataset(pattern % (name[0], name[1], name[0], name[1], kind),
-                                               data=np.ones(shape, 'float32'), **options)
-            seeds.append(file.getvalue())
+    for pattern, kinds in (('block%s_conv%s/block%s_conv%s_%s_1:0', 'Wb'),
+                           ('block%s_conv%s/block%s_conv%s/%s:0', ('kernel', 'bias'))):
+        datasets = {pattern % (name * 2 + (kind,)): np.ones(shape, 'float32') for name in ('11', '12')
+                    for name in [tuple(name)] for kind, shape in zip(kinds, [(3, 3, 1, 1), (1,)])}
+        seeds += [hdf5(datasets), hdf5(datasets, 'latest'), hdf5(datasets, chunks=True),
+                  hdf5(datasets, chunks=True, compression='gzip', shuffle=True)]
     return seeds
+
+
+def content_h5_seeds():
+    images = np.arange(2 * 3 * 16 * 16).reshape(2, 3, 16, 16).astype('uint8')
+    datasets = {name: images for name in photos.HDF5_NAMES.values()}
+    return [hdf5(datasets), hdf5(datasets, 'latest'), hdf5(datasets, chunks=(1, 3, 16, 16)),
+            hdf5(datasets, chunks=(1, 3, 16, 16), maxshape=(None, 3, 16, 16)),
+            hdf5(datasets, chunks=(1, 3, 16, 16), compression='gzip')]
+
+
+@target('h5', content_h5_seeds)
+def feed_content(data):
+    """A dataset of content images, of which the first are read."""
+    def load(path):
+        content = photos.open_content(path, 16)
+        for split in content[:2]:
+            for i in range(min(split.size, 2)):
+                image = split.read(i, np.random.RandomState(0))
+                assert image.dtype == np.uint8 and image.shape == (16, 16, 3)
+    feed_file(load, data, '.h5')
 
 
 for _name, _seeds in (('npz', vgg_npz_seeds), ('pkl', vgg_pkl_seeds), ('h5', vgg_h5_seeds)):
@@ -283,6 +320,10 @@ def mutate(data, other, chance):
     data = bytearray(data)
     for _ in range(chance.choice([1, 1, 2, 3, 8])):
         place = chance.randrange(len(data) + 1)
+        for _ in range(4):
+            # Some formats are mostly zeros between the places that matter.
+            if place < len(data) and not data[place]:
+                place = chance.randrange(len(data) + 1)
         kind = chance.randrange(7)
         if kind == 0 and place < len(data):
             data[place] ^= 1 << chance.randrange(8)
@@ -303,9 +344,16 @@ def mutate(data, other, chance):
     return bytes(data)
 
 
-def run_random(name, runs, seed):
+def run_random(name, runs, seed, kill=False):
     """
     Feed random mutations of the seeds to a parser.
+
+    Parameters
+    ----------
+    name : str
+    runs, seed : int
+    kill : bool
+        Kill this process when an input takes too long, by a signal: code of C does not listen to anything else.
 
     Returns
     -------
@@ -320,6 +368,8 @@ def run_random(name, runs, seed):
     for i in range(runs):
         data = seeds[i] if i < len(seeds) else mutate(chance.choice(seeds), chance.choice(seeds), chance)
         start = time.process_time()
+        if kill:
+            signal.setitimer(signal.ITIMER_PROF, 2 * SECONDS)
         try:
             feed(data)
             accepted += 1
@@ -337,7 +387,8 @@ def run_guided(name, runs, seed, findings, memory):
     make_seeds, feed = TARGETS[name]
     corpus = os.path.join(findings, 'corpus-' + name)
     os.makedirs(corpus, exist_ok=True)
-    for i, data in enumerate(make_seeds()):
+    seeds = make_seeds()
+    for i, data in enumerate(seeds):
         with open(os.path.join(corpus, 'seed-%d' % i), 'wb') as file:
             file.write(data)
 
@@ -347,7 +398,8 @@ def run_guided(name, runs, seed, findings, memory):
         except utils.UserError:
             pass
     # libFuzzer's clock runs on while the machine does other work, and following the coverage takes time too.
-    atheris.Setup([sys.argv[0], '-runs=%d' % runs, '-seed=%d' % (seed + 1), '-max_len=4096',
+    longest = max(4096, max(map(len, seeds)))
+    atheris.Setup([sys.argv[0], '-runs=%d' % runs, '-seed=%d' % (seed + 1), '-max_len=%d' % longest,
                    '-timeout=%d' % (12 * SECONDS), '-rss_limit_mb=%d' % memory, '-verbosity=0',
                    '-print_final_stats=1',
                    '-artifact_prefix=%s/%s-' % (findings, name), corpus], once)
@@ -378,7 +430,7 @@ def main():
     if args.child and atheris and not args.random:
         run_guided(names[0], args.runs, args.seed, args.findings, args.memory)
     if args.child:
-        accepted, finding = run_random(names[0], args.runs, args.seed)
+        accepted, finding = run_random(names[0], args.runs, args.seed, kill=True)
         if finding:
             data, error = finding
             path = os.path.join(args.findings, names[0] + '-finding')
@@ -396,15 +448,19 @@ def main():
         start = time.time()
         command = [sys.executable, os.path.abspath(__file__), name, '--child', '--runs', str(args.runs),
                    '--seed', str(args.seed), '--memory', str(args.memory), '--findings', args.findings]
-        done = subprocess.run(command + ['--random'] * args.random,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        output = done.stdout.decode('utf-8', 'replace')
+        child = subprocess.Popen(command + ['--random'] * args.random,
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        output = child.communicate()[0].decode('utf-8', 'replace')
+        for path in glob.glob(input_path(child.pid, '*')):
+            kept = os.path.join(args.findings, name + '-finding')
+            shutil.move(path, kept)
+            output += 'ended by signal %d; the input is kept in %s\n' % (-child.returncode, kept)
         facts = [line for line in output.split('\n') if line.startswith((
             'accepted', 'stat::number_of_executed_units', 'stat::peak_rss_mb'))]
         print('%-8s %s: %d inputs in %.0f s; %s' % (
-            name, 'failed' if done.returncode else 'passed', args.runs, time.time() - start,
+            name, 'failed' if child.returncode else 'passed', args.runs, time.time() - start,
             '; '.join(facts)), flush=True)
-        if done.returncode:
+        if child.returncode:
             failed = True
             print(output[-5000:])
     return 1 if failed else 0

@@ -8,12 +8,16 @@ import tracemalloc
 import zipfile
 import zlib
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
+import arrays as arrays_
+import models
 import utils
+from data import photos
 
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=60,
                     suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -431,3 +435,90 @@ def test_truncated_or_damaged_pickles(tmp_path, data):
         utils.load_pickle(write(tmp_path, bytes(whole)))
     except utils.UserError:
         pass
+
+
+# ------------------------------------------------------------------------------------------------------ HDF5
+
+SECRET = np.full((3, 3, 3, 4), .5, 'float32')
+
+
+def elsewhere(file, name):
+    """A dataset whose numbers are those of another file that the reader could open."""
+    SECRET.tofile('secret')
+    file.create_dataset(name, SECRET.shape, 'f4', external=[('secret', 0, SECRET.nbytes)])
+
+
+def virtual(file, name):
+    with h5py.File('secret.h5', 'w') as other:
+        other['a'] = SECRET
+    layout = h5py.VirtualLayout(SECRET.shape, 'f4')
+    layout[:] = h5py.VirtualSource('secret.h5', 'a', SECRET.shape)
+    file.create_virtual_dataset(name, layout)
+
+
+def bomb(file, name):
+    # The library inflates a chunk whole before it compares the length.
+    dataset = file.create_dataset(name, SECRET.shape, 'f4', chunks=SECRET.shape, compression='gzip')
+    dataset.id.write_direct_chunk((0, 0, 0, 0), zlib.compress(bytes(10**8), 9))
+
+
+def unwritten(file, name):
+    file.create_dataset(name, (3, 3, 3, 10**6), 'f4')
+
+
+def huge_chunk(file, name):
+    file.create_dataset(name, SECRET.shape, 'f4', chunks=(3, 3, 3, 10**6), maxshape=(None,) * 4)
+
+
+def objects(file, name):
+    file.create_dataset(name, SECRET.shape, h5py.special_dtype(vlen=np.uint8))
+
+
+@pytest.mark.parametrize('make, words', [(elsewhere, 'other files'), (virtual, 'other files'), (bomb, 'compressed'),
+                                         (unwritten, 'longer than the file'), (huge_chunk, 'longer than the file'),
+                                         (objects, 'plain numbers')])
+def test_hdf5_that_leads_elsewhere_or_takes_memory_is_refused(tmp_path, monkeypatch, make, words):
+    monkeypatch.chdir(tmp_path)
+    for load, name in ((models.read_vgg_weights, 'block1_conv1/block1_conv1_W_1:0'),
+                       (lambda path: photos.open_content(path, 16), 'train2014/images')):
+        with h5py.File('a.h5', 'w') as file:
+            make(file, name)
+        refused(load, 'a.h5', name, words)
+
+
+def test_links_in_hdf5_are_passed_over(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with h5py.File('other.h5', 'w') as file:
+        file['train2014/images'] = np.zeros((2, 3, 16, 16), 'uint8')
+        file['block1_conv1/block1_conv1_W_1:0'] = SECRET
+    for link in (h5py.ExternalLink('other.h5', '/train2014'), h5py.SoftLink('/there')):
+        with h5py.File('a.h5', 'w') as file:
+            file['there/images'] = np.zeros((2, 3, 16, 16), 'uint8')
+            file['there/W'] = SECRET
+            file['train2014'] = link
+            file['block1_conv1'] = h5py.ExternalLink('other.h5', '/block1_conv1')
+        refused(lambda path: photos.open_content(path, 16), 'a.h5', 'layout')
+        refused(models.read_vgg_weights, 'a.h5', 'conv1_1_W is missing')
+
+
+def test_hdf5_of_groups_without_end(tmp_path):
+    path = str(tmp_path / 'a.h5')
+    with h5py.File(path, 'w') as file:
+        for i in range(30):
+            file['g%d' % i] = file['/']
+        file[b'\xff'] = 1.
+        file['number'] = 2.
+    with h5py.File(path, 'r') as file:
+        with pytest.raises(ValueError, match='more than 10000'):
+            arrays_.hdf5_datasets(file)
+        assert list(arrays_.hdf5_datasets(file, depth=1)) == ['number']
+
+
+def test_hdf5_is_read_whatever_its_version_and_chunks(tmp_path):
+    path = str(tmp_path / 'a.h5')
+    for libver in ('earliest', 'latest'):
+        for options in ({}, dict(chunks=(2, 3, 3, 1)), dict(maxshape=(None, 3, 3, 4))):
+            with h5py.File(path, 'w', libver=libver) as file:
+                file.create_dataset('a/b/c', data=SECRET, **options)
+            with h5py.File(path, 'r') as file:
+                assert (arrays_.hdf5_datasets(file)['a/b/c'][()] == SECRET).all()
