@@ -103,24 +103,59 @@ def limit(name, default):
     return int(text)
 
 
-def available_memory():
+def available_memory(root='/'):
     """
     Bytes of memory that this process can still take, or infinity where that cannot be found out.
 
-    What the environment variable GOGH_MAX_MEMORY says, or else the less of what the limit on the address
-    space (``ulimit -v``) and the system's free memory (Linux) leave.
+    What the environment variable GOGH_MAX_MEMORY says, or else the least of what the limit on the address space
+    (``ulimit -v``), the system's free memory (Linux) and the limits of the container (cgroups) leave.
+
+    Parameters
+    ----------
+    root : str
+        Where the folders ``proc`` and ``sys`` lie.
     """
     if os.environ.get('GOGH_MAX_MEMORY'):
         return limit('GOGH_MAX_MEMORY', None)
-    kilobytes = {}
-    for path in ('/proc/meminfo', '/proc/self/status'):
-        with contextlib.suppress(OSError), open(path) as file:
-            kilobytes.update(re.findall(r'^(\w+):\s+([0-9]+) kB$', file.read(), re.MULTILINE))
-    left = 1024 * int(kilobytes['MemAvailable']) if 'MemAvailable' in kilobytes else math.inf
+    kilobytes = dict(re.findall(r'^(\w+):\s+([0-9]+) kB$', _contents(root, 'proc/meminfo')
+                                + _contents(root, 'proc/self/status'), re.MULTILINE))
+    left = [_container_memory(root)]
+    if 'MemAvailable' in kilobytes:
+        left.append(1024 * int(kilobytes['MemAvailable']))
     if resource and resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
-        used = 1024 * int(kilobytes.get('VmSize', 0))
-        left = min(left, max(0, resource.getrlimit(resource.RLIMIT_AS)[0] - used))
+        left.append(resource.getrlimit(resource.RLIMIT_AS)[0] - 1024 * int(kilobytes.get('VmSize', 0)))
+    return max(0, min(left))
+
+
+def _container_memory(root):
+    """Bytes that the memory limits of this process's control group, and of those above it, leave."""
+    left = math.inf
+    for line in _contents(root, 'proc/self/cgroup').splitlines():
+        _, controllers, path = line.split(':', 2)
+        if controllers == '':
+            mount, names = 'sys/fs/cgroup', ('memory.max', 'memory.current', 'inactive_file')
+        elif 'memory' in controllers.split(','):
+            mount, names = 'sys/fs/cgroup/memory', ('memory.limit_in_bytes', 'memory.usage_in_bytes',
+                                                    'total_inactive_file')
+        else:
+            continue
+        # Inside a container the path may be the host's, of which only the root is there to be seen.
+        parts = [part for part in path.split('/') if part not in ('', '..')]
+        for depth in range(len(parts) + 1):
+            folder = os.path.join(root, mount, *parts[:depth])
+            most, used = (_contents(folder, name).strip() for name in names[:2])
+            if most.isdigit() and used.isdigit():
+                # Pages of files that were not used for long are given up when memory is short.
+                idle = re.search(r'^%s ([0-9]+)$' % names[2], _contents(folder, 'memory.stat'), re.MULTILINE)
+                left = min(left, int(most) - int(used) + (int(idle.group(1)) if idle else 0))
     return left
+
+
+def _contents(folder, name):
+    """The text of a file of the system's, empty if there is none."""
+    with contextlib.suppress(OSError), open(os.path.join(folder, name)) as file:
+        return file.read()
+    return ''
 
 
 # -------------------------------------------------------------------------------------------- atomic writing

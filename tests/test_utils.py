@@ -97,6 +97,56 @@ def test_limits_of_the_environment_are_checked(monkeypatch):
             utils.limit('GOGH_TEST', 5)
 
 
+GB = 10**9
+
+
+def system(root, membership, groups):
+    """A folder that looks like that of a machine with 64 GB, of which 8 GB are free."""
+    files = {'proc/meminfo': 'MemTotal:  64000000 kB\nMemAvailable:  7812500 kB\n', 'proc/self/status': 'VmSize: 1 kB\n',
+             'proc/self/cgroup': membership}
+    for folder, (names, values) in groups.items():
+        files.update({'sys/fs/cgroup/%s/%s' % (folder, name): '%s\n' % value for name, value in zip(names, values)})
+    for name, text in files.items():
+        path = os.path.join(str(root), name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, 'w') as file:
+            file.write(text)
+    return str(root)
+
+
+V2 = 'memory.max', 'memory.current', 'memory.stat'
+V1 = 'memory.limit_in_bytes', 'memory.usage_in_bytes', 'memory.stat'
+STAT = 'anon %d\ninactive_file %d\nactive_file 7' % (GB, GB // 2)
+STAT_1 = 'inactive_file 7\ntotal_inactive_file %d' % (GB // 4)
+
+
+@pytest.mark.parametrize('membership, groups, left', [
+    ('', {}, 8 * GB),
+    ('0::/a/b\n', {'a/b': (V2, (3 * GB, GB, STAT))}, 2.5 * GB),
+    ('0::/a/b\n', {'a/b': (V2, ('max', GB, STAT)), 'a': (V2, (4 * GB, 3 * GB, ''))}, GB),
+    ('0::/a/b\n', {'a/b': (V2, (2 * GB, GB, '')), 'a': (V2, (4 * GB, GB, ''))}, GB),
+    ('0::/a\n', {'a': (V2, (GB, 2 * GB, STAT))}, 0),
+    ('0::/a\n', {'a': (V2, (40 * GB, 2 * GB, STAT))}, 8 * GB),
+    # a container that sees its own group as the root, while its path is the host's
+    ('0::/docker/123\n', {'.': (V2, (2 * GB, GB, STAT))}, 1.5 * GB),
+    ('0::/../../x\n', {'.': (V2, (2 * GB, GB, STAT))}, 1.5 * GB),
+    ('5:cpu:/\n4:cpuset,memory:/a\n0::/\n', {'memory/a': (V1, (2 * GB, GB, STAT_1)),
+                                             'memory': (V1, (2**63 - 4096, GB, STAT_1))}, 1.25 * GB),
+])
+def test_the_memory_of_a_container_is_what_its_limits_leave(tmp_path, monkeypatch, membership, groups, left):
+    monkeypatch.delenv('GOGH_MAX_MEMORY', raising=False)
+    root = system(tmp_path, membership, groups)
+    assert utils.available_memory(root) == left
+    monkeypatch.setenv('GOGH_MAX_MEMORY', '12345')
+    assert utils.available_memory(root) == 12345
+
+
+def test_available_memory_without_a_proc_is_unlimited(tmp_path, monkeypatch):
+    monkeypatch.delenv('GOGH_MAX_MEMORY', raising=False)
+    assert utils.available_memory(str(tmp_path)) == float('inf')
+    assert 0 < utils.available_memory() < float('inf')
+
+
 # -------------------------------------------------------------------------------------------- atomic writing
 
 def test_atomic_write_has_the_permissions_of_open(tmp_path):
