@@ -3,9 +3,11 @@
     python evaluate.py --model cin.npz --style-dir data/styles/misc32 --photos photos/val --output evaluation
 
 For each style the content, style and total loss of the network's pastiches are set beside those of the
-untouched photos and of images optimized for each photo (arXiv:1508.06576). The output folder holds
-losses.csv (each photo), summary.csv (means over the photos), the pastiches, and grids of them, photos
-down and styles across. Options of the loss that are not given are those that the network was trained with.
+untouched photo and of images optimized for each photo (arXiv:1508.06576), and the content loss beside
+that which the optimization pays for the same style loss. The output folder holds losses.csv (each
+photo), summary.csv (means over the photos), trajectories.csv (each iteration of the optimization),
+equal_style.csv, the pastiches, and grids of them, photos down and styles across. Options of the loss
+that are not given are those that the network was trained with.
 """
 import hashlib
 import os
@@ -29,6 +31,9 @@ DEFAULTS = dict(content_layer=None, content_weight=1., style_layers=losses.STYLE
                 tv_weight=0., normalize_losses=False, image_size=256, style_size=512)
 KINDS = dict(content_layer=str, content_weight=float, style_layers=str, style_weight=float, tv_weight=float,
              normalize_losses=bool, image_size=int, style_size=int)
+
+# The columns of equal_style.csv: see `compare`.
+EQUAL_STYLE = ['style_name', 'photo', 'style_percent_of_photo', 'iteration', 'content_of_optimization', 'content_ratio']
 
 
 def parse_arguments():
@@ -124,6 +129,97 @@ def summarize(rows, names, styles):
     return summary
 
 
+def at_equal_style(trajectory, style):
+    """Where the optimization first pays no more style loss than a network does.
+
+    Parameters
+    ----------
+    trajectory : list of pairs (content, style)
+        The losses of each iteration of the optimization, from the first image on.
+    style : float
+        The network's style loss.
+
+    Returns
+    -------
+    pair of float, or None
+        The iteration, and the content loss there, both interpolated linearly in the style loss between the
+        iteration before and the one that gets there; None if none does.
+    """
+    for iteration, (content, reached) in enumerate(trajectory):
+        if reached <= style:
+            if iteration == 0:
+                return 0., content
+            content_before, before = trajectory[iteration - 1]
+            share = (before - style) / (before - reached)
+            return iteration - 1 + share, content_before + share * (content - content_before)
+    return None
+
+
+def compare(rows, trajectories):
+    """The network against the untouched photo and against the optimization at an equal style loss.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Of losses.csv.
+    trajectories : list of dict
+        Of trajectories.csv.
+
+    Returns
+    -------
+    list of lists
+        For each style and photo: style, photo, the network's style loss in percent of the untouched
+        photo's, the iteration at which the optimization has that style loss, its content loss there, and
+        the network's content loss divided by it. The last three are None where the optimization
+        does not get there; the last is None where it need not leave the photo.
+    """
+    found = {(row['style_name'], row['photo'], row['image']): row for row in rows}
+    paths = {}
+    for row in trajectories:
+        paths.setdefault((row['style_name'], row['photo']), []).append((float(row['content']), float(row['style'])))
+    result = []
+    for pair, path in paths.items():
+        content, style = (float(found[pair + ('network',)][name]) for name in ('content', 'style'))
+        of_photo = float(found[pair + ('photo',)]['style'])
+        there = at_equal_style(path, style)
+        ratio = content / there[1] if there and there[1] else None
+        result.append(list(pair) + [100 * style / of_photo if of_photo else None] + list(there or (None, None)) + [ratio])
+    return result
+
+
+def summarize_comparison(comparison, styles):
+    """Means of `compare`'s numbers over the photos of each style, and over all: a list of lists of str."""
+    summary = []
+    for style in styles + ['all styles'] * (len(styles) > 1):
+        chosen = [row for row in comparison if style in (row[0], 'all styles')]
+        means = []
+        for column in (2, 3, 5):
+            values = [row[column] for row in chosen if row[column] is not None]
+            means.append('%.4g' % numpy.mean(values) if values else '-')
+        summary.append([style] + means + ['%d of %d' % (sum(row[3] is not None for row in chosen), len(chosen))])
+    return summary
+
+
+def print_table(rows):
+    """Print rows of strings in columns, the first row being their titles."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        print('  '.join([row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])]))
+
+
+def optimized_image(function, photo, iterations):
+    """The image that L-BFGS makes of a photo, and the losses of each iteration, from the photo's on."""
+    image, path = photo, [function(photo)[0]]
+
+    def record(_, latest, values):
+        nonlocal image
+        image = latest
+        path.append(values)
+
+    optimize.minimize_lbfgs(function, photo, iterations, record)
+    return image, path
+
+
 def main():
     args = parse_arguments()
     backend.use(args)
@@ -140,7 +236,7 @@ def main():
     settings.update(model=fingerprint(path), style_images=fingerprint(*[p for _, p in chosen]), photos=sorted(photos),
                     loss_weights=fingerprint(*[p for p in args.loss_weights if p != 'random']))
     rows = start_or_resume(args, settings)
-    table_path = os.path.join(args.output, 'losses.csv')
+    table_path, path_of_trajectories = (os.path.join(args.output, name) for name in ('losses.csv', 'trajectories.csv'))
     columns = ['style_name', 'photo', 'image'] + names
     optimized = 'optimization %d' % args.iterations
     kinds = ['photo', 'network'] + [optimized] * bool(args.iterations)
@@ -159,9 +255,12 @@ def main():
         plain = re.sub(r'[^\w.+-]', '-', '%s_%s_%s' % (photo, styles[style], kind))
         return os.path.join(args.output, 'images', plain + '.png')
 
+    done = {tuple(row[column] for column in columns[:3]) for row in rows if row[columns[-1]] is not None}
+    kept = runs.read_table(path_of_trajectories) if os.path.exists(path_of_trajectories) else []
+    kept = [row for row in kept if (row.get('style_name'), row.get('photo'), optimized) in done]
     with runs.open_table(table_path, columns, rows) as table, \
+            runs.open_table(path_of_trajectories, columns[:2] + ['iteration'] + names, kept) as trajectories, \
             utils.progress(total=len(chosen) * len(photos) * len(kinds), desc='evaluating', unit='image') as bar:
-        done = {tuple(row[column] for column in columns[:3]) for row in rows if row[columns[-1]] is not None}
         for (style, _), targets in zip(chosen, grams):
             for name, photo in photos.items():
                 content = targets_of(photo)[0]
@@ -171,16 +270,19 @@ def main():
 
                 for kind in kinds:
                     if (styles[style], name, kind) not in done:
-                        image = [photo]
+                        image = photo
                         if kind == 'network':
-                            image = [stylize(pastiche_of, network, photo, style)]
+                            image = stylize(pastiche_of, network, photo, style)
                         elif kind == optimized:
-                            optimize.minimize_lbfgs(function, photo, args.iterations,
-                                                    lambda _, latest, __: image.__setitem__(0, latest))
+                            image, path = optimized_image(function, photo, args.iterations)
+                            for iteration, values in enumerate(path):
+                                runs.append_row(trajectories, [styles[style], name, iteration]
+                                                + ['%.7g' % value for value in values],
+                                                sync=iteration == len(path) - 1)
                         if kind != 'photo':
-                            utils.write_image(picture(style, name, kind), utils.to_uint8(image[0])[0])
+                            utils.write_image(picture(style, name, kind), utils.to_uint8(image)[0])
                         runs.append_row(table, [styles[style], name, kind]
-                                        + ['%.7g' % value for value in function(image[0])[0]], sync=True)
+                                        + ['%.7g' % value for value in function(image)[0]], sync=True)
                     bar.update()
 
     rows = runs.read_table(table_path)
@@ -193,10 +295,17 @@ def main():
                 for name, photo in photos.items()]
         utils.write_image(os.path.join(args.output, 'grid_%s.jpg' % kind.replace(' ', '_')),
                           utils.contact_sheet(grid, ['photo'] + [styles[style] for style, _ in chosen]))
-    width = max(len(row[0]) for row in summary)
-    print('%-*s  %-16s' % (width, 'style', 'image') + ''.join('%14s' % name for name in names))
-    for row in summary:
-        print('%-*s  %-16s' % (width, row[0], row[1]) + ''.join('%14s' % value for value in row[2:]))
+    print_table([['style', 'image'] + names] + summary)
+
+    if args.iterations:
+        comparison = compare(rows, runs.read_table(path_of_trajectories))
+        with runs.open_table(os.path.join(args.output, 'equal_style.csv'), EQUAL_STYLE) as table:
+            for row in comparison:
+                runs.append_row(table, ['' if value is None else '%.5g' % value if isinstance(value, float) else value
+                                        for value in row])
+        print("\nThe network beside %d iterations of the optimization, at the network's style loss:" % args.iterations)
+        print_table([['style', "style loss, % of photo's", 'iteration', "content loss / optimization's", 'reached']]
+                    + summarize_comparison(comparison, [styles[style] for style, _ in chosen]))
 
 
 if __name__ == '__main__':

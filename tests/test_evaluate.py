@@ -119,6 +119,61 @@ def test_means_are_printed_and_written(folder, result):
         assert grid.shape[1] == 8 + 3 * (16 + 8) and grid.shape[0] > 2 * (16 + 8)
 
 
+def read(folder, name):
+    with open(str(folder / 'evaluation' / name)) as file:
+        return list(csv.DictReader(file))
+
+
+def test_trajectories_lead_from_the_photo_to_the_optimized_image(folder, result):
+    rows = read(folder, 'trajectories.csv')
+    assert [(row['style_name'], row['photo'], row['iteration']) for row in rows] == [
+        (style, photo, str(i)) for style in ('dots', 'stripes') for photo in ('a', 'b') for i in range(3)]
+    for row in rows:
+        kind = {'0': 'photo', '2': 'optimization 2'}.get(row['iteration'])
+        if kind:
+            for name, value in result[1][row['style_name'], row['photo'], kind].items():
+                np.testing.assert_allclose(float(row[name]), value, rtol=1e-5)
+
+
+def test_network_and_optimization_at_an_equal_style_loss(folder, result):
+    """The table holds what the losses and the trajectories say; its means are printed."""
+    process, losses = result
+    rows, percents = read(folder, 'equal_style.csv'), []
+    for row, (style, photo, *numbers) in zip(rows, evaluate.compare(read(folder, 'losses.csv'),
+                                                                    read(folder, 'trajectories.csv'))):
+        assert (row['style_name'], row['photo']) == (style, photo)
+        percents.append(100 * losses[style, photo, 'network']['style'] / losses[style, photo, 'photo']['style'])
+        np.testing.assert_allclose(float(row['style_percent_of_photo']), percents[-1], rtol=1e-4)
+        assert [row[name] for name in evaluate.EQUAL_STYLE[2:]] == [
+            '' if number is None else '%.5g' % number for number in numbers]
+    assert len(percents) == len(rows) == 4 and 'all styles' in process.stdout
+    assert '%.4g' % np.mean(percents) in process.stdout
+
+
+def test_where_the_optimization_reaches_a_style_loss():
+    path = [(0., 8.), (1., 6.), (3., 2.), (2., 4.), (5., 1.)]
+    assert evaluate.at_equal_style(path, 9) == (0, 0)
+    assert evaluate.at_equal_style(path, 6) == (1, 1)
+    # The first time counts.
+    assert evaluate.at_equal_style(path, 3) == (1.75, 2.5)
+    assert evaluate.at_equal_style(path, 1.5) == (3 + 2.5 / 3, 2 + 2.5)
+    assert evaluate.at_equal_style(path, 0.5) is None
+
+
+def test_comparison_at_an_equal_style_loss():
+    def row(photo, image, content, style):
+        return dict(style_name='dots', photo=photo, image=image, content=str(content), style=str(style))
+
+    rows = [row(photo, 'photo', 0, 8) for photo in 'abc'] + [
+        row('a', 'network', 3, 4), row('b', 'network', 3, 0.5), row('c', 'network', 3, 10)]
+    steps = [dict(style_name='dots', photo=photo, content=str(content), style=str(style))
+             for photo in 'abc' for content, style in ((0, 8), (2, 4), (4, 1))]
+    comparison = evaluate.compare(rows, steps)
+    assert comparison == [['dots', 'a', 50, 1, 2, 1.5], ['dots', 'b', 6.25, None, None, None],
+                          ['dots', 'c', 125, 0, 0, None]]
+    assert evaluate.summarize_comparison(comparison, ['dots']) == [['dots', '60.42', '0.5', '1.5', '2 of 3']]
+
+
 def test_an_interrupted_evaluation_carries_on(run, fails, folder, result):
     """What was measured is kept, a row that was cut off in the middle is measured again."""
     path = folder / 'evaluation' / 'losses.csv'
@@ -126,6 +181,7 @@ def test_an_interrupted_evaluation_carries_on(run, fails, folder, result):
     lines = path.read_text().splitlines(True)
     kept = lines[:1] + [lines[1].replace('0', '7')] + lines[2:8]
     path.write_text(''.join(kept) + lines[8][:25])
+    steps = (folder / 'evaluation' / 'trajectories.csv').read_text()
     assert 'losses.csv exists' in fails(*COMMAND, cwd=str(folder))
     assert 'iterations' in fails(*(COMMAND + ['--resume', '--iterations', 3]), cwd=str(folder))
     process = run(*(COMMAND + ['--resume']), cwd=str(folder))
@@ -133,6 +189,7 @@ def test_an_interrupted_evaluation_carries_on(run, fails, folder, result):
     after = table(folder)
     changed = [key for key in before if after[key] != before[key]]
     assert list(after) == list(before) and changed == [list(before)[0]]
+    assert (folder / 'evaluation' / 'trajectories.csv').read_text() == steps
 
 
 def test_bad_input_is_one_line(fails, folder):
