@@ -156,7 +156,9 @@ def configure(folder, tf32=False):
     from theano.gpuarray import dnn
     if not dnn.dnn_present():
         config.dnn.enabled = 'False'
-        lines = str(dnn.dnn_present.msg).strip().splitlines()
+        # Theano quotes what the compiler said as Python shows bytes.
+        message = str(dnn.dnn_present.msg).encode().decode('unicode_escape').encode('latin-1', 'replace')
+        lines = message.decode(errors='replace').strip().splitlines()
         raise Unavailable('Theano cannot use %s: %s'
                           % (library, next((line for line in lines if ' error: ' in line), lines[-1])))
 

@@ -55,9 +55,8 @@ def applications(outputs, found):
     return found
 
 
-def main():
+def main(folder):
     devices.import_pygpu()
-    folder = tempfile.mkdtemp()
     compatibility.configure(folder, '--tf32' in sys.argv)
     import pygpu
     from theano.gpuarray import GpuArrayType, dnn, reg_context
@@ -77,4 +76,5 @@ def main():
 
 
 if __name__ == '__main__':
-    main()
+    with tempfile.TemporaryDirectory() as temporary:
+        main(temporary)
