@@ -2,8 +2,8 @@
 
     python benchmarks/engines.py ENGINE
 
-`benchmarks/measure.py` starts it: the engines gogh and plain with the project's interpreter, torch, compile,
-onnxruntime and openvino with that of the peers. Commands are
+`benchmarks/measure.py` starts it: the engines gogh, gogh-bf16 and plain with the project's interpreter, torch, compile,
+onnxruntime, openvino and openvino-bf16 with that of the peers. Commands are
 
     ["stylize", network.npz, image.npy]     prepare to stylize the batch of images in style 0
     ["train", network.npz, vgg.npz, batch.npy]      prepare training steps
@@ -23,13 +23,15 @@ import numpy
 THREADS = int(os.environ.get('OMP_NUM_THREADS', os.cpu_count()))
 STYLE_LAYERS = ['conv1_2', 'conv2_2', 'conv3_3', 'conv4_3']
 CONTENT_LAYER = 'conv3_3'
+OURS = ('gogh', 'gogh-bf16', 'plain')
 
 
 def gogh(name):
-    """The project itself, on the backend `name`."""
+    """The project itself."""
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     import backend
-    backend.use(argparse.Namespace(device='cpu', backend=name))
+    backend.use(argparse.Namespace(device='cpu', backend='plain' if name == 'plain' else 'onednn',
+                                   precision='bf16' if name == 'gogh-bf16' else 'float32'))
     import layers
     import losses
     import models
@@ -118,7 +120,8 @@ def peers(name):
             return lambda: session.run(None, {key: image})[0]
         import openvino
         compiled = openvino.Core().compile_model(path, 'CPU', {
-            'INFERENCE_NUM_THREADS': THREADS, 'INFERENCE_PRECISION_HINT': 'f32', 'PERFORMANCE_HINT': 'LATENCY'})
+            'INFERENCE_NUM_THREADS': THREADS, 'PERFORMANCE_HINT': 'LATENCY',
+            'INFERENCE_PRECISION_HINT': 'bf16' if name == 'openvino-bf16' else 'f32'})
         return lambda: compiled([image])[0]
 
     def train(network, vgg, batch):
@@ -157,7 +160,7 @@ def peers(name):
 
 def main():
     name = sys.argv[1]
-    stylize, train = gogh({'gogh': 'onednn'}.get(name, name)) if name in ('gogh', 'plain') else peers(name)
+    stylize, train = gogh(name) if name in OURS else peers(name)
     run, answers = None, os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1)       # what the libraries print goes to stderr
     for line in sys.stdin:

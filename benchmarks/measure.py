@@ -6,7 +6,7 @@
     python benchmarks/measure.py memory
     python benchmarks/measure.py start
 
-All engines get the same weights (random ones) and the same input, in float32, and take turns in one run; times are
+All engines get the same weights (random ones) and the same input, and take turns in one run; times are
 medians of --repeat turns after two that do not count, and the outputs are compared with gogh's.
 """
 import argparse
@@ -20,6 +20,7 @@ import time
 
 import numpy
 
+from engines import OURS
 from setup_peers import peers_python
 import backend  # noqa: F401
 import models
@@ -28,7 +29,8 @@ from backend import lasagne
 from PIL import Image
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-ENGINES = ['gogh', 'torch', 'compile', 'onnxruntime', 'openvino', 'plain']
+ENGINES = ['gogh', 'torch', 'compile', 'onnxruntime', 'openvino']
+OTHERS = ['plain', 'gogh-bf16', 'openvino-bf16']
 
 
 class Engine(object):
@@ -36,7 +38,7 @@ class Engine(object):
 
     def __init__(self, name):
         self.name = name
-        python = sys.executable if name in ('gogh', 'plain') else peers_python()
+        python = sys.executable if name in OURS else peers_python()
         self.process = subprocess.Popen([python, os.path.join(HERE, 'engines.py'), name], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
 
@@ -100,7 +102,11 @@ def stylize(args, folder):
         report(times)
         ours = numpy.load(results['gogh'])
         for name, path in results.items():
-            print('largest difference to %s: %.1e' % (name, abs(ours - numpy.load(path)).max()))
+            if name == 'gogh':
+                continue
+            difference = ours - numpy.load(path)
+            print('largest difference to %s: %.1e, PSNR %.0f dB'
+                  % (name, abs(difference).max(), -10 * numpy.log10(numpy.mean(difference ** 2.))))
 
 
 def train(args, folder):
@@ -148,8 +154,8 @@ def main():
     parser.add_argument('--size', type=lambda text: tuple(int(n) for n in reversed(text.split('x'))), action='append',
                         help='WIDTHxHEIGHT, may be given several times (default: 512x512; memory: 1920x1080)')
     parser.add_argument('--repeat', type=int, default=7, help='turns (default: %(default)s)')
-    parser.add_argument('--engines', type=lambda text: text.split(','), default=ENGINES[:-1],
-                        help='of %s (default: all but plain)' % ', '.join(ENGINES))
+    parser.add_argument('--engines', type=lambda text: text.split(','), default=ENGINES,
+                        help='of %s (default: the first %d)' % (', '.join(ENGINES + OTHERS), len(ENGINES)))
     args = parser.parse_args()
     args.size = args.size or [(1080, 1920) if args.what == 'memory' else (512, 512)]
     folder = tempfile.mkdtemp()

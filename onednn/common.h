@@ -12,6 +12,9 @@
 #include <string>
 #include <vector>
 #include <omp.h>
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 
 #ifdef __AVX512F__
 #define BLOCK 16
@@ -28,6 +31,43 @@ static inline vec load(const float *p) { return *(const loose_vec *)p; }
 static inline void store(float *p, vec v) { *(loose_vec *)p = v; }
 static inline vec splat(float value) { return value - (vec){}; }
 static inline vec rectified(vec v) { return v > 0.0f ? v : (vec){}; }
+
+// bfloat16: the upper half of a float32, rounded to nearest even. Products of bfloat16 are taken of pairs of
+// neighbouring channels, which share 32 bits, and summed in float32.
+typedef uint16_t bf16;
+typedef bf16 half_vec __attribute__((vector_size(BLOCK * 2)));
+typedef half_vec loose_half_vec __attribute__((aligned(2), may_alias));
+typedef uint32_t pairs __attribute__((vector_size(BLOCK * 4)));
+typedef uint32_t loose_pairs __attribute__((vector_size(BLOCK * 4), aligned(2), may_alias));
+typedef uint32_t loose_pair __attribute__((aligned(2), may_alias));
+
+static inline pairs round_to_bf16(vec v) { // in the upper halves
+    pairs bits = (pairs)v;
+    return bits + 0x7fff + ((bits >> 16) & 1);
+}
+static inline void store(bf16 *p, vec v) {
+    *(loose_half_vec *)p = __builtin_convertvector(round_to_bf16(v) >> 16, half_vec);
+}
+static inline void store_pairs(bf16 *p, vec first, vec second) {
+    *(loose_pairs *)p = (round_to_bf16(first) >> 16) | (round_to_bf16(second) & 0xffff0000);
+}
+static inline void set(float *p, float value) { *p = value; }
+static inline void set(bf16 *p, float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    *p = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+}
+static inline pairs load_pairs(const bf16 *p) { return *(const loose_pairs *)p; }
+static inline pairs splat_pair(const bf16 *p) { return *(const loose_pair *)p - (pairs){}; }
+static inline vec add_products(vec sum, pairs a, pairs b) {
+#ifdef __AVX512BF16__
+    return (vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+#else
+    sum += (vec)(a & 0xffff0000) * (vec)(b & 0xffff0000);
+    return sum + (vec)(a << 16) * (vec)(b << 16);
+#endif
+}
+
 static inline i64 blocks(i64 channels) { return (channels + BLOCK - 1) / BLOCK; }
 
 // memory.cpp: a pool of buffers on huge pages, reused between calls.
@@ -93,8 +133,8 @@ struct Epilogue {
 // winograd.cpp
 bool winograd_suits(i64 ic, i64 oc, i64 kh, i64 kw, i64 sh, i64 sw);
 // weights: (oc, ic, 3, 3) of the forward convolution; `flip` rotates them by 180 degrees; `transpose` exchanges oc
-// and ic in reading them (the gradient to the input).
-void winograd(const float *x, const Frame &f, const float *weights, i64 oc, bool flip, bool transpose,
+// and ic in reading them (the gradient to the input). `low` multiplies in bfloat16.
+void winograd(const float *x, const Frame &f, const float *weights, i64 oc, bool flip, bool transpose, bool low,
               const Epilogue &epilogue, float *y);
 
 // direct.cpp
@@ -109,5 +149,6 @@ struct Tap {
 struct Grid {
     i64 height, width, plane, row, pixel, offset;
 };
-void direct(const float *x, const Frame &f, const std::vector<Tap> &taps, i64 stride_h, i64 stride_w, i64 oc,
+// `low` multiplies in bfloat16, unless there are few output channels.
+void direct(const float *x, const Frame &f, const std::vector<Tap> &taps, i64 stride_h, i64 stride_w, i64 oc, bool low,
             const Epilogue &epilogue, float *y, const Grid &grid);

@@ -27,6 +27,7 @@ struct Shape {
     i64 n, c, h, w, scale, mirror;      // the source image and how it is enlarged
     i64 oc, kh, kw, sh, sw, pad_h, pad_w;
     i64 flip;                           // rotate the filters by 180 degrees: a true convolution
+    i64 low;                            // multiply in bfloat16
     Frame frame() const { return {n, c, h, w, scale, mirror, pad_h, pad_w}; }
     i64 oh() const { return (frame().height() + 2 * pad_h - kh) / sh + 1; }
     i64 ow() const { return (frame().width() + 2 * pad_w - kw) / sw + 1; }
@@ -132,7 +133,7 @@ static const float *tap_weights(const float *w, const Shape &s, i64 row, i64 col
 static void convolve(const Shape &s, const float *x, const float *w, bool transpose, const Epilogue &epilogue,
                      float *y) {
     if (winograd_suits(s.c, s.oc, s.kh, s.kw, s.sh, s.sw)) {
-        winograd(x, s.frame(), w, s.oc, s.flip, transpose, epilogue, y);
+        winograd(x, s.frame(), w, s.oc, s.flip, transpose, s.low, epilogue, y);
         return;
     }
     i64 k = s.kh * s.kw;
@@ -140,7 +141,8 @@ static void convolve(const Shape &s, const float *x, const float *w, bool transp
     for (i64 i = 0; i < s.kh; i++)
         for (i64 j = 0; j < s.kw; j++)
             taps.push_back({i, j, tap_weights(w, s, i, j), transpose ? k : s.c * k, transpose ? s.oc * k : k});
-    direct(x, s.frame(), taps, s.sh, s.sw, s.oc, epilogue, y, {s.oh(), s.ow(), s.oh() * s.ow(), s.ow(), 1, 0});
+    direct(x, s.frame(), taps, s.sh, s.sw, s.oc, s.low, epilogue, y,
+           {s.oh(), s.ow(), s.oh() * s.ow(), s.ow(), 1, 0});
 }
 
 // The gradient to the frame, (n, c, frame height, frame width), not to the image behind it.
@@ -149,7 +151,7 @@ static void input_gradient(const Shape &s, const float *w, const float *dy, floa
     if (s.sh == 1 && s.sw == 1 && s.pad_h < s.kh && s.pad_w < s.kw) {
         // The convolution of dy with the filters turned about, over a border that lets every tap reach.
         Shape back = {s.n, s.oc, s.oh(), s.ow(), 1, 0, s.c, s.kh, s.kw, 1, 1, s.kh - 1 - s.pad_h, s.kw - 1 - s.pad_w,
-                      !s.flip};
+                      !s.flip, s.low};
         convolve(back, dy, w, true, {nullptr, 0}, dx);
         return;
     }
@@ -169,7 +171,7 @@ static void input_gradient(const Shape &s, const float *w, const float *dy, floa
                     taps.push_back({border_h + shift_h - i / s.sh, border_w + shift_w - j / s.sw,
                                     tap_weights(w, s, i, j), k, s.c * k});
             Grid grid = {rows, columns, height * width, width * s.sh, s.sw, a * width + b};
-            direct(dy, f, taps, 1, 1, s.c, {nullptr, 0}, dx, grid);
+            direct(dy, f, taps, 1, 1, s.c, s.low, {nullptr, 0}, dx, grid);
         }
 }
 

@@ -43,6 +43,34 @@ static inline __attribute__((always_inline)) void dot(const float *x, i64 pixel,
     for (int r = 0; r < R; r++) sum[r][0] = total[r][0], sum[r][1] = total[r][1];
 }
 
+// The same of bfloat16, in pairs of channels.
+template <int R>
+static inline __attribute__((always_inline)) void dot(const bf16 *x, i64 pixel, i64 plane, i64 ic, i64 taps,
+                                                      const i64 *offsets, const bf16 *w, vec sum[][2]) {
+    vec total[R][2];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++) total[r][0] = total[r][1] = (vec){};
+    for (i64 c = 0; c < ic; c += BLOCK) {
+        i64 lanes = std::min<i64>(BLOCK, ic - c);
+        for (i64 t = 0; t < taps; t++) {
+            const bf16 *source = x + offsets[t];
+            for (i64 l = 0; l < lanes; l += 2) {
+                pairs w0 = load_pairs(w), w1 = load_pairs(w + PANEL);
+                w += 2 * PANEL;
+#pragma GCC unroll 16
+                for (int r = 0; r < R; r++) {
+                    pairs v = splat_pair(source + r * pixel + l);
+                    total[r][0] = add_products(total[r][0], v, w0);
+                    total[r][1] = add_products(total[r][1], v, w1);
+                }
+            }
+        }
+        x += plane;
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++) sum[r][0] = total[r][0], sum[r][1] = total[r][1];
+}
+
 // As dot, for vectors of 4 x BLOCK neighbouring pixels and R output channels; x holds one plane for each channel.
 template <int R>
 static inline __attribute__((always_inline)) void dot_narrow(const float *x, i64 plane, i64 ic, i64 taps,
@@ -75,30 +103,31 @@ static inline __attribute__((always_inline)) void dot_narrow(const float *x, i64
         for (int j = 0; j < 4; j++) sum[r][j] = total[r][j];
 }
 
-// The rows [first, first + count) of a frame with its zeros, one image: (blocks, count, width, BLOCK), or, narrow,
-// (channels, count, width).
+// The rows [first, first + count) of a frame with its zeros, one image: (blocks, count, width, BLOCK).
+template <class E>
 static void gather(const float *x, const Frame &f, i64 n, const int *rows, const int *columns, i64 count, i64 width,
-                   bool narrow, float *buffer) {
+                   E *buffer) {
     i64 cb = blocks(f.c);
     for (i64 b = 0; b < cb; b++)
         for (i64 i = 0; i < count; i++) {
             const float *source = x + ((n * cb + b) * f.h + std::max(rows[i], 0)) * f.w * BLOCK;
-            if (narrow) {
-                i64 lanes = std::min<i64>(BLOCK, f.c - b * BLOCK);
-                for (i64 l = 0; l < lanes; l++) {
-                    float *target = buffer + ((b * BLOCK + l) * count + i) * width;
-                    if (rows[i] < 0)
-                        memset(target, 0, width * sizeof(float));
-                    else
-                        for (i64 j = 0; j < width; j++)
-                            target[j] = columns[j] < 0 ? 0.0f : source[(i64)columns[j] * BLOCK + l];
-                }
-            } else {
-                float *target = buffer + (b * count + i) * width * BLOCK;
-                for (i64 j = 0; j < width; j++)
-                    store(target + j * BLOCK,
-                          rows[i] < 0 || columns[j] < 0 ? (vec){} : load(source + (i64)columns[j] * BLOCK));
-            }
+            E *target = buffer + (b * count + i) * width * BLOCK;
+            for (i64 j = 0; j < width; j++)
+                store(target + j * BLOCK,
+                      rows[i] < 0 || columns[j] < 0 ? (vec){} : load(source + (i64)columns[j] * BLOCK));
+        }
+}
+
+// The same as (channels, count, width), for the narrow kernel.
+static void gather_planes(const float *x, const Frame &f, i64 n, const int *rows, const int *columns, i64 count,
+                          i64 width, float *buffer) {
+    for (i64 c = 0; c < f.c; c++)
+        for (i64 i = 0; i < count; i++) {
+            const float *source =
+                x + ((n * blocks(f.c) + c / BLOCK) * f.h + std::max(rows[i], 0)) * f.w * BLOCK + c % BLOCK;
+            float *target = buffer + (c * count + i) * width;
+            for (i64 j = 0; j < width; j++)
+                target[j] = rows[i] < 0 || columns[j] < 0 ? 0.0f : source[(i64)columns[j] * BLOCK];
         }
 }
 
@@ -116,36 +145,45 @@ static void narrow_row(const float *x, i64 plane, i64 ic, i64 taps, const i64 *o
     }
 }
 
-void direct(const float *x, const Frame &f, const std::vector<Tap> &taps, i64 stride_h, i64 stride_w, i64 oc,
-            const Epilogue &epilogue, float *y, const Grid &grid) {
+// For up to four output channels, pixels fill the vectors, in float only.
+static bool is_narrow(i64 oc, i64 stride_w) { return oc <= 4 && stride_w == 1; }
+
+// E: the type of the factors, float or bf16
+template <class E>
+static void convolve(const float *x, const Frame &f, const std::vector<Tap> &taps, i64 stride_h, i64 stride_w, i64 oc,
+                     const Epilogue &epilogue, float *y, const Grid &grid) {
     i64 count = taps.size(), oc_blocks = blocks(oc), panels = (oc + PANEL - 1) / PANEL;
     i64 cb = blocks(f.c);
     i64 reach_h = 0, reach_w = 0;
     for (const Tap &tap : taps) reach_h = std::max(reach_h, tap.row), reach_w = std::max(reach_w, tap.column);
-    bool narrow = oc <= 4 && stride_w == 1;
+    bool narrow = is_narrow(oc, stride_w);
     i64 width = (grid.width - 1) * stride_w + reach_w + 1;
     if (narrow) width += 4 * BLOCK; // the last vectors read beyond the frame
     std::vector<int> rows((grid.height - 1) * stride_h + reach_h + 1), columns(width);
     source_coordinates(f.h, f.scale, f.mirror, f.pad_h, rows.size(), rows.data());
     source_coordinates(f.w, f.scale, f.mirror, f.pad_w, columns.size(), columns.data());
 
-    // The weights in the order of their use.
-    Scratch<float> w(panels * PANEL * f.c * count);
+    // The weights in the order of their use; of bfloat16 in pairs of input channels, the last one filled up with zeros.
+    const i64 pair = sizeof(E) == 2 ? 2 : 1, ic = (f.c + pair - 1) / pair * pair;
+    Scratch<E> w(panels * PANEL * ic * count);
     if (narrow) {
+        float *target = (float *)w.data;
         for (i64 c = 0; c < f.c; c++)
             for (i64 t = 0; t < count; t++)
                 for (i64 o = 0; o < oc; o++)
-                    w[(c * count + t) * oc + o] = taps[t].weights[o * taps[t].oc_stride + c * taps[t].ic_stride];
+                    *target++ = taps[t].weights[o * taps[t].oc_stride + c * taps[t].ic_stride];
     } else {
 #pragma omp parallel for schedule(static)
         for (i64 p = 0; p < panels; p++)
-            for (i64 c = 0; c < f.c; c++) {
-                i64 first = c / BLOCK * BLOCK, lanes = std::min<i64>(BLOCK, f.c - first);
+            for (i64 c = 0; c < ic; c++) {
+                i64 first = c / BLOCK * BLOCK, lanes = std::min<i64>(BLOCK, ic - first), lane = c - first;
                 for (i64 t = 0; t < count; t++) {
-                    float *target = w + p * PANEL * f.c * count + (first * count + t * lanes + c - first) * PANEL;
+                    E *target = w + p * PANEL * ic * count
+                                + (first * count + t * lanes + lane / pair * pair) * PANEL + lane % pair;
                     const float *source = taps[t].weights + c * taps[t].ic_stride;
                     for (i64 o = 0; o < PANEL; o++)
-                        target[o] = p * PANEL + o < oc ? source[(p * PANEL + o) * taps[t].oc_stride] : 0.0f;
+                        set(target + o * pair,
+                            p * PANEL + o < oc && c < f.c ? source[(p * PANEL + o) * taps[t].oc_stride] : 0.0f);
                 }
             }
     }
@@ -159,15 +197,19 @@ void direct(const float *x, const Frame &f, const std::vector<Tap> &taps, i64 st
     band = (grid.height + bands - 1) / bands;
     i64 buffer_rows = (band - 1) * stride_h + reach_h + 1;
     i64 buffer_size = buffer_rows * width * cb * BLOCK;
-    Scratch<float> buffers(threads * buffer_size);
+    Scratch<E> buffers(threads * buffer_size);
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (i64 n = 0; n < f.n; n++)
         for (i64 g = 0; g < bands; g++) {
-            float *buffer = buffers + omp_get_thread_num() * buffer_size;
+            E *buffer = buffers + omp_get_thread_num() * buffer_size;
             i64 first = g * band, height = std::min(band, grid.height - first);
             if (height <= 0) continue;
             i64 gathered = (height - 1) * stride_h + reach_h + 1, plane = gathered * width * (narrow ? 1 : BLOCK);
-            gather(x, f, n, rows.data() + first * stride_h, columns.data(), gathered, width, narrow, buffer);
+            const int *gathered_rows = rows.data() + first * stride_h;
+            if (narrow)
+                gather_planes(x, f, n, gathered_rows, columns.data(), gathered, width, (float *)buffer);
+            else
+                gather(x, f, n, gathered_rows, columns.data(), gathered, width, buffer);
             i64 offsets[count];
             for (i64 t = 0; t < count; t++)
                 offsets[t] = (taps[t].row * width + taps[t].column) * (narrow ? 1 : BLOCK);
@@ -175,8 +217,8 @@ void direct(const float *x, const Frame &f, const std::vector<Tap> &taps, i64 st
                 float *out = y + (n * oc_blocks * grid.plane + (first + i) * grid.row + grid.offset) * BLOCK;
                 if (narrow) {
                     auto run = oc == 1 ? narrow_row<1> : oc == 2 ? narrow_row<2> : oc == 3 ? narrow_row<3> : narrow_row<4>;
-                    run(buffer + i * width, plane, f.c, count, offsets, w, epilogue.bias, epilogue.rectify, grid.width,
-                        out, grid.pixel * BLOCK);
+                    run((float *)buffer + i * width, plane, f.c, count, offsets, (float *)w.data, epilogue.bias,
+                        epilogue.rectify, grid.width, out, grid.pixel * BLOCK);
                     continue;
                 }
                 for (i64 p = 0; p < panels; p++) {
@@ -184,7 +226,7 @@ void direct(const float *x, const Frame &f, const std::vector<Tap> &taps, i64 st
                     if (epilogue.bias)
                         for (int l = 0; l < PANEL && p * PANEL + l < oc; l++)
                             bias[l / BLOCK][l % BLOCK] = epilogue.bias[p * PANEL + l];
-                    const float *source = buffer + i * stride_h * width * BLOCK, *weights = w + p * PANEL * f.c * count;
+                    const E *source = buffer + i * stride_h * width * BLOCK, *weights = w + p * PANEL * ic * count;
                     for (i64 j = 0; j < grid.width; j += PIXELS) {
                         vec sum[PIXELS][2];
                         i64 pixels = std::min<i64>(PIXELS, grid.width - j), step = stride_w * BLOCK;
@@ -204,4 +246,10 @@ void direct(const float *x, const Frame &f, const std::vector<Tap> &taps, i64 st
                 }
             }
         }
+}
+
+void direct(const float *x, const Frame &f, const std::vector<Tap> &taps, i64 stride_h, i64 stride_w, i64 oc, bool low,
+            const Epilogue &epilogue, float *y, const Grid &grid) {
+    (low && !is_narrow(oc, stride_w) ? convolve<bf16> : convolve<float>)(x, f, taps, stride_h, stride_w, oc, epilogue, y,
+                                                                         grid);
 }

@@ -141,6 +141,11 @@ def block():
     return _library.gogh_block()
 
 
+def has_bf16():
+    """Whether the processor multiplies in bfloat16 (AVX512-BF16); without, it is imitated, at a loss of time."""
+    return bool(_library.gogh_has_bf16())
+
+
 def _argument(value):
     if isinstance(value, numpy.ndarray):
         return ctypes.c_void_p(value.ctypes.data)

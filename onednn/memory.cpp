@@ -126,3 +126,11 @@ extern "C" void gogh_trim() {
 extern "C" i64 gogh_mapped() { return mapped; }
 extern "C" i64 gogh_in_use() { return in_use; }
 extern "C" int gogh_block() { return BLOCK; }
+
+extern "C" int gogh_has_bf16() {
+#ifdef __AVX512BF16__
+    return 1;
+#else
+    return 0;
+#endif
+}

@@ -151,13 +151,13 @@ class _Convolution(Op):
             return kernel[0] - 1, kernel[1] - 1
         return self.border_mode
 
-    def shape(self, n, c, h, w, oc, kernel):
+    def shape(self, n, c, h, w, oc, kernel, bf16=False):
         """The sizes as the library takes them, the blocked shapes of the frame and of the output."""
         pad = self.pad(kernel)
         frame = [size * self.scale + 2 * self.mirror for size in (h, w)]
         out = [(f + 2 * p - k) // s + 1 for f, p, k, s in zip(frame, pad, kernel, self.subsample)]
         sizes = numpy.array((n, c, h, w, self.scale, self.mirror, oc) + tuple(kernel) + self.subsample + tuple(pad)
-                            + (self.flip,), 'int64')
+                            + (self.flip, bf16), 'int64')
         if min(out) < 1:
             raise ValueError('%s: the filters (%d x %d) are larger than the padded image (%d x %d)'
                              % ((self,) + tuple(kernel) + (frame[0] + 2 * pad[0], frame[1] + 2 * pad[1])))
@@ -166,12 +166,16 @@ class _Convolution(Op):
 
 
 class Conv(_Convolution):
-    """Convolution of a blocked image with filters (O, C, kh, kw), plus an optional bias (O,), optionally rectified."""
-    __props__ = _Convolution.__props__ + ('rectify',)
+    """Convolution of a blocked image with filters (O, C, kh, kw), plus an optional bias (O,), optionally rectified.
 
-    def __init__(self, scale=1, mirror=0, border_mode=(0, 0), subsample=(1, 1), flip=True, rectify=False):
+    With `bf16` the image and the filters (or, in Winograd's method, their transforms) are rounded to bfloat16 before
+    they are multiplied; the products are summed in float32. Up to four output maps are computed in float32 all the same.
+    """
+    __props__ = _Convolution.__props__ + ('rectify', 'bf16')
+
+    def __init__(self, scale=1, mirror=0, border_mode=(0, 0), subsample=(1, 1), flip=True, rectify=False, bf16=False):
         _Convolution.__init__(self, scale, mirror, border_mode, subsample, flip)
-        self.rectify = bool(rectify)
+        self.rectify, self.bf16 = bool(rectify), bool(bf16)
 
     def make_node(self, x, w, *bias):
         inputs = [_blocked(x), _tensor(w, 4, 'filters')] + [_tensor(b, 1, 'bias') for b in bias]
@@ -189,7 +193,7 @@ class Conv(_Convolution):
         if bias is not None:
             _check_shape(self, bias, (oc,), 'bias')
             bias = _array(bias)
-        sizes, _, shape = self.shape(x.shape[0], c, x.shape[2], x.shape[3], oc, w.shape[2:])
+        sizes, _, shape = self.shape(x.shape[0], c, x.shape[2], x.shape[3], oc, w.shape[2:], self.bf16)
         y = library.empty(*shape)
         library.call('gogh_conv', sizes, _array(x), _array(w), bias, self.rectify, y)
         return y

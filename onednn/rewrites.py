@@ -61,7 +61,14 @@ def _window(node, parameters):
 
 
 class ToBlockedGraph(theano.gof.Optimizer):
-    """See the module."""
+    """See the module.
+
+    Attributes
+    ----------
+    bf16 : bool
+        Whether convolutions multiply in bfloat16 (see `ops.Conv`).
+    """
+    bf16 = False
 
     def add_requirements(self, fgraph):
         fgraph.attach_feature(theano.gof.toolbox.ReplaceValidate())
@@ -69,7 +76,7 @@ class ToBlockedGraph(theano.gof.Optimizer):
     def apply(self, fgraph):
         # layers imports backend, which registers this.
         import layers
-        Translation(fgraph, layers).run()
+        Translation(fgraph, layers, self.bf16).run()
 
 
 class Translation(object):
@@ -85,8 +92,8 @@ class Translation(object):
         From an original variable that stays as it is to the `Image` that it enters the blocked graph as.
     """
 
-    def __init__(self, fgraph, layers):
-        self.fgraph = fgraph
+    def __init__(self, fgraph, layers, bf16):
+        self.fgraph, self.bf16 = fgraph, bf16
         self.images, self.plain, self.entered = {}, {}, {}
         self.rectified = {}     # from an original variable to the blocked variable of its rectification
         self.norms = {}         # from x, gamma, beta, epsilon to the Norm node
@@ -160,7 +167,8 @@ class Translation(object):
         if not (_supported(node.op) and _feature_map(x) and _feature_map(w)):
             return
         image, op = self.image(x), node.op
-        conv = ops.Conv(image.scale, image.mirror, op.border_mode, op.subsample, op.filter_flip)
+        conv = ops.Conv(image.scale, image.mirror, op.border_mode, op.subsample, op.filter_flip,
+                        bf16=self.bf16)
         self.became(node.outputs[0], conv(image.source, w), w.shape[0])
 
     def conv_input_gradient(self, node):
@@ -402,11 +410,15 @@ def _numpy_elemwise(node):
     return [result] if result.type == node.outputs[0].type else False
 
 
-def register(position):
+_to_blocked = ToBlockedGraph()
+
+
+def register(position, bf16):
     """Add the rewrites to Theano's optimizer, once; the tag 'onednn' excludes them."""
+    _to_blocked.bf16 = bf16
     if 'to_blocked' in theano.compile.optdb.__position__:
         return
-    theano.compile.optdb.register('to_blocked', ToBlockedGraph(), position, 'fast_run', 'fast_compile', 'onednn')
+    theano.compile.optdb.register('to_blocked', _to_blocked, position, 'fast_run', 'fast_compile', 'onednn')
     theano.compile.optdb.register('blocked_inplace', theano.gof.opt.TopoOptimizer(
         _in_place, failure_callback=theano.gof.opt.TopoOptimizer.warn_inplace), 60, 'fast_run', 'inplace', 'onednn')
     # After Theano has made sums and products of many, before it makes them work in place.

@@ -60,33 +60,47 @@ static inline __attribute__((always_inline)) void filter_transform(const vec v[3
     r[5] = v[2];
 }
 
-// u: (36, output panels, input channels, PANEL)
+// The transform of output channels p * BLOCK ... of one input channel; zero beyond the last channels.
+static inline void transform_filter(const float *w, i64 ic, i64 oc, i64 p, i64 i, bool flip, bool transpose,
+                                    vec u[SPAN][SPAN]) {
+    vec g[9] = {};
+    if (i < ic)
+        for (int l = 0; l < BLOCK; l++) {
+            i64 o = p * BLOCK + l;
+            if (o >= oc) break;
+            const float *source = w + (transpose ? i * oc + o : o * ic + i) * 9;
+            for (int t = 0; t < 9; t++) g[t][l] = source[flip ? 8 - t : t];
+        }
+    vec half[SPAN][3];
+    for (int t = 0; t < 3; t++) {
+        vec column[3] = {g[t], g[3 + t], g[6 + t]}, r[SPAN];
+        filter_transform(column, r);
+        for (int a = 0; a < SPAN; a++) half[a][t] = r[a];
+    }
+    for (int a = 0; a < SPAN; a++) filter_transform(half[a], u[a]);
+}
+
+// u: (36, output panels, input channels, PANEL); of bfloat16 (36, output panels, pairs of input channels, PANEL, 2)
+template <class E>
 static void transform_filters(const float *w, i64 ic, i64 oc, i64 ic_padded, i64 panels, bool flip, bool transpose,
-                              float *u) {
+                              E *u) {
+    const bool paired = sizeof(E) == 2;
     i64 point_stride = panels * ic_padded * PANEL;
 #pragma omp parallel for collapse(2) schedule(static)
     for (i64 p = 0; p < panels * 2; p++)
-        for (i64 i = 0; i < ic_padded; i++) {
-            vec g[9] = {};
-            if (i < ic)
-                for (int l = 0; l < BLOCK; l++) {
-                    i64 o = p * BLOCK + l;
-                    if (o >= oc) break;
-                    const float *source = w + (transpose ? i * oc + o : o * ic + i) * 9;
-                    for (int t = 0; t < 9; t++) g[t][l] = source[flip ? 8 - t : t];
+        for (i64 i = 0; i < ic_padded; i += 1 + paired) {
+            vec r[SPAN][SPAN], next[SPAN][SPAN];
+            transform_filter(w, ic, oc, p, i, flip, transpose, r);
+            if (paired) transform_filter(w, ic, oc, p, i + 1, flip, transpose, next);
+            E *target = u + ((p / 2) * ic_padded + i) * PANEL + (p % 2) * BLOCK * (1 + paired);
+            for (int a = 0; a < SPAN; a++)
+                for (int b = 0; b < SPAN; b++) {
+                    E *point = target + (a * SPAN + b) * point_stride;
+                    if (paired)
+                        store_pairs((bf16 *)point, r[a][b], next[a][b]);
+                    else
+                        store((float *)point, r[a][b]);
                 }
-            vec half[SPAN][3];
-            for (int t = 0; t < 3; t++) {
-                vec column[3] = {g[t], g[3 + t], g[6 + t]}, r[SPAN];
-                filter_transform(column, r);
-                for (int a = 0; a < SPAN; a++) half[a][t] = r[a];
-            }
-            float *target = u + ((p / 2) * ic_padded + i) * PANEL + (p % 2) * BLOCK;
-            for (int a = 0; a < SPAN; a++) {
-                vec r[SPAN];
-                filter_transform(half[a], r);
-                for (int b = 0; b < SPAN; b++) store(target + (a * SPAN + b) * point_stride, r[b]);
-            }
         }
 }
 
@@ -113,8 +127,33 @@ static inline __attribute__((always_inline)) void multiply(const float *a, i64 a
     }
 }
 
-void winograd(const float *x, const Frame &f, const float *weights, i64 oc, bool flip, bool transpose,
-              const Epilogue &epilogue, float *y) {
+// The same of bfloat16, in pairs along k.
+template <int R>
+static inline __attribute__((always_inline)) void multiply(const bf16 *a, i64 a_stride, const bf16 *b, i64 k, float *c,
+                                                           i64 c_stride) {
+    vec sum[R][2];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = (vec){};
+    for (i64 i = 0; i < k; i += 2) {
+        pairs b0 = load_pairs(b + i * PANEL), b1 = load_pairs(b + i * PANEL + PANEL);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; r++) {
+            pairs v = splat_pair(a + r * a_stride + i);
+            sum[r][0] = add_products(sum[r][0], v, b0);
+            sum[r][1] = add_products(sum[r][1], v, b1);
+        }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++) {
+        store(c + r * c_stride, sum[r][0]);
+        store(c + r * c_stride + BLOCK, sum[r][1]);
+    }
+}
+
+// E: the type of the factors, float or bf16
+template <class E>
+static void convolve(const float *x, const Frame &f, const float *weights, i64 oc, bool flip, bool transpose,
+                     const Epilogue &epilogue, float *y) {
     i64 ic_blocks = blocks(f.c), oc_blocks = blocks(oc), ic = ic_blocks * BLOCK;
     i64 panels = (oc + PANEL - 1) / PANEL, oc_padded = panels * PANEL;
     i64 oh = f.height() + 2 * f.pad_h - 2, ow = f.width() + 2 * f.pad_w - 2;
@@ -125,7 +164,7 @@ void winograd(const float *x, const Frame &f, const float *weights, i64 oc, bool
 
     // A group: as many tiles as keep both transforms within the cache, the same for every thread.
     i64 threads = omp_get_max_threads();
-    i64 group = 800 * 1024 / (POINTS * (ic + oc_padded) * 4) / ROWS * ROWS;
+    i64 group = 800 * 1024 / (POINTS * (ic * sizeof(E) + oc_padded * 4)) / ROWS * ROWS;
     if (group < 2 * ROWS) group = 2 * ROWS;
     if (group > 8 * ROWS) group = 8 * ROWS;
     i64 rounds = (tiles + group * threads - 1) / (group * threads);
@@ -133,16 +172,17 @@ void winograd(const float *x, const Frame &f, const float *weights, i64 oc, bool
     group = (group + ROWS - 1) / ROWS * ROWS;
     i64 groups = (tiles + group - 1) / group;
     // An odd number of cache lines between the positions, so that their columns do not share cache sets.
-    i64 v_stride = group * ic + 16, m_stride = group * oc_padded + 16;
+    i64 v_stride = group * ic + 64 / sizeof(E), m_stride = group * oc_padded + 16;
 
-    Scratch<float> u(POINTS * panels * ic * PANEL);
-    Scratch<float> transformed(threads * POINTS * (v_stride + m_stride));
-    transform_filters(weights, f.c, oc, ic, panels, flip, transpose, u);
+    Scratch<E> u(POINTS * panels * ic * PANEL), sources(threads * POINTS * v_stride);
+    Scratch<float> products(threads * POINTS * m_stride);
+    transform_filters<E>(weights, f.c, oc, ic, panels, flip, transpose, u);
     i64 u_stride = panels * ic * PANEL;
 
 #pragma omp parallel for schedule(dynamic)
     for (i64 g = 0; g < groups; g++) {
-        float *v = transformed + omp_get_thread_num() * POINTS * (v_stride + m_stride), *m = v + POINTS * v_stride;
+        E *v = sources + omp_get_thread_num() * POINTS * v_stride;
+        float *m = products + omp_get_thread_num() * POINTS * m_stride;
         i64 first = g * group, count = tiles - first < group ? tiles - first : group;
         for (i64 t = 0; t < count; t++) {
             i64 n = (first + t) / (tiles_h * tiles_w), th = (first + t) / tiles_w % tiles_h, tw = (first + t) % tiles_w;
@@ -165,7 +205,7 @@ void winograd(const float *x, const Frame &f, const float *weights, i64 oc, bool
                     input_transform(d, r);
                     for (int i = 0; i < SPAN; i++) half[i][j] = r[i];
                 }
-                float *target = v + t * ic + cb * BLOCK;
+                E *target = v + t * ic + cb * BLOCK;
                 for (int i = 0; i < SPAN; i++) {
                     vec r[SPAN];
                     input_transform(half[i], r);
@@ -175,7 +215,7 @@ void winograd(const float *x, const Frame &f, const float *weights, i64 oc, bool
         }
         for (int p = 0; p < POINTS; p++)
             for (i64 o = 0; o < panels; o++) {
-                const float *b = u + p * u_stride + o * ic * PANEL;
+                const E *b = u + p * u_stride + o * ic * PANEL;
                 i64 t = 0;
                 for (; t + ROWS <= count; t += ROWS)
                     multiply<ROWS>(v + p * v_stride + t * ic, ic, b, ic, m + p * m_stride + t * oc_padded + o * PANEL,
@@ -214,4 +254,9 @@ void winograd(const float *x, const Frame &f, const float *weights, i64 oc, bool
             }
         }
     }
+}
+
+void winograd(const float *x, const Frame &f, const float *weights, i64 oc, bool flip, bool transpose, bool low,
+              const Epilogue &epilogue, float *y) {
+    (low ? convolve<bf16> : convolve<float>)(x, f, weights, oc, flip, transpose, epilogue, y);
 }

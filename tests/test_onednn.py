@@ -102,6 +102,44 @@ def test_convolution_and_its_gradients(n, c, h, w, oc, k, stride, pad, mirror, s
     assert_close(plain(d_frame, c), d_padded[:, :, pad:pad + framed.shape[2], pad:pad + framed.shape[3]])
 
 
+def rounded(x):
+    """To bfloat16, the nearest and at a tie the even one."""
+    bits = np.ascontiguousarray(x, 'float32').view('uint32').astype('uint64')
+    return ((bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000).astype('uint32').view('float32')
+
+
+@settings(max_examples=40, deadline=None)
+@given(images, channels, st.integers(9, 19), st.integers(9, 19), st.integers(5, 40), st.sampled_from([1, 2, 3, 5, 9]),
+       st.integers(1, 2), st.booleans())
+def test_bfloat16_rounds_what_is_multiplied(n, c, h, w, oc, k, stride, flip):
+    x, filters = random(n, c, h, w), random(oc, c, k, k, seed=1)
+    correlated = rounded(filters[:, :, ::-1, ::-1] if flip else filters).astype('float64')
+    out = [(size - k) // stride + 1 for size in (h, w)]
+    expected = sum(np.einsum('nchw,oc->nohw', rounded(x).astype('float64')[part], correlated[:, :, i, j])
+                   for i, j, part in taps(x, k, stride, out))
+    result = plain(ops.Conv(subsample=(stride, stride), flip=flip, bf16=True).run(blocked(x), filters), oc)
+    # Winograd's method rounds the transforms instead.
+    winograd = k == 3 and stride == 1 and c >= 8 and oc >= 8
+    assert_close(result, expected, 0.05 if winograd else 1e-5)
+    assert np.sqrt(np.mean((result - expected) ** 2)) <= 0.02 * np.sqrt(np.mean(expected ** 2))
+
+
+def test_bfloat16_in_winograds_method_is_not_float32():
+    x, filters = random(1, 16, 12, 12), random(16, 16, 3, 3, seed=1)
+    low, exact = [plain(ops.Conv(bf16=bf16).run(blocked(x), filters), 16) for bf16 in (True, False)]
+    assert np.sqrt(np.mean((low - exact) ** 2)) >= 1e-3 * np.sqrt(np.mean(exact ** 2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('source', ['winograd.cpp', 'direct.cpp'])
+def test_compiles_to_the_bfloat16_instruction(source):
+    """For a processor that has it, whatever runs the test."""
+    flags = [flag for flag in library.FLAGS if not flag.startswith('-march')]
+    assembly = subprocess.run(['g++', '-march=cooperlake', '-S', '-o', '-', os.path.join(ROOT, 'onednn', source)] + flags,
+                              check=True, stdout=subprocess.PIPE, universal_newlines=True).stdout
+    assert 'vdpbf16ps' in assembly
+
+
 @draws
 @given(images, channels, st.integers(2, 40), st.integers(2, 40), st.booleans(), st.sampled_from(['', 'relu', 'sigmoid']),
        st.booleans())

@@ -47,6 +47,21 @@ def stylizing(net, mode=FAST):
                            on_unused_input='ignore')
 
 
+def test_bfloat16_changes_a_pastiche_by_little():
+    net = network('cin', (16, 32, 32), (32, 16), 2, 2, np.random.RandomState(0))
+    image, style = np.random.RandomState(1).rand(1, 3, 40, 48).astype('float32'), layers.style_weights(1, 2)
+    exact = stylizing(net)
+    onednn.register(backend.cache_dir(), bf16=True)
+    try:
+        low = stylizing(net)
+    finally:
+        onednn.register(backend.cache_dir())
+    assert {node.op.bf16 for node in low.maker.fgraph.apply_nodes if isinstance(node.op, ops.Conv)} == {True}
+    assert {node.op.bf16 for node in exact.maker.fgraph.apply_nodes if isinstance(node.op, ops.Conv)} == {False}
+    error = np.mean((low(image, style) - exact(image, style)) ** 2)
+    assert 0 < error < 1e-4         # at least 40 dB
+
+
 @settings(max_examples=12)
 @given(st.sampled_from(['cin', 'fns']), st.integers(1, 4), st.integers(20, 41), st.integers(20, 41),
        st.tuples(*[st.integers(1, 20)] * 3), st.tuples(*[st.integers(1, 20)] * 2), st.integers(0, 2), st.integers(0, 9))
