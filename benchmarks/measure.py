@@ -146,6 +146,25 @@ def start(args, folder):
         begin = time.perf_counter()
         subprocess.run(command, check=True, env=dict(os.environ, XDG_CACHE_HOME=cache), stderr=subprocess.DEVNULL)
         print('stylize.py, 512 x 512, %s cache: %.2f s' % ('warm' if turn else 'empty', time.perf_counter() - begin))
+    styles = os.path.join(os.path.dirname(HERE), 'data', 'samples')
+    for turn in range(args.repeat):
+        run = os.path.join(folder, 'run%d' % turn)
+        begin = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, os.path.join(os.path.dirname(HERE), 'train.py'), '--style-dir', styles, '--content', styles,
+             '--loss-weights', 'random', '--output', run + '.npz'], stderr=subprocess.DEVNULL,
+            env=dict(os.environ, XDG_CACHE_HOME=cache))
+        rows = []
+        while process.poll() is None and len(rows) < 2:
+            time.sleep(0.05)
+            if os.path.exists(os.path.join(run, 'metrics.csv')):
+                with open(os.path.join(run, 'metrics.csv')) as file:
+                    rows = [row.split(',') for row in file if row.endswith('\n')]
+        seconds = time.perf_counter() - begin
+        process.kill()
+        process.wait()
+        print('train.py, 3 styles, VGG16, warm cache, until the first iteration begins: %.1f s'
+              % (seconds - float(rows[1][1])))
 
 
 def main():
