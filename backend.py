@@ -8,6 +8,7 @@ import glob
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import sys
 import sysconfig
@@ -79,7 +80,7 @@ def _flags():
     users = os.environ.get('THEANO_FLAGS', '')
     # Theano's cache does not key on the linker flags, so each set of flags gets a folder of its own.
     key = hashlib.sha256(repr((sorted(ours.items()), users)).encode()).hexdigest()[:8]
-    ours['base_compiledir'] = os.path.join(cache_dir(), 'theano-' + key)
+    ours.update(base_compiledir=os.path.join(cache_dir(), 'theano-' + key), print_active_device=False)
     flags = ['%s=%s' % item for item in ours.items()]
     return ','.join(flags + ([users] if users else []))
 
@@ -106,32 +107,73 @@ import lasagne  # noqa: E402
 __all__ = ['theano', 'T', 'lasagne', 'cache_dir', 'add_arguments', 'use']
 
 
+DEVICES = 'cpu, auto, cuda, cuda0 (or another number), opencl0:0 (platform:device)'
+
+
 def add_arguments(parser):
-    """Add --device and --backend to a script's argparse parser."""
-    parser.add_argument('--device', default='cpu', help='what computes: cpu')
+    """Add --device, --backend and --tf32 to a script's argparse parser."""
+    parser.add_argument('--device', default='cpu',
+                        help='what computes: %s; auto is the first CUDA device, or else the CPU' % DEVICES)
     parser.add_argument('--backend', choices=['onednn', 'plain'], default=os.environ.get('GOGH_BACKEND') or 'onednn',
                         help="on the CPU: oneDNN, or Theano's own operations (environment: GOGH_BACKEND)")
+    parser.add_argument('--tf32', action='store_true',
+                        help='on NVIDIA cards since Ampere: multiply in TF32, faster and to three digits')
 
 
 def use(args):
     """Compute as the arguments of a script say; to be called before networks are built.
 
     Where oneDNN cannot be used, one line on stderr says why and Theano's own operations serve;
-    ``args.backend`` says so from then on.
+    ``args.backend`` says so from then on. ``args.device`` becomes what ``auto`` has chosen.
+
+    Raises
+    ------
+    utils.UserError
+        If there is no such device or backend, or the device cannot be used. Only ``auto`` falls back on the CPU.
     """
     if args.backend not in ('onednn', 'plain'):
         raise utils.UserError('GOGH_BACKEND=%s: there are onednn and plain' % args.backend)
-    if args.device != 'cpu':
-        raise utils.UserError('--device %s: there is no such device; there is cpu' % args.device)
+    if not re.fullmatch(r'cpu|auto|cuda[0-9]{0,3}|opencl[0-9]{1,3}:[0-9]{1,3}', args.device):
+        raise utils.UserError('--device %s: there is no such device; there are %s' % (args.device, DEVICES))
+    if getattr(args, 'precision', 'float32') == 'bf16' and (args.device != 'cpu' or args.backend != 'onednn'):
+        raise utils.UserError('--precision bf16 is for the CPU with --backend onednn')
+    if args.device == 'cpu' or not _use_gpu(args):
+        _use_cpu(args)
+
+
+def _use_gpu(args):
+    """Whether the device could be taken; False for ``auto`` only."""
+    from gpu import devices
+    device = 'cuda' if args.device == 'auto' else args.device
+    try:
+        name = devices.use(device, cache_dir(), getattr(args, 'tf32', False))
+    except devices.Unavailable as reason:
+        if args.device != 'auto':
+            raise utils.UserError('--device %s: %s' % (args.device, reason))
+        print('computing on the CPU: %s' % reason, file=sys.stderr)
+        args.device = 'cpu'
+        return False
+    args.device = device
+    print('computing on %s: %s' % (device, name), file=sys.stderr)
+    return True
+
+
+def _use_cpu(args):
+    bf16 = getattr(args, 'precision', 'float32') == 'bf16'      # an option of stylize.py
     if args.backend == 'onednn':
         import onednn
         try:
-            onednn.register(cache_dir())
+            onednn.register(cache_dir(), bf16)
         except onednn.Unavailable as reason:
+            if bf16:
+                raise utils.UserError('--precision bf16: %s' % reason)
             print("warning: %s: using Theano's own operations, which are several times slower" % reason,
                   file=sys.stderr)
             args.backend = 'plain'
             return
+        if bf16 and not onednn.has_bf16():
+            print('warning: this processor has no instructions for bfloat16: --precision float32 is faster',
+                  file=sys.stderr)
         # What the library leaves to Theano is small: numpy does it, and nothing needs to be compiled. Fused
         # elementwise ops have no numpy function.
         theano.config.cxx, theano.config.linker = '', 'vm'

@@ -1,0 +1,299 @@
+"""Finds a GPU and what is needed to compute on it: pygpu, the driver, the libraries of CUDA or OpenCL.
+
+libgpuarray and its Python side pygpu stem from the years to 2020. What they expect of today's CUDA, and do not find
+there, is the plain names of its libraries (``libcublas.so``): pip and the CUDA packages without headers have versioned
+ones only (``libcublas.so.13``). `load_cuda` makes the plain names lead to them.
+"""
+import contextlib
+import ctypes
+import ctypes.util
+import glob
+import hashlib
+import importlib.machinery
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from backend import theano
+
+__all__ = ['Unavailable', 'use']
+
+DEBIAN_PACKAGES = '/usr/lib/python3/dist-packages'
+# pygpu, and what it imports that an environment may lack; of Debian's packages nothing else becomes visible.
+FROM_DEBIAN = ('pygpu', 'mako', 'markupsafe')
+INSTALL = 'make gpu-deps installs it on Debian and Ubuntu; docs/gpu.md says how elsewhere'
+# What cuInit and its like return.
+CUDA_ERRORS = {2: 'out of memory', 3: 'the driver is shutting down', 34: 'the driver is a stub for building',
+               35: 'the driver is too old', 46: 'the device is in use by another process', 100: 'no device was found',
+               101: 'there is no such device', 802: 'the system is not ready', 803: 'the driver of the system and its '
+               'library have different versions', 804: 'the driver does not support this card', 999: 'unknown error'}
+
+
+class Unavailable(Exception):
+    """The device cannot be used; the message says why and what would help."""
+
+
+def use(device, folder, tf32=False):
+    """Make Theano compute on a device of libgpuarray, in this process and for good.
+
+    Parameters
+    ----------
+    device : str
+        'cuda' (the first one that can be had), 'cuda0' …, or 'opencl0:0' … (platform and device).
+    folder : str
+        For compiled files.
+    tf32 : bool
+        Multiply float32 in TF32, on NVIDIA cards that have it.
+
+    Returns
+    -------
+    str
+        The name of the device, for messages.
+
+    Raises
+    ------
+    Unavailable
+    """
+    import_pygpu()
+    _check_headers()
+    from pygpu.gpuarray import GpuArrayException
+    dnn = _prepare_cuda(device, folder, tf32) if device.startswith('cuda') else _prepare_opencl(device)
+    import theano.gpuarray
+    try:
+        theano.gpuarray.use(device)
+        context = theano.gpuarray.type.get_context(None)
+    except (GpuArrayException, RuntimeError, ValueError, MemoryError) as error:
+        raise Unavailable(_text(error))
+    from . import glue, rewrites
+    glue.install()
+    rewrites.register()
+    return '%s%s' % (_text(context.devname), dnn)
+
+
+def _text(error):
+    """The words of libgpuarray, which are bytes, on one line."""
+    error = error.args[0] if isinstance(error, Exception) and error.args else error
+    return ' '.join((error.decode(errors='replace') if isinstance(error, bytes) else str(error)).split())
+
+
+# ---------------------------------------------------------------------------------------------
+# pygpu
+# ---------------------------------------------------------------------------------------------
+
+class _DebianFinder(object):
+    """Finds `FROM_DEBIAN` among Debian's packages; last in ``sys.meta_path``, it hides nothing."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if path is None and name in FROM_DEBIAN:
+            return importlib.machinery.PathFinder.find_spec(name, [DEBIAN_PACKAGES], target)
+        return None
+
+
+@contextlib.contextmanager
+def _debian():
+    sys.meta_path.append(_DebianFinder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(_DebianFinder)
+
+
+def import_pygpu():
+    """Import pygpu from the environment, or else Debian's package if that is for this version of Python."""
+    version = '%d.%d' % sys.version_info[:2]
+    try:
+        with _debian():
+            import pygpu.gpuarray
+    except ModuleNotFoundError as error:
+        built = glob.glob(os.path.join(DEBIAN_PACKAGES, 'pygpu', 'gpuarray.*.so'))
+        if error.name == 'pygpu':
+            raise Unavailable('pygpu is not installed (%s)' % INSTALL)
+        if error.name == 'pygpu.gpuarray' and built:
+            raise Unavailable('the pygpu of the system is not for Python %s: it has %s (docs/gpu.md says how to build '
+                              'one)' % (version, os.path.basename(built[0])))
+        raise Unavailable('pygpu needs the package %s: pip install %s' % (error.name, error.name))
+    except (ImportError, RuntimeError, ValueError) as error:
+        raise Unavailable('pygpu cannot be loaded: %s (docs/gpu.md says how to build one for Python %s)'
+                          % (_text(error), version))
+    if pygpu.gpuarray.api_version()[0] != 2:
+        raise Unavailable('pygpu %s has another interface than that of 0.7, which Theano needs (%s)'
+                          % (pygpu.__version__, INSTALL))
+
+
+def _check_headers():
+    """Theano compiles against libgpuarray."""
+    compiler = theano.config.cxx or 'g++'
+    with tempfile.TemporaryDirectory() as folder:
+        result = subprocess.run([compiler, '-shared', '-fPIC', '-x', 'c++', '-', '-lgpuarray', '-o',
+                                 os.path.join(folder, 'test.so')], input=b'#include <gpuarray/array.h>\n',
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if result.returncode:
+        raise Unavailable('the headers of libgpuarray are missing, or its library (%s)' % INSTALL)
+
+
+# ---------------------------------------------------------------------------------------------
+# CUDA
+# ---------------------------------------------------------------------------------------------
+
+def _prepare_cuda(device, folder, tf32):
+    """Load the libraries of CUDA and see that the device is there; returns what to say about cuDNN."""
+    load_cuda(folder, tf32)
+    driver = ctypes.CDLL('libcuda.so')
+    count = ctypes.c_int()
+    status = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    if status:
+        raise Unavailable('CUDA cannot start: %s (nvidia-smi shows whether the driver works)'
+                          % CUDA_ERRORS.get(status, 'error %d of the driver' % status))
+    if not count.value:
+        raise Unavailable('CUDA sees no device (CUDA_VISIBLE_DEVICES hides them, if it is set)')
+    number = int(device[len('cuda'):] or 0)
+    if number >= count.value:
+        raise Unavailable('there is no such device; there is %s' % ', '.join(
+            'cuda%d (%s)' % (i, _cuda_name(driver, i)) for i in range(count.value)))
+    from . import dnn
+    try:
+        dnn.configure(folder, tf32)
+    except dnn.Unavailable as reason:
+        print('warning: %s: convolutions go through cuBLAS, which is slower' % reason, file=sys.stderr)
+        return ', without cuDNN'
+    return ''
+
+
+def _cuda_name(driver, number):
+    handle, name = ctypes.c_int(), ctypes.create_string_buffer(100)
+    failed = driver.cuDeviceGet(ctypes.byref(handle), number) or driver.cuDeviceGetName(name, 100, handle)
+    return '?' if failed else name.value.decode(errors='replace')
+
+
+def load_cuda(folder, tf32=False):
+    """Load the driver, cuBLAS and NVRTC so that ``dlopen`` finds them by the plain names that libgpuarray uses.
+
+    Parameters
+    ----------
+    folder : str
+        For compiled files.
+    tf32 : bool
+        See `use`.
+
+    Raises
+    ------
+    Unavailable
+        For the first one that is missing, or newer than the driver.
+    """
+    driver = _load('libcuda.so', ['libcuda.so.1'], folder)
+    if driver is None:
+        raise Unavailable('the NVIDIA driver is missing: there is no libcuda.so.1 (install the driver of the card; in '
+                          'a container, run it with --gpus all)')
+    version = ctypes.c_int()
+    if driver.cuDriverGetVersion(ctypes.byref(version)) or not version.value:
+        raise Unavailable('the NVIDIA driver does not say its version: it is not that of a card')
+    version = version.value // 1000, version.value % 1000 // 10
+    wheel = 'nvidia-%%s-cu%d' % version[0] if version[0] < 13 else 'nvidia-%s'
+    for name, package in (('libcublas.so', wheel % 'cublas'), ('libnvrtc.so', wheel % 'cuda-nvrtc')):
+        candidates = _versions_of(name)
+        # CUDA's libraries need a driver of at least their own major version.
+        usable = [path for path in candidates if _major(path) <= version[0]]
+        if _load(name, usable, folder, tf32) is None:
+            raise Unavailable('%s %s, and %s is missing: pip install %s'
+                              % ('the driver is for CUDA', '%d.%d' % version, name, package) if not candidates else
+                              '%s is for a newer CUDA than the driver, %d.%d: pip install %s'
+                              % ((os.path.basename(candidates[0]),) + version + (package,)))
+    compiler = ctypes.c_int(), ctypes.c_int()
+    if not ctypes.CDLL('libnvrtc.so').nvrtcVersion(*map(ctypes.byref, compiler)):
+        found = compiler[0].value, compiler[1].value
+        if found > version and found[0] == version[0]:
+            raise Unavailable("the NVRTC of CUDA %d.%d makes code that the driver, of CUDA %d.%d, does not know: "
+                              "pip install '%s==%d.%d.*'" % (found + version + (wheel % 'cuda-nvrtc',) + version))
+
+
+def _versions_of(name):
+    """Paths of a library of CUDA that is installed under versioned names, the likeliest first."""
+    folders = [os.path.join(os.environ[root], sub) for root in ('CUDA_HOME', 'CUDA_PATH') if os.environ.get(root)
+               for sub in ('lib64', 'lib')]
+    folders += [folder for path in sys.path
+                for folder in sorted(glob.glob(os.path.join(glob.escape(path), 'nvidia', '*', 'lib')), reverse=True)]
+    folders += ['/usr/local/cuda/lib64', '/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu', '/usr/lib64']
+    return [path for folder in folders
+            for path in sorted(glob.glob(os.path.join(glob.escape(folder), name + '.[0-9]*')), key=_major, reverse=True)]
+
+
+def _major(path):
+    return int(re.search(r'\.so\.([0-9]+)', path).group(1))
+
+
+def _load(name, candidates, folder, tf32=False):
+    """Load a library so that its plain name finds it; None if neither that name nor a candidate can be loaded."""
+    plain = None
+    with contextlib.suppress(OSError):
+        plain = ctypes.CDLL(name)
+    tf32 = tf32 and name == 'libcublas.so'
+    if plain is not None and not tf32:
+        return plain
+    for path in ([_path_of(name)] if plain is not None else candidates):
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(path)
+            if not os.path.isabs(path):
+                path = _path_of(path)
+            if tf32:
+                from . import dnn
+                return ctypes.CDLL(dnn.tf32_cublas(path, folder))
+            return ctypes.CDLL(_alias(name, path, folder))
+    return None
+
+
+def _path_of(name):
+    """The path of a library that is loaded already."""
+    with open('/proc/self/maps') as file:
+        paths = {line.split(None, 5)[5].strip() for line in file if len(line.split(None, 5)) == 6}
+    for path in paths:
+        if os.path.basename(path).startswith(name):
+            return path
+    raise OSError('%s is not loaded' % name)
+
+
+def _alias(name, path, folder):
+    """An empty library called `name` that needs the one at `path`.
+
+    The loader takes a library that is loaded for one that is asked for if their names, as noted in the
+    library (SONAME), are the same; a symbolic link would not do, as it looks for files only where it did
+    when the process began. Functions are looked up in what a library needs as well.
+    """
+    key = hashlib.sha256(('%s %s' % (name, path)).encode()).hexdigest()[:16]
+    target = os.path.join(folder, 'cuda-%s' % key, name)
+    if not os.path.exists(target):
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        part = '%s.%d.part' % (target, os.getpid())
+        compiler = shutil.which(theano.config.cxx or 'g++') or 'g++'
+        result = subprocess.run([compiler, '-shared', '-fPIC', '-nostdlib', '-x', 'c++', os.devnull, '-x', 'none',
+                                 '-Wl,-soname,' + name, '-Wl,--no-as-needed', '-Wl,--unresolved-symbols=ignore-all',
+                                 path, '-o', part], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        if result.returncode:
+            raise Unavailable('%s cannot be linked with: %s' % (path, _text(result.stderr[-200:])))
+        os.replace(part, target)
+    return target
+
+
+# ---------------------------------------------------------------------------------------------
+# OpenCL
+# ---------------------------------------------------------------------------------------------
+
+def _prepare_opencl(device):
+    """See that the device is there and that OpenCL has matrix products."""
+    from pygpu import gpuarray
+    try:
+        there = ['opencl%d:%d' % (platform, number) for platform in range(gpuarray.count_platforms('opencl'))
+                 for number in range(gpuarray.count_devices('opencl', platform))]
+    except gpuarray.GpuArrayException as error:
+        raise Unavailable('OpenCL cannot start: %s (install the OpenCL driver of the device)' % _text(error))
+    if device not in there:
+        raise Unavailable('there is no such device; there is %s'
+                          % (', '.join(there) or 'none (install the OpenCL driver of the device)'))
+    for name in ('libclblast.so', 'libclBLAS.so'):
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(name)
+            return ''
+    raise Unavailable('OpenCL needs CLBlast, and there is no libclblast.so (%s)' % INSTALL)

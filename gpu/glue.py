@@ -1,0 +1,75 @@
+"""Runs from Python what Theano would write, and compile, a C++ file for.
+
+With a GPU, the C++ code that Theano makes of most nodes only passes arguments on to libgpuarray, or computes the
+shapes of arrays on the host; g++ takes seconds for each of some sixty such files of a training function. pygpu does
+the same in microseconds a call, while the device computes. The kernels themselves are the same, compiled by the
+device's own compiler. C++ remains for what has no other implementation: convolution, pooling, batched products, and
+on CUDA reductions and cuDNN.
+"""
+import theano
+from pygpu import gpuarray
+from pygpu._elemwise import GpuElemwise as Kernel
+from pygpu._elemwise import arg
+from theano.gpuarray import basic_ops, blas, elemwise, subtensor
+from theano.gpuarray.type import GpuArrayType
+
+__all__ = ['install']
+
+# These have a `perform` that does on the device what their C++ code does.
+ON_DEVICE = (basic_ops.GpuFromHost, basic_ops.HostFromGpu, basic_ops.GpuContiguous, basic_ops.GpuReshape,
+             basic_ops.GpuAlloc, basic_ops.GpuAllocEmpty, basic_ops.GpuJoin, subtensor.GpuSubtensor,
+             subtensor.GpuIncSubtensor, elemwise.GpuDimShuffle, elemwise.GpuElemwise, elemwise.GpuCAReduceCPY,
+             blas.GpuGemm, blas.GpuDot22)
+
+_compiling = theano.gof.op.Op.make_thunk
+
+
+def _make_thunk(self, node, storage_map, compute_map, no_recycling, impl=None):
+    """`theano.Op.make_thunk`, which takes Python for such nodes."""
+    on_host = not any(isinstance(x.type, GpuArrayType) for x in node.inputs + node.outputs)
+    if impl is None and (on_host or isinstance(self, ON_DEVICE)):
+        impl = 'py'
+    return _compiling(self, node, storage_map, compute_map, no_recycling, impl)
+
+
+def _prepare(self, node, storage_map, compute_map, impl):
+    """Compile the kernel of a GpuElemwise node."""
+    if impl == 'c':
+        return
+    names, results = self._get_vnames(node)
+    preamble, code = self._generate_op_string(node)
+    overwritten = self.inplace_pattern.get(0)
+    args = [arg(name, x.dtype, read=True, write=i == overwritten)
+            for i, (name, x) in enumerate(zip(names, node.inputs))]
+    if overwritten is None:
+        args.append(arg(results[0], node.outputs[0].dtype, write=True))
+    node.tag.kernel = Kernel(self.get_params(node), code, args, node.inputs[0].ndim, preamble, convert_f16=True)
+
+
+def _perform(self, node, inputs, outputs, context):
+    """What the C++ code of a GpuElemwise node does."""
+    shape = [1] * node.outputs[0].ndim
+    for x, value in zip(node.inputs, inputs):
+        for axis, (size, broadcast) in enumerate(zip(value.shape, x.broadcastable)):
+            if not broadcast and size != shape[axis]:
+                if shape[axis] != 1:
+                    raise ValueError('%s: shapes that do not match: %s' % (self, [v.shape for v in inputs]))
+                shape[axis] = size
+    overwritten = self.inplace_pattern.get(0)
+    if overwritten is None:
+        result = outputs[0][0]
+        if result is None or result.shape != tuple(shape) or not result.flags.c_contiguous:
+            result = gpuarray.empty(shape, node.outputs[0].dtype, context=context)
+        arguments = inputs + [result]
+    else:
+        result, arguments = inputs[overwritten], inputs
+    if result.size:
+        node.tag.kernel(*arguments, broadcast=True)
+    outputs[0][0] = result
+
+
+def install():
+    """Let the functions that are compiled from now on use this."""
+    theano.gof.op.Op.make_thunk = _make_thunk
+    elemwise.GpuElemwise.prepare_node = _prepare
+    elemwise.GpuElemwise.perform = _perform
