@@ -39,6 +39,8 @@ def parse_arguments():
                         help='pastiches of the same size that are computed at once')
     parser.add_argument('--output', help='file for a single pastiche, else folder '
                                          '(default: PHOTO_STYLE in the current folder)')
+    parser.add_argument('--precision', choices=['float32', 'bf16'], default='float32',
+                        help='of the factors of convolutions with oneDNN; bf16 is faster on processors with AVX512-BF16')
     parser.add_argument('--grid', metavar='FILE', help='write a contact sheet as well: photos down, styles across')
     backend.add_arguments(parser)
     return parser.parse_args()
@@ -183,7 +185,7 @@ def main():
     names = network.meta['styles'] or ['style']
     if args.list_styles:
         for index, name in enumerate(names):
-            print('%3d  %s' % (index, name))
+            print('%3d  %s' % (index, utils.one_line(name)))
         return None
     if not args.images:
         raise utils.UserError('no photos to stylize')

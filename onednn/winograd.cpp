@@ -7,6 +7,11 @@
 // a matrix (tiles, input channels), and the filters are a matrix (input channels, output channels).
 // Enlarging and padding the image costs nothing: tiles are gathered through tables of source coordinates.
 #include "common.h"
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <tuple>
 #include <vector>
 
 #define TILE 4
@@ -104,6 +109,47 @@ static void transform_filters(const float *w, i64 ic, i64 oc, i64 ic_padded, i64
         }
 }
 
+// The transforms of small filters used last are kept for as long as the filters have the same values, as they do from
+// photo to photo. Large ones take little of the time of their convolution and much memory.
+#define KEPT_BYTES (4 << 20) // of one transform
+#define KEPT 64
+
+struct Kept {
+    std::vector<float> weights;
+    bool pooled; // large ones are of the pool, which takes them back after the call
+    void *u;
+    explicit Kept(size_t bytes) : pooled(bytes > KEPT_BYTES) {
+        u = pooled ? take(bytes) : aligned_alloc(64, (bytes + 63) / 64 * 64);
+        if (!u) throw std::bad_alloc();
+    }
+    ~Kept() { pooled ? give(u) : free(u); }
+    Kept(const Kept &) = delete;
+};
+
+template <class E>
+static std::shared_ptr<Kept> transformed(const float *w, i64 ic, i64 oc, i64 ic_padded, i64 panels, bool flip,
+                                         bool transpose) {
+    static std::mutex mutex;
+    static std::map<std::tuple<const float *, i64, i64, bool, bool>, std::shared_ptr<Kept>> kept; // one for each E
+    auto key = std::make_tuple(w, ic, oc, flip, transpose);
+    size_t bytes = POINTS * panels * ic_padded * PANEL * sizeof(E), count = 9 * ic * oc;
+    {
+        std::lock_guard<std::mutex> lock(mutex);
+        auto found = kept.find(key);
+        if (found != kept.end() && !memcmp(found->second->weights.data(), w, count * sizeof(float)))
+            return found->second;
+    }
+    auto result = std::make_shared<Kept>(bytes);
+    transform_filters<E>(w, ic, oc, ic_padded, panels, flip, transpose, (E *)result->u);
+    if (!result->pooled) {
+        result->weights.assign(w, w + count);
+        std::lock_guard<std::mutex> lock(mutex);
+        if (kept.size() >= KEPT) kept.clear();
+        kept[key] = result;
+    }
+    return result;
+}
+
 // c (R, PANEL) = a (R, k) b (k, PANEL)
 template <int R>
 static inline __attribute__((always_inline)) void multiply(const float *a, i64 a_stride, const float *b, i64 k,
@@ -174,9 +220,10 @@ static void convolve(const float *x, const Frame &f, const float *weights, i64 o
     // An odd number of cache lines between the positions, so that their columns do not share cache sets.
     i64 v_stride = group * ic + 64 / sizeof(E), m_stride = group * oc_padded + 16;
 
-    Scratch<E> u(POINTS * panels * ic * PANEL), sources(threads * POINTS * v_stride);
+    Scratch<E> sources(threads * POINTS * v_stride);
     Scratch<float> products(threads * POINTS * m_stride);
-    transform_filters<E>(weights, f.c, oc, ic, panels, flip, transpose, u);
+    auto filters = transformed<E>(weights, f.c, oc, ic, panels, flip, transpose);
+    const E *u = (const E *)filters->u;
     i64 u_stride = panels * ic * PANEL;
 
 #pragma omp parallel for schedule(dynamic)

@@ -124,6 +124,17 @@ def test_bfloat16_rounds_what_is_multiplied(n, c, h, w, oc, k, stride, flip):
     assert np.sqrt(np.mean((result - expected) ** 2)) <= 0.02 * np.sqrt(np.mean(expected ** 2))
 
 
+@pytest.mark.parametrize('bf16', [False, True])
+def test_filters_that_change_in_place_are_transformed_anew(bf16):
+    op, x, filters = ops.Conv(bf16=bf16), blocked(random(1, 16, 12, 12)), random(16, 16, 3, 3, seed=1)
+    first = np.array(op.run(x, filters))
+    np.testing.assert_array_equal(op.run(x, filters), first)
+    filters[3, 5, 1, 1] += 1
+    second = np.array(op.run(x, filters))
+    assert not np.array_equal(second, first)
+    np.testing.assert_array_equal(op.run(x, filters.copy()), second)
+
+
 def test_bfloat16_in_winograds_method_is_not_float32():
     x, filters = random(1, 16, 12, 12), random(16, 16, 3, 3, seed=1)
     low, exact = [plain(ops.Conv(bf16=bf16).run(blocked(x), filters), 16) for bf16 in (True, False)]

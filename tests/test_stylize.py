@@ -60,6 +60,18 @@ def test_one_photo_in_one_style_is_the_papers_network(run, place):
     assert difference(place / 'out' / 'b.png', expected(place, 'b.jpg', style_weights(1, 3))) <= 1
 
 
+def test_bfloat16_gives_nearly_the_same(run, place):
+    pytest.importorskip('onednn')
+    result = run('stylize.py', '--model', 'cin.npz', '--style-index', 1, 'photos/b.jpg', '--output', 'out/low.png',
+                 '--precision', 'bf16', cwd=str(place))
+    if 'error: --precision bf16: ' in result.stderr:
+        pytest.skip(result.stderr)
+    assert result.returncode == 0, result.stderr
+    image = utils.read_image(str(place / 'out' / 'low.png')) / 255.
+    error = image - expected(place, 'b.jpg', style_weights(1, 3)) / 255.
+    assert np.mean(error ** 2) < 1e-4       # 40 dB
+
+
 def test_a_blend_mixes_gamma_and_beta(run, place):
     stylize(run, place, '--model', 'cin.npz', '--blend', 'waves=0.25,1=0.75', 'photos/b.jpg', '--output', 'blend.png')
     assert difference(place / 'blend.png', expected(place, 'b.jpg', style_weights({0: .25, 1: .75}, 3))) <= 1
@@ -120,6 +132,7 @@ def test_two_photos_of_one_name_get_two_pastiches(run, place):
     (['--style', 'waves', 'photos/a.png', '--model', 'nothing.npz'], 'nothing.npz'),
     (['--style', 'waves', 'photos/a.png', '--model', 'photos/a.png'], 'a.png'),
     (['--style', 'waves', 'photos/a.png', '--device', 'nothing'], 'nothing'),
+    (['--style', 'waves', 'photos/a.png', '--precision', 'bf16', '--backend', 'plain'], 'onednn'),
 ], ids=lambda value: ' '.join(value) if isinstance(value, list) else None)
 def test_bad_options_and_files_get_one_line(fails, place, options, message):
     before = (place / 'photos' / 'a.png').read_bytes()
