@@ -22,6 +22,8 @@ import utils
 # a few pixels to reflect.
 MULTIPLE, SMALLEST = 4, 16
 FIXED_BYTES = 2**27
+# For each pixel of the photo and the pastiche, when all else is in the memory of a GPU.
+HOST_BYTES = 36
 THUMBNAIL = 256
 
 
@@ -197,7 +199,8 @@ def main():
 
     stylize = models.pastiche_function(network)
     at_once = min(args.batch_size, len(outputs))
-    bytes_per_pixel = at_once * models.pastiche_bytes(network, args.backend)
+    on_host = args.device == 'cpu'
+    bytes_per_pixel = at_once * (models.pastiche_bytes(network, args.backend) if on_host else HOST_BYTES)
     failed, sheet = set(), {}
 
     def report(path, error):

@@ -57,9 +57,9 @@ def run_script(main):
     """
     Run a script's `main` and exit as a command should.
 
-    A `UserError` becomes the line ``error: ...`` on stderr and exit status 1, an interrupt (Ctrl-C) one line
-    and status 130; a closed pipe (``... | head``) ends the script quietly. Any other exception is a mistake
-    of ours and keeps its traceback.
+    A `UserError` becomes the line ``error: ...`` on stderr and exit status 1, and so does a lack of memory;
+    an interrupt (Ctrl-C) is one line and status 130; a closed pipe (``... | head``) ends the script quietly. Any
+    other exception is a mistake of ours and keeps its traceback.
 
     Parameters
     ----------
@@ -71,6 +71,10 @@ def run_script(main):
         sys.stdout.flush()
     except UserError as error:
         print('error: ' + one_line(error), file=sys.stderr)
+        status = 1
+    except MemoryError as error:
+        print('error: not enough memory%s; smaller images or batches take less'
+              % (': ' + one_line(error) if str(error) else ''), file=sys.stderr)
         status = 1
     except KeyboardInterrupt:
         print('\ninterrupted', file=sys.stderr)

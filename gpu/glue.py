@@ -5,7 +5,12 @@ shapes of arrays on the host; g++ takes seconds for each of some sixty such file
 the same in microseconds a call, while the device computes. The kernels themselves are the same, compiled by the
 device's own compiler. C++ remains for what has no other implementation: convolution, pooling, batched products, and
 on CUDA reductions and cuDNN.
+
+And a device that has no memory left gives rise to a MemoryError.
 """
+import re
+import sys
+
 import theano
 from pygpu import gpuarray
 from pygpu._elemwise import GpuElemwise as Kernel
@@ -68,8 +73,22 @@ def _perform(self, node, inputs, outputs, context):
     outputs[0][0] = result
 
 
+# Of CUDA, cuDNN, OpenCL, and of Theano's operations when libgpuarray hands them nothing.
+NO_MEMORY = re.compile('out.of.memory|alloc|invalid buffer size|out_of_resources', re.IGNORECASE)
+_raising = theano.gof.link.raise_with_op
+
+
+def _raise_with_op(node, thunk=None, exc_info=None, storage_map=None):
+    """`theano.gof.link.raise_with_op`, for what a device says when its memory is full: MemoryError."""
+    error = (exc_info or sys.exc_info())[1]
+    if NO_MEMORY.search(str(error)):
+        raise MemoryError('the memory of the device is full')
+    return _raising(node, thunk, exc_info, storage_map)
+
+
 def install():
     """Let the functions that are compiled from now on use this."""
+    theano.gof.link.raise_with_op = _raise_with_op
     theano.gof.op.Op.make_thunk = _make_thunk
     elemwise.GpuElemwise.prepare_node = _prepare
     elemwise.GpuElemwise.perform = _perform
