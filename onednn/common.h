@@ -137,6 +137,9 @@ bool winograd_suits(i64 ic, i64 oc, i64 kh, i64 kw, i64 sh, i64 sw);
 void winograd(const float *x, const Frame &f, const float *weights, i64 oc, bool flip, bool transpose, bool low,
               const Epilogue &epilogue, float *y);
 
+// winograd_weights.cpp, for what winograd_suits: the gradient dw (oc, ic, 3, 3), rotated by 180 degrees if `flip`
+void winograd_weights(const float *x, const Frame &f, const float *dy, i64 oc, bool flip, float *dw);
+
 // direct.cpp
 // One tap of a filter: where it reads the padded frame, relative to the output's position times the stride, and its
 // weights, of (output, input) channels by the given strides.

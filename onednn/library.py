@@ -18,7 +18,7 @@ import numpy
 
 __all__ = ['Unavailable', 'load', 'call', 'empty', 'trim']
 
-SOURCES = ['memory.cpp', 'blocked.cpp', 'norm.cpp', 'winograd.cpp', 'direct.cpp', 'conv.cpp']
+SOURCES = ['memory.cpp', 'blocked.cpp', 'norm.cpp', 'winograd.cpp', 'winograd_weights.cpp', 'direct.cpp', 'conv.cpp']
 FLAGS = ['-O3', '-march=native', '-std=c++14', '-fPIC', '-fopenmp', '-ffp-contract=fast', '-fno-math-errno',
          '-Wno-psabi']
 VERSION = (3, 2)    # of oneDNN
@@ -72,7 +72,7 @@ def _build(folder):
         raise Unavailable('%s is not on the PATH' % os.environ.get('CXX', 'g++'))
     here = os.path.dirname(os.path.abspath(__file__))
     key = hashlib.sha256(repr((FLAGS, version, include, lib, compiler, _processor())).encode())
-    for name in ['common.h'] + SOURCES:
+    for name in ['common.h', 'winograd.h'] + SOURCES:
         with open(os.path.join(here, name), 'rb') as f:
             key.update(f.read())
     path = os.path.join(folder, 'gogh-onednn-%s.so' % key.hexdigest()[:16])

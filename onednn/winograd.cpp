@@ -6,7 +6,7 @@
 // Tiles are taken in groups whose transforms stay in the second-level cache. For each of the 36 positions the group is
 // a matrix (tiles, input channels), and the filters are a matrix (input channels, output channels).
 // Enlarging and padding the image costs nothing: tiles are gathered through tables of source coordinates.
-#include "common.h"
+#include "winograd.h"
 #include <cstdlib>
 #include <map>
 #include <memory>
@@ -14,34 +14,8 @@
 #include <tuple>
 #include <vector>
 
-#define TILE 4
-#define SPAN 6
-#define POINTS 36
-#ifdef __AVX512F__
-#define ROWS 12 // tiles at once in the innermost loop: ROWS x 2 accumulators fill the registers
-#else
-#define ROWS 6
-#endif
-#define PANEL (2 * BLOCK) // output channels at once
-
 bool winograd_suits(i64 ic, i64 oc, i64 kh, i64 kw, i64 sh, i64 sw) {
     return kh == 3 && kw == 3 && sh == 1 && sw == 1 && ic >= 8 && oc >= 8;
-}
-
-// The transforms interpolate at 0, +-A, +-B and infinity with A = sqrt(1/2), B = sqrt(2), which round half as much as
-// the customary 0, +-1, +-2.
-static const float A = 0.70710678118654752f, B = 1.41421356237309505f;
-
-// B' v: from 6 values to 6
-static inline __attribute__((always_inline)) void input_transform(const vec v[SPAN], vec r[SPAN]) {
-    vec a = v[4] - 2.0f * v[2], b = A * (v[3] - 2.0f * v[1]);
-    vec c = v[4] - 0.5f * v[2], d = B * (v[3] - 0.5f * v[1]);
-    r[0] = v[0] - 2.5f * v[2] + v[4];
-    r[1] = a + b;
-    r[2] = a - b;
-    r[3] = c + d;
-    r[4] = c - d;
-    r[5] = v[1] - 2.5f * v[3] + v[5];
 }
 
 // A' v: from 6 values to 4
@@ -233,32 +207,7 @@ static void convolve(const float *x, const Frame &f, const float *weights, i64 o
         i64 first = g * group, count = tiles - first < group ? tiles - first : group;
         for (i64 t = 0; t < count; t++) {
             i64 n = (first + t) / (tiles_h * tiles_w), th = (first + t) / tiles_w % tiles_h, tw = (first + t) % tiles_w;
-            const int *row = rows.data() + th * TILE, *column = columns.data() + tw * TILE;
-            bool inside = true;
-            for (int i = 0; i < SPAN; i++) inside = inside && row[i] >= 0 && column[i] >= 0;
-            for (i64 cb = 0; cb < ic_blocks; cb++) {
-                const float *plane = x + (n * ic_blocks + cb) * f.h * f.w * BLOCK;
-                vec half[SPAN][SPAN];
-                for (int j = 0; j < SPAN; j++) {
-                    vec d[SPAN], r[SPAN];
-                    if (inside)
-#pragma GCC unroll 6
-                        for (int i = 0; i < SPAN; i++) d[i] = load(plane + ((i64)row[i] * f.w + column[j]) * BLOCK);
-                    else
-                        for (int i = 0; i < SPAN; i++)
-                            d[i] = row[i] < 0 || column[j] < 0
-                                       ? (vec){}
-                                       : load(plane + ((i64)row[i] * f.w + column[j]) * BLOCK);
-                    input_transform(d, r);
-                    for (int i = 0; i < SPAN; i++) half[i][j] = r[i];
-                }
-                E *target = v + t * ic + cb * BLOCK;
-                for (int i = 0; i < SPAN; i++) {
-                    vec r[SPAN];
-                    input_transform(half[i], r);
-                    for (int j = 0; j < SPAN; j++) store(target + (i * SPAN + j) * v_stride, r[j]);
-                }
-            }
+            transform_tile(x, f, n, rows.data() + th * TILE, columns.data() + tw * TILE, v + t * ic, v_stride);
         }
         for (int p = 0; p < POINTS; p++)
             for (i64 o = 0; o < panels; o++) {

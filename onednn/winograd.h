@@ -1,0 +1,60 @@
+// What the convolution by Winograd's method and its gradient to the weights share.
+#pragma once
+#include "common.h"
+
+#define TILE 4
+#define SPAN 6
+#define POINTS 36
+#ifdef __AVX512F__
+#define ROWS 12 // tiles at once in the innermost loop: ROWS x 2 accumulators fill the registers
+#else
+#define ROWS 6
+#endif
+#define PANEL (2 * BLOCK) // output channels at once
+
+// The transforms interpolate at 0, +-A, +-B and infinity with A = sqrt(1/2), B = sqrt(2), which round half as much as
+// the customary 0, +-1, +-2.
+static const float A = 0.70710678118654752f, B = 1.41421356237309505f;
+
+// B' v: from 6 values to 6
+static inline __attribute__((always_inline)) void input_transform(const vec v[SPAN], vec r[SPAN]) {
+    vec a = v[4] - 2.0f * v[2], b = A * (v[3] - 2.0f * v[1]);
+    vec c = v[4] - 0.5f * v[2], d = B * (v[3] - 0.5f * v[1]);
+    r[0] = v[0] - 2.5f * v[2] + v[4];
+    r[1] = a + b;
+    r[2] = a - b;
+    r[3] = c + d;
+    r[4] = c - d;
+    r[5] = v[1] - 2.5f * v[3] + v[5];
+}
+
+// The 6x6 pixels of a tile from the frame, transformed, for each block of channels: to target + block * BLOCK, the 36
+// positions `stride` apart. row and column are the tables of `source_coordinates` at the tile's first pixel.
+template <class E>
+static inline void transform_tile(const float *x, const Frame &f, i64 n, const int *row, const int *column, E *target,
+                                  i64 stride) {
+    i64 ic_blocks = blocks(f.c);
+    bool inside = true;
+    for (int i = 0; i < SPAN; i++) inside = inside && row[i] >= 0 && column[i] >= 0;
+    for (i64 cb = 0; cb < ic_blocks; cb++) {
+        const float *plane = x + (n * ic_blocks + cb) * f.h * f.w * BLOCK;
+        vec half[SPAN][SPAN];
+        for (int j = 0; j < SPAN; j++) {
+            vec d[SPAN], r[SPAN];
+            if (inside)
+#pragma GCC unroll 6
+                for (int i = 0; i < SPAN; i++) d[i] = load(plane + ((i64)row[i] * f.w + column[j]) * BLOCK);
+            else
+                for (int i = 0; i < SPAN; i++)
+                    d[i] = row[i] < 0 || column[j] < 0 ? (vec){}
+                                                       : load(plane + ((i64)row[i] * f.w + column[j]) * BLOCK);
+            input_transform(d, r);
+            for (int i = 0; i < SPAN; i++) half[i][j] = r[i];
+        }
+        for (int i = 0; i < SPAN; i++) {
+            vec r[SPAN];
+            input_transform(half[i], r);
+            for (int j = 0; j < SPAN; j++) store(target + cb * BLOCK + (i * SPAN + j) * stride, r[j]);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+// The gradient to the weights of 3x3 convolutions of stride 1 by Winograd's method F(3x3, 4x4): the 3x3 weights are
+// the outputs of a correlation of the 6x6 pixels of a tile with the 4x4 gradients of its outputs, summed over tiles.
+//
+//     dW = A' [ sum over tiles of (G dY G') * (B' d B) ] A
+//
+// For each of the 36 positions the sum is a product of matrices (input channels, tiles) (tiles, output channels).
+#include "winograd.h"
+#include <algorithm>
+#include <vector>
+
+#define SIDE 3
+
+// G v: from 4 values to 6
+static inline __attribute__((always_inline)) void gradient_transform(const vec v[TILE], vec r[SPAN]) {
+    vec a = (-2.0f / 3) * (v[0] + 0.5f * v[2]), b = (-2.0f / 3 * A) * (v[1] + 0.5f * v[3]);
+    vec c = (1.0f / 6) * (v[0] + 2.0f * v[2]), d = (1.0f / 6 * B) * (v[1] + 2.0f * v[3]);
+    r[0] = v[0];
+    r[1] = a + b;
+    r[2] = a - b;
+    r[3] = c + d;
+    r[4] = c - d;
+    r[5] = v[3];
+}
+
+// A' v: from 6 values to 3
+static inline __attribute__((always_inline)) void weight_transform(const vec v[SPAN], vec r[SIDE]) {
+    vec a = v[1] + v[2], b = A * (v[1] - v[2]), c = v[3] + v[4], d = B * (v[3] - v[4]);
+    r[0] = v[0] + a + c;
+    r[1] = b + d;
+    r[2] = 0.5f * a + 2.0f * c + v[5];
+}
+
+// c (R, PANEL) += a' b for a (k, R or more) and b (k, PANEL or more)
+template <int R>
+static inline __attribute__((always_inline)) void accumulate(const float *a, i64 a_stride, const float *b, i64 b_stride,
+                                                             i64 k, float *c) {
+    vec sum[R][2];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++) sum[r][0] = load(c + r * PANEL), sum[r][1] = load(c + r * PANEL + BLOCK);
+    for (i64 t = 0; t < k; t++) {
+        vec b0 = load(b + t * b_stride), b1 = load(b + t * b_stride + BLOCK);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; r++) {
+            vec v = splat(a[t * a_stride + r]);
+            sum[r][0] += v * b0;
+            sum[r][1] += v * b1;
+        }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++) store(c + r * PANEL, sum[r][0]), store(c + r * PANEL + BLOCK, sum[r][1]);
+}
+
+void winograd_weights(const float *x, const Frame &f, const float *dy, i64 oc, bool flip, float *dw) {
+    i64 ic = blocks(f.c) * BLOCK, oc_blocks = blocks(oc), panels = (oc + PANEL - 1) / PANEL, oc_padded = panels * PANEL;
+    i64 oh = f.height() + 2 * f.pad_h - 2, ow = f.width() + 2 * f.pad_w - 2;
+    i64 tiles_h = (oh + TILE - 1) / TILE, tiles_w = (ow + TILE - 1) / TILE, tiles = f.n * tiles_h * tiles_w;
+    std::vector<int> rows(tiles_h * TILE + 2), columns(tiles_w * TILE + 2);
+    source_coordinates(f.h, f.scale, f.mirror, f.pad_h, rows.size(), rows.data());
+    source_coordinates(f.w, f.scale, f.mirror, f.pad_w, columns.size(), columns.data());
+
+    // A group: as many tiles as keep their transforms within a share of the third-level cache.
+    i64 group = (8 << 20) / (POINTS * (ic + oc_padded) * 4);
+    group = std::min(tiles, std::max<i64>(64, group));
+    i64 x_stride = group * ic + 16, y_stride = group * oc_padded + 16, sum_stride = panels * ic * PANEL;
+    Scratch<float> xs(POINTS * x_stride), ys(POINTS * y_stride), sums(POINTS * sum_stride);
+    memset(sums, 0, POINTS * sum_stride * sizeof(float));
+
+#pragma omp parallel
+    for (i64 first = 0; first < tiles; first += group) {
+        i64 count = std::min(group, tiles - first);
+#pragma omp for schedule(static)
+        for (i64 t = 0; t < count; t++) {
+            i64 n = (first + t) / (tiles_h * tiles_w), th = (first + t) / tiles_w % tiles_h, tw = (first + t) % tiles_w;
+            transform_tile(x, f, n, rows.data() + th * TILE, columns.data() + tw * TILE, xs + t * ic, x_stride);
+            i64 height = std::min<i64>(TILE, oh - th * TILE), width = std::min<i64>(TILE, ow - tw * TILE);
+            for (i64 ob = 0; ob < panels * 2; ob++) {
+                const float *source = dy + (((n * oc_blocks + ob) * oh + th * TILE) * ow + tw * TILE) * BLOCK;
+                vec half[SPAN][TILE];
+                for (int j = 0; j < TILE; j++) {
+                    vec d[TILE] = {}, r[SPAN];
+                    if (j < width && ob < oc_blocks)
+                        for (int i = 0; i < height; i++) d[i] = load(source + (i * ow + j) * BLOCK);
+                    gradient_transform(d, r);
+                    for (int i = 0; i < SPAN; i++) half[i][j] = r[i];
+                }
+                float *target = ys + t * oc_padded + ob * BLOCK;
+                for (int i = 0; i < SPAN; i++) {
+                    vec r[SPAN];
+                    gradient_transform(half[i], r);
+                    for (int j = 0; j < SPAN; j++) store(target + (i * SPAN + j) * y_stride, r[j]);
+                }
+            }
+        }
+#pragma omp for schedule(static)
+        for (int p = 0; p < POINTS; p++)
+            for (i64 o = 0; o < panels; o++) {
+                const float *a = xs + p * x_stride, *b = ys + p * y_stride + o * PANEL;
+                float *c = sums + p * sum_stride + o * ic * PANEL;
+                i64 i = 0;
+                for (; i + ROWS <= ic; i += ROWS)
+                    accumulate<ROWS>(a + i, ic, b, oc_padded, count, c + i * PANEL);
+                for (; i < ic; i += 2) accumulate<2>(a + i, ic, b, oc_padded, count, c + i * PANEL);
+            }
+    }
+
+#pragma omp parallel for collapse(2) schedule(static)
+    for (i64 ob = 0; ob < oc_blocks; ob++)
+        for (i64 i = 0; i < f.c; i++) {
+            const float *source = sums + ((ob / 2) * ic + i) * PANEL + ob % 2 * BLOCK;
+            vec half[SIDE][SPAN];
+            for (int b = 0; b < SPAN; b++) {
+                vec d[SPAN], r[SIDE];
+                for (int a = 0; a < SPAN; a++) d[a] = load(source + (a * SPAN + b) * sum_stride);
+                weight_transform(d, r);
+                for (int a = 0; a < SIDE; a++) half[a][b] = r[a];
+            }
+            for (int a = 0; a < SIDE; a++) {
+                vec r[SIDE];
+                weight_transform(half[a], r);
+                for (int b = 0; b < SIDE; b++) {
+                    int t = a * SIDE + b;
+                    for (int l = 0; l < BLOCK && ob * BLOCK + l < oc; l++)
+                        dw[((ob * BLOCK + l) * f.c + i) * 9 + (flip ? 8 - t : t)] = r[b][l];
+                }
+            }
+        }
+}
