@@ -1,7 +1,11 @@
 """A short, seeded run of tests/fuzz.py: no parser may do anything with a damaged file but read it or refuse it."""
+import json
+
 import pytest
+from hypothesis import given, settings, strategies as st
 
 import fuzz
+import utils
 
 pytestmark = pytest.mark.filterwarnings('ignore::UserWarning:PIL', 'ignore::PIL.Image.DecompressionBombWarning')
 
@@ -19,3 +23,21 @@ def test_a_finding_is_found(monkeypatch):
     monkeypatch.setitem(fuzz.TARGETS, 'broken', (lambda: [b'seed'], feed))
     accepted, (data, error) = fuzz.run_random('broken', runs=10, seed=0)
     assert (accepted, data, type(error)) == (0, b'seed', KeyError)
+
+
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.sampled_from(
+    ['cin', 'fns', 'batch', 'zero', 'deconv', 1, 2, 4096, 10**9, 1e-5, 1.5])
+JSON = st.recursive(PLAIN, lambda values: st.lists(values, max_size=4) | st.dictionaries(st.text(max_size=3), values,
+                                                                                          max_size=2), max_leaves=5)
+KEYS = st.sampled_from(['format', 'network', 'styles', 'widths', 'up_widths', 'residual_blocks', 'epsilon', 'norm', 'pad',
+                        'upsampling', 'training', 'image', '']) | st.text(max_size=3)
+
+
+@settings(max_examples=150, derandomize=True)
+@given(st.dictionaries(KEYS, JSON, min_size=1, max_size=2))
+def test_a_description_of_any_shape_is_read_or_refused(changes):
+    meta = json.loads(fuzz.network_arrays()[1].decode())
+    try:
+        fuzz.feed_network(b'm' + json.dumps(dict(meta, **changes)).encode())
+    except utils.UserError:
+        pass

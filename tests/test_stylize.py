@@ -105,6 +105,9 @@ def test_a_file_of_the_original_repository(run, place):
 
 def test_styles_are_listed(run, place):
     assert run('stylize.py', '--model', 'cin.npz', '--list-styles', cwd=str(place)).stdout.split('\n')[1] == '  1  night sky'
+    # Their names come from a file, and cannot steer the terminal.
+    models.save_network(str(place / 'steers.npz'), models.transformer_network('cin', ['a\x1b[2Jb\nc'], **SMALL))
+    assert run('stylize.py', '--model', 'steers.npz', '--list-styles', cwd=str(place)).stdout == '  0  a?[2Jb c\n'
 
 
 def test_two_photos_of_one_name_get_two_pastiches(run, place):

@@ -162,6 +162,28 @@ def test_atomic_write_has_the_permissions_of_open(tmp_path):
     assert os.listdir(tmp_path) == ['file']
 
 
+def test_what_is_renamed_is_on_disk_and_the_rename_follows(tmp_path, monkeypatch):
+    # A power cut may undo what was not synced, in any order.
+    path, events = str(tmp_path / 'file'), []
+
+    def fsync(handle, sync=os.fsync):
+        sync(handle)
+        name = os.readlink('/proc/self/fd/%d' % handle)
+        events.append(('sync', name, os.path.getsize(name) if os.path.isfile(name) else None))
+
+    def replace(old, new, rename=os.replace):
+        rename(old, new)
+        events.append(('rename', old, new))
+    monkeypatch.setattr(os, 'fsync', fsync)
+    monkeypatch.setattr(os, 'replace', replace)
+    for write in (lambda: utils.save_npz(path, [np.zeros(10**5)]), lambda: utils.write_image(path + '.png', picture())):
+        events.clear()
+        write()
+        (_, temporary, size), (_, old, new), folder = events
+        assert old == temporary and size == os.path.getsize(new)
+        assert folder == ('sync', str(tmp_path), None)
+
+
 @pytest.mark.parametrize('error', [ValueError, KeyboardInterrupt, OSError(28, 'No space left on device')])
 def test_a_failed_write_keeps_what_was_there(tmp_path, error):
     path = tmp_path / 'file'
