@@ -1,12 +1,15 @@
 # make demo   sets everything up and stylizes a photo
 # make test   sets everything up and runs the tests
+# make gpu-deps   installs what computing on a GPU takes (Debian, Ubuntu)
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MODEL := paintings4
 
-.PHONY: demo test clean
+GPU_PACKAGES := python3-pygpu libgpuarray-dev pocl-opencl-icd libclblast-dev
+
+.PHONY: demo test gpu-deps clean
 
 demo: $(VENV)/installed
 	$(BIN)/python stylize.py --model $(MODEL) --style all --output demo --grid demo/contact-sheet.jpg data/samples
@@ -14,6 +17,12 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+gpu-deps:
+	@command -v apt-get >/dev/null || { echo "error: this is for Debian and Ubuntu; docs/gpu.md says how to go about it elsewhere" >&2; exit 1; }
+	@dpkg -s $(GPU_PACKAGES) >/dev/null 2>&1 || { \
+	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  $$sudo apt-get update && $$sudo apt-get install --yes --no-install-recommends $(GPU_PACKAGES); }
 
 $(VENV)/installed: setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 8) <= sys.version_info[:2] <= (3, 11) else "error: Python 3.8 to 3.11 is needed, and $(PYTHON) is %d.%d; say make PYTHON=python3.11" % sys.version_info[:2])'

@@ -29,5 +29,10 @@ setup(
         # Theano 1.0.5 needs pkg_resources and, through numpy, distutils.
         'setuptools<70',
     ],
-    extras_require={'test': ['pytest>=7', 'hypothesis>=6']},
+    extras_require={
+        'test': ['pytest>=7', 'hypothesis>=6'],
+        # The libraries of CUDA for --device cuda, if they are not installed otherwise; see docs/gpu.md.
+        'cuda12': ['nvidia-cublas-cu12', 'nvidia-cuda-nvrtc-cu12', 'nvidia-cudnn-cu12'],
+        'cuda13': ['nvidia-cublas', 'nvidia-cuda-nvrtc', 'nvidia-cudnn-cu13'],
+    },
 )
