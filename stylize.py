@@ -43,7 +43,7 @@ def parse_arguments():
                                          '(default: PHOTO_STYLE in the current folder)')
     parser.add_argument('--precision', choices=['float32', 'bf16'], default='float32',
                         help='of the factors of convolutions with oneDNN; bf16 is faster on processors with AVX512-BF16')
-    parser.add_argument('--grid', metavar='FILE', help='write a contact sheet as well: photos down, styles across')
+    parser.add_argument('--grid', metavar='FILE', help='write a contact sheet as well: photos down, styles across, eight beside each other')
     backend.add_arguments(parser)
     return parser.parse_args()
 
@@ -225,7 +225,7 @@ def main():
                     sheet.setdefault(path, [utils.thumbnail(photo, THUMBNAIL)]).append(utils.thumbnail(pastiche, THUMBNAIL))
                 bar.update()
     if args.grid and sheet:
-        utils.write_image(args.grid, utils.contact_sheet(list(sheet.values()), ['photo'] + [s for s, _ in styles]))
+        utils.write_image(args.grid, utils.style_sheet(list(sheet.values()), ['photo'] + [s for s, _ in styles]))
     if failed:
         print('error: %d of %d photos could not be stylized' % (len(failed), len(images)), file=sys.stderr)
         return 1

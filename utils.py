@@ -611,6 +611,33 @@ def contact_sheet(rows, column_labels=None, row_labels=None, gutter=8, label_siz
     return np.array(sheet)
 
 
+def style_sheet(rows, labels, most=8):
+    """
+    Contact sheets of photos (down) and their pastiches (across), one below the other where there are many styles.
+
+    Parameters
+    ----------
+    rows : list of lists of uint8 arrays of shape (height, width, 3)
+        A photo, then its pastiches.
+    labels : list of str
+        Of the columns.
+    most : int
+        Styles in one sheet; each begins with the photos.
+
+    Returns
+    -------
+    uint8 array of shape (height, width, 3)
+    """
+    styles = len(labels) - 1
+    bands = -(-styles // most)
+    each = -(-styles // bands)
+    sheets = [contact_sheet([row[:1] + row[first:first + each] for row in rows], labels[:1] + labels[first:first + each])
+              for first in range(1, styles + 1, each)]
+    width = max(sheet.shape[1] for sheet in sheets)
+    return np.concatenate([np.pad(sheet, [(0, 0), (0, width - sheet.shape[1]), (0, 0)], constant_values=255)
+                           for sheet in sheets])
+
+
 def _shorten(text, font, width):
     """Cut `text` off so that it is at most `width` pixels wide."""
     if font.getlength(text) <= width:

@@ -660,6 +660,20 @@ def test_arguments_that_mean_nothing(photos, argument, words):
 
 # -------------------------------------------------------------------------------------------- contact sheets
 
+def test_many_styles_are_laid_out_in_bands_that_begin_with_the_photo():
+    photo, styles = np.full((10, 12, 3), 200, 'uint8'), [np.full((10, 12, 3), 10 + i, 'uint8') for i in range(5)]
+    sheet = utils.style_sheet([[photo] + styles], ['photo'] + list('abcde'), most=3)
+    band = sheet.shape[0] // 2
+    for half, there, elsewhere in ((sheet[:band], (10, 11, 12), (13, 14)), (sheet[band:], (13, 14), (10, 11, 12))):
+        assert (half == 200).all(axis=2).sum() >= photo[..., 0].size
+        for value in there:
+            assert (half == value).all(axis=2).sum() >= photo[..., 0].size
+        for value in elsewhere:
+            assert (half == value).all(axis=2).sum() < photo[..., 0].size
+    np.testing.assert_array_equal(utils.style_sheet([[photo] + styles], ['photo'] + list('abcde')),
+                                  utils.contact_sheet([[photo] + styles], ['photo'] + list('abcde')))
+
+
 def test_a_contact_sheet_holds_the_images_unchanged():
     a, b, c = picture(20, 30, 1), picture(25, 10, 2), picture(5, 5, 3)
     sheet = utils.contact_sheet([[a, b], [None, c]], gutter=4)
