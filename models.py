@@ -416,7 +416,7 @@ def _weight(weights, name, shape):
     if len(value.shape) != len(shape) or any(b not in (None, a) for a, b in zip(value.shape, shape)):
         raise utils.UserError('the loss network has %s of shape %s instead of %s'
                               % (name, value.shape, tuple('any' if n is None else n for n in shape)))
-    return value.astype('float32')
+    return value.astype(theano.config.floatX)
 
 
 def find_vgg16():

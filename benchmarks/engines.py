@@ -1,18 +1,22 @@
 """One engine of a benchmark: reads commands, one JSON list a line, and answers each with one JSON line.
 
-    python benchmarks/engines.py ENGINE
+    python benchmarks/engines.py ENGINE [--device DEVICE] [--tf32]
 
-`benchmarks/measure.py` starts it: the engines gogh, gogh-bf16 and plain with the project's interpreter, torch, compile,
-onnxruntime, openvino and openvino-bf16 with that of the peers. Commands are
+`benchmarks/measure.py` and `gpu.py` start it: the engines gogh, gogh-bf16 and plain with the project's interpreter,
+torch, compile, onnxruntime, openvino and openvino-bf16 with that of the peers. Commands are
 
     ["stylize", network.npz, image.npy]     prepare to stylize the batch of images in style 0
     ["train", network.npz, vgg.npz, batch.npy]      prepare training steps
     ["run"]     do it once; answers with seconds and the output's path or the loss
     ["memory"]  peak resident memory in MB
+    ["versions"]    what computes, in words
+
+Images go in from the processor's memory and come out there, whatever the device.
 """
 import argparse
 import json
 import os
+import re
 import resource
 import sys
 import tempfile
@@ -26,11 +30,11 @@ CONTENT_LAYER = 'conv3_3'
 OURS = ('gogh', 'gogh-bf16', 'plain')
 
 
-def gogh(name):
+def gogh(name, device, tf32):
     """The project itself."""
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     import backend
-    backend.use(argparse.Namespace(device='cpu', backend='plain' if name == 'plain' else 'onednn',
+    backend.use(argparse.Namespace(device=device, backend='plain' if name == 'plain' else 'onednn', tf32=tf32,
                                    precision='bf16' if name == 'gogh-bf16' else 'float32'))
     import layers
     import losses
@@ -58,14 +62,29 @@ def gogh(name):
         rows = layers.style_weights([i % 2 for i in range(len(batch))], len(network.meta['styles']))
         return lambda: float(step(batch, rows))
 
-    return stylize, train
+    def versions():
+        words = 'gogh-figure on Theano %s, Python %d.%d' % ((theano.__version__,) + sys.version_info[:2])
+        if device == 'cpu':
+            return words
+        import pygpu
+        from theano.gpuarray import dnn, type
+        context = type.get_context(None)
+        number = dnn.version(raises=False) if dnn.dnn_available(None) else None
+        return '%s, pygpu %s, %s, %s' % (words, pygpu.__version__, context.devname,
+                                         'cuDNN %d' % number if number else 'without cuDNN')
+
+    return stylize, train, versions
 
 
-def peers(name):
+def peers(name, device, tf32):
     """The same networks in PyTorch, run by it or by what it exports to."""
     import torch
     import torch.nn.functional as F
     torch.set_num_threads(THREADS)
+    # The fastest of cuDNN's algorithms by measuring them, in the precision that the others have.
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+    device = torch.device(re.sub('cuda([0-9]+)', r'cuda:\1', device))
 
     class Transformer(torch.nn.Module):
         """Table 1 of arXiv:1610.07629, of the arrays that the project writes."""
@@ -103,11 +122,12 @@ def peers(name):
     def stylize(network, image):
         model, x = Transformer(network, True).eval(), torch.from_numpy(image)
         if name in ('torch', 'compile'):
+            model.to(device)
             run = torch.compile(model) if name == 'compile' else model
 
             def call():
                 with torch.inference_mode():
-                    return run(x).numpy()
+                    return run(x.to(device)).cpu().numpy()
             return call
         path = os.path.join(tempfile.mkdtemp(), 'network.onnx')
         torch.onnx.export(model, (x,), path, opset_version=17, dynamo=False)
@@ -125,12 +145,13 @@ def peers(name):
         return lambda: compiled([image])[0]
 
     def train(network, vgg, batch):
-        model, x = Transformer(network, False), torch.from_numpy(batch)
+        model, batch = Transformer(network, False).to(device), torch.from_numpy(batch)
         with numpy.load(vgg) as f:
-            vgg = {key: torch.from_numpy(f[key]) for key in f.files}
+            vgg = {key: torch.from_numpy(f[key]).to(device) for key in f.files}
         style = torch.zeros(len(batch), model.gamma0.shape[0])
         style[torch.arange(len(batch)), torch.arange(len(batch)) % 2] = 1
-        mean = torch.tensor([103.939, 116.779, 123.68]).view(1, 3, 1, 1)
+        style = style.to(device)
+        mean = torch.tensor([103.939, 116.779, 123.68], device=device).view(1, 3, 1, 1)
         optimizer = torch.optim.Adam(model.parameters(), 1e-3)
 
         def features(x, last):
@@ -142,6 +163,7 @@ def peers(name):
             return found
 
         def step():
+            x = batch.to(device)
             optimizer.zero_grad()
             found = features(model(x, style), STYLE_LAYERS[-1])
             with torch.no_grad():
@@ -155,12 +177,23 @@ def peers(name):
             return float(loss)
         return step
 
-    return stylize, train
+    def versions():
+        words = 'PyTorch %s' % torch.__version__
+        if device.type == 'cpu':
+            return words
+        return '%s, CUDA %s, cuDNN %s, %s' % (words, torch.version.cuda, torch.backends.cudnn.version(),
+                                              torch.cuda.get_device_name(device))
+
+    return stylize, train, versions
 
 
 def main():
-    name = sys.argv[1]
-    stylize, train = gogh(name) if name in OURS else peers(name)
+    parser = argparse.ArgumentParser()
+    parser.add_argument('name')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--tf32', action='store_true')
+    args = parser.parse_args()
+    stylize, train, versions = (gogh if args.name in OURS else peers)(args.name, args.device, args.tf32)
     run, answers = None, os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1)       # what the libraries print goes to stderr
     for line in sys.stdin:
@@ -173,6 +206,8 @@ def main():
             run = train(command[1], command[2], numpy.load(command[3]))
         elif command[0] == 'memory':
             result = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.
+        elif command[0] == 'versions':
+            result = versions()
         else:
             result = run()
         seconds = time.perf_counter() - start

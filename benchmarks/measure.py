@@ -10,6 +10,7 @@ All engines get the same weights (random ones) and the same input, and take turn
 medians of --repeat turns after two that do not count, and the outputs are compared with gogh's.
 """
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -33,26 +34,42 @@ ENGINES = ['gogh', 'torch', 'compile', 'onnxruntime', 'openvino']
 OTHERS = ['plain', 'gogh-bf16', 'openvino-bf16']
 
 
-class Engine(object):
-    """A process of engines.py."""
+class EngineFailed(Exception):
+    """An engine has ended; `name` says which one."""
 
-    def __init__(self, name):
+    def __init__(self, name, doing, reason):
+        super().__init__('the engine %s failed at %s: %s' % (name, doing, reason))
         self.name = name
+
+
+class Engine(object):
+    """A process of engines.py, with its options."""
+
+    def __init__(self, name, options=(), environment=None):
+        self.name, self.errors = name, tempfile.TemporaryFile('w+')
         python = sys.executable if name in OURS else peers_python()
-        self.process = subprocess.Popen([python, os.path.join(HERE, 'engines.py'), name], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
+        self.process = subprocess.Popen([python, os.path.join(HERE, 'engines.py'), name] + list(options),
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
+                                        universal_newlines=True, env=dict(os.environ, **(environment or {})))
 
     def __call__(self, *command):
-        self.process.stdin.write(json.dumps(command) + '\n')
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
+        answer = ''
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(command) + '\n')
+            self.process.stdin.flush()
+            answer = self.process.stdout.readline()
         if not answer:
-            raise SystemExit('error: the engine %s failed at %s' % (self.name, command[0]))
+            self.errors.seek(0)
+            lines = [line.strip() for line in self.errors if line.strip()]
+            raise EngineFailed(self.name, command[0], next((line for line in reversed(lines) if 'rror' in line),
+                                                           'no message'))
         return json.loads(answer)
 
     def close(self):
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait()
+        self.errors.close()
 
 
 def prepare(folder, size, batch=1):
@@ -70,19 +87,21 @@ def prepare(folder, size, batch=1):
     return paths
 
 
-def take_turns(names, command, repeat):
+def take_turns(names, command, repeat, options=()):
     """Seconds of each engine's turns, and the last results."""
-    engines = {name: Engine(name) for name in names}
+    engines = {name: Engine(name, options) for name in names}
     times, results = {name: [] for name in names}, {}
-    for name in names:
-        engines[name](*command)
-    for turn in range(repeat + 2):
+    try:
         for name in names:
-            time.sleep(0.3)     # until the threads of the engine before stop waiting for more work
-            seconds, results[name] = engines[name]('run')
-            times[name] += [seconds] * (turn >= 2)
-    for engine in engines.values():
-        engine.close()
+            engines[name](*command)
+        for turn in range(repeat + 2):
+            for name in names:
+                time.sleep(0.3)     # until the threads of the engine before stop waiting for more work
+                seconds, results[name] = engines[name]('run')
+                times[name] += [seconds] * (turn >= 2)
+    finally:
+        for engine in engines.values():
+            engine.close()
     return times, results
 
 
@@ -180,6 +199,8 @@ def main():
     folder = tempfile.mkdtemp()
     try:
         {'stylize': stylize, 'train': train, 'memory': memory, 'start': start}[args.what](args, folder)
+    except EngineFailed as failure:
+        sys.exit('error: %s' % failure)
     finally:
         shutil.rmtree(folder)
 

@@ -1,7 +1,7 @@
 """Lets Theano's cuDNN operations run on cuDNN 8 and 9, which Theano 1.0.5 does not know.
 
-Theano takes the folders of cuDNN from flags and does the rest itself. `configure` gives it a folder with a cudnn.h that
-puts back what later versions dropped (include/cudnn_compat.h) and with a libcudnn.so that leads to the real library.
+Theano takes the folders of cuDNN from flags and does the rest itself. `configure` gives it a folder with a cudnn.h
+that puts back what later versions dropped (include/cudnn_compat.h) and with a libcudnn.so that leads to the real one.
 """
 import ctypes
 import glob
@@ -95,7 +95,7 @@ def _read(path):
 
 
 def _write_folder(folder, header, library, tf32):
-    """The folder that Theano takes for cuDNN's; its name stands for all that it depends on, as do Theano's modules."""
+    """The folder that Theano takes for cuDNN's; its name stands for all that Theano's modules then depend on."""
     text = ('#define GOGH_CUDNN "%s"\n#define GOGH_TF32 %d\n#include "%s"\n'
             % (header, tf32, os.path.join(INCLUDE, 'cudnn_compat.h')))
     key = hashlib.sha256(repr((text, library, _header_version(header))).encode())
@@ -195,8 +195,9 @@ def tf32_cublas(library, folder):
         work = tempfile.mkdtemp(prefix='cublas-', dir=folder)
         try:
             built = os.path.join(work, 'libcublas.so')
-            result = subprocess.run(['g++', '-shared', '-fPIC', '-O1', '-o', built, source, '-Wl,-soname,libcublas.so',
-                                     '-Wl,--no-as-needed', library, '-ldl', '-Wl,-rpath,' + os.path.dirname(library)],
+            result = subprocess.run(['g++', '-shared', '-fPIC', '-O1', '-o', built, source,
+                                     '-Wl,-soname,libcublas.so', '-Wl,--no-as-needed', library, '-ldl',
+                                     '-Wl,-rpath,' + os.path.dirname(library)],
                                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
             if result.returncode:
                 raise Unavailable('cannot link with %s: %s' % (library, result.stdout.strip().splitlines()[-1]))

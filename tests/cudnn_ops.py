@@ -45,7 +45,7 @@ def nodes(dnn, variable):
 
 
 def applications(outputs, found):
-    """The applications of dnn's operations that the outputs depend on, one in `found` by the name of the operation."""
+    """What applies dnn's operations for the outputs, one application of each, in `found` by name."""
     for output in outputs:
         node = output.owner
         if node is not None:

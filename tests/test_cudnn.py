@@ -25,7 +25,8 @@ CALLS = '''
 #define GET(name, Preference, Algo) \\
   extern "C" int get_##name(int preference, size_t limit) { \\
     Algo algo; \\
-    cudnnStatus_t status = cudnnGetConvolution##name##Algorithm(0, 0, 0, 0, 0, (Preference)preference, limit, &algo); \\
+    cudnnStatus_t status = cudnnGetConvolution##name##Algorithm(0, 0, 0, 0, 0, (Preference)preference, limit, \\
+                                                                &algo); \\
     return status == CUDNN_STATUS_SUCCESS ? (int)algo : -(int)status; \\
   }
 GET(Forward, cudnnConvolutionFwdPreference_t, cudnnConvolutionFwdAlgo_t)
@@ -200,7 +201,8 @@ def test_a_header_that_does_not_compile_is_reported(standin, tmp_path):
     (tmp_path / 'include' / 'cudnn.h').write_text(text + 'cudnnUnknown_t unknown;\n')
     result = run_operations(GOGH_CUDNN=str(tmp_path))
     assert result.returncode
-    assert re.search('Unavailable: Theano cannot use .*libcudnn.so.9: .* error: .cudnnUnknown_t. does not name a type', result.stderr)
+    assert re.search('Unavailable: Theano cannot use .*libcudnn.so.9: .* error: .cudnnUnknown_t. does not name a type',
+                     result.stderr)
 
 
 CUBLAS = '''

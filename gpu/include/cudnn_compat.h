@@ -82,8 +82,8 @@ static inline cudnnStatus_t cudnnGetConvolutionBackwardDataAlgorithm(
   return gogh_choose(status, found, count, preference, limit, algo);
 }
 
-/* TF32: what Theano asks for, CUDNN_DEFAULT_MATH, meant exact float32 up to cuDNN 7 and lets cuDNN 8 and later use TF32.
-   A fresh descriptor has the default too, and the algorithm is chosen by it. */
+/* TF32: what Theano asks for, CUDNN_DEFAULT_MATH, meant exact float32 up to cuDNN 7 and lets cuDNN 8 and later use
+   TF32. A fresh descriptor has the default too, and the algorithm is chosen by it. */
 
 static inline cudnnStatus_t gogh_set_math(cudnnConvolutionDescriptor_t conv, cudnnMathType_t math) {
   return cudnnSetConvolutionMathType(conv, math == CUDNN_DEFAULT_MATH && !GOGH_TF32 ? CUDNN_FMA_MATH : math);
