@@ -150,7 +150,7 @@ def configure(folder, tf32=False):
         if 'dnn.conv.' + name not in os.environ.get('THEANO_FLAGS', ''):
             setattr(config.dnn.conv, name, 'guess_on_shape_change')
     # From here the real library is the one with this name, with its own folder to look for its parts in.
-    ctypes.CDLL(library)
+    cudnn = ctypes.CDLL(library)
     config.dnn.enabled = wanted
     warnings.filterwarnings('ignore', 'Your cuDNN version is more recent')
     from theano.gpuarray import dnn
@@ -168,8 +168,19 @@ def configure(folder, tf32=False):
         dnn_available.msg = None if available else dnn.dnn_present.msg or 'not a CUDA device'
         return available
 
+    def make_handle(context):
+        handle = ctypes.c_void_p()
+        with context:
+            status = cudnn.cudnnCreate(ctypes.byref(handle))
+        if status:
+            cudnn.cudnnGetErrorString.restype = ctypes.c_char_p
+            raise RuntimeError('%s does not start on this card and driver: %s (%s, or an older version of it; or '
+                               'THEANO_FLAGS=dnn.enabled=False to do without)'
+                               % (library, cudnn.cudnnGetErrorString(status).decode(), INSTALL))
+        return handle
+
     dnn_available.msg = None
-    dnn.dnn_available = dnn_available
+    dnn.dnn_available, dnn._make_handle = dnn_available, make_handle
 
 
 def tf32_cublas(library, folder):

@@ -157,12 +157,16 @@ def test_a_library_that_cannot_be_loaded_is_reported(standin, tmp_path, monkeypa
         dnn.find()
 
 
-def run_operations(*arguments, **environment):
+def need_pygpu():
     from gpu import devices
     try:
         devices.import_pygpu()
     except devices.Unavailable as reason:
         pytest.skip(str(reason))
+
+
+def run_operations(*arguments, **environment):
+    need_pygpu()
     return subprocess.run([sys.executable, os.path.join(TESTS, 'cudnn_ops.py')] + list(arguments),
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
                           env=dict(os.environ, **environment))
@@ -203,6 +207,29 @@ def test_a_header_that_does_not_compile_is_reported(standin, tmp_path):
     assert result.returncode
     assert re.search('Unavailable: Theano cannot use .*libcudnn.so.9: .* error: .cudnnUnknown_t. does not name a type',
                      result.stderr)
+
+
+HANDLE_OF_CUDNN = '''
+import contextlib, sys
+sys.path.insert(0, sys.argv[1])
+from gpu import devices, dnn
+devices.import_pygpu()
+dnn.configure(sys.argv[2])
+import theano.gpuarray.dnn
+theano.gpuarray.dnn._make_handle(contextlib.ExitStack())
+'''
+
+
+def test_a_cudnn_that_does_not_start_is_reported(standin, tmp_path):
+    need_pygpu()
+    shutil.copytree(str(standin / 'include'), str(tmp_path / 'include'))
+    (tmp_path / 'lib').mkdir()
+    build('-I' + dnn.INCLUDE, os.path.join(TESTS, 'cudnn_standin.cpp'), '-DBODY={ return (cudnnStatus_t)1001; }',
+          '-o', str(tmp_path / 'lib' / 'libcudnn.so'))
+    result = subprocess.run([sys.executable, '-c', HANDLE_OF_CUDNN, ROOT, str(tmp_path)], stderr=subprocess.PIPE,
+                            universal_newlines=True, env=dict(os.environ, GOGH_CUDNN=str(tmp_path)))
+    assert re.search(r'RuntimeError: .*lib/libcudnn.so does not start on this card and driver: an error of the stand-in '
+                     r'\(pip install nvidia-cudnn-cu12, .*dnn.enabled=False', result.stderr), result.stderr
 
 
 CUBLAS = '''
