@@ -28,14 +28,17 @@ import runs
 import utils
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
+# 'many_iterations' are those of the network of many styles: as many as the others in the paper, but where the
+# updates are few, as many for each style.
 SCALES = {
     'quick': dict(styles=4, width=16, residual_blocks=3, image_size=64, style_size=128, batch_size=4, iterations=300,
-                  checkpoint_every=30, shown=3, picture_size=128, steps=60, timed_steps=3,
+                  many_iterations=1200, checkpoint_every=30, shown=3, picture_size=192, steps=60, timed_steps=3,
                   timed_sizes=[256, 512, 1024]),
     'full': dict(styles=32, width=32, residual_blocks=5, image_size=256, style_size=512, batch_size=4, iterations=40000,
-                 checkpoint_every=1000, shown=10, picture_size=512, steps=500, timed_steps=500,
+                 many_iterations=40000, checkpoint_every=1000, shown=10, picture_size=512, steps=500, timed_steps=500,
                  timed_sizes=[256, 512, 1024]),
 }
+COCO, SAMPLES = 'data/coco/ms-coco-256.h5', os.path.join(ROOT, 'data/samples')
 LOSS_OPTIONS = ('loss_weights', 'content_layer', 'content_weight', 'style_layers', 'style_weight', 'tv_weight',
                 'normalize_losses')
 
@@ -68,9 +71,9 @@ def parse_arguments():
                         help='change a setting of the scale, such as iterations=2000')
     parser.add_argument('--style-dir', default=os.path.join(ROOT, 'data/styles/misc32'),
                         help='folder with the style images, of which the first are used')
-    parser.add_argument('--content', default='data/coco/ms-coco-256.h5',
+    parser.add_argument('--content', default=COCO,
                         help='content images to train on: an HDF5 file of data/make_dataset.py, or a folder of photos')
-    parser.add_argument('--photos', nargs='+', default=[os.path.join(ROOT, 'data/samples')], metavar='PHOTO',
+    parser.add_argument('--photos', nargs='+', default=[SAMPLES], metavar='PHOTO',
                         help='photos to show and to measure on, which are not among the content images')
     parser.add_argument('--model', help='for pastiches, blend and finetune: a trained network instead of one of many styles')
     losses.add_arguments(parser)
@@ -81,7 +84,20 @@ def parse_arguments():
     args.run_dir = args.run_dir or os.path.join('runs', 'figures-' + args.scale)
     for name, value in dict(SCALES[args.scale], **dict(args.changes)).items():
         setattr(args, name, value)
+    if args.scale == 'quick':
+        use_what_is_there(args)
     return args
+
+
+def use_what_is_there(args):
+    """Without VGG16 or MS-COCO, settle for what comes with the project, and say so."""
+    if args.loss_weights is None and not os.path.exists(models.find_vgg16()):
+        print('WARNING: %s is not there: the loss network is random, and the figure shows only that the commands run; '
+              'python data/download.py vgg16-keras fetches VGG16' % models.find_vgg16(), file=sys.stderr)
+        args.loss_weights = ['random']
+    if args.content == COCO and not os.path.exists(COCO):
+        print('WARNING: %s is not there: training on the photos of %s, a few' % (COCO, SAMPLES), file=sys.stderr)
+        args.content = SAMPLES
 
 
 def style_images(args, count, skip=0):
@@ -115,7 +131,7 @@ def run(command):
             signal.signal(number, handler)
 
 
-def train(args, name, styles, *more):
+def train(args, name, styles, *more, iterations=None):
     """Train a network in the run folder, unless it is there; returns the path of its file.
 
     Parameters
@@ -126,18 +142,21 @@ def train(args, name, styles, *more):
         Paths of its style images.
     *more
         Further options of train.py.
+    iterations : int, optional
+        By default those of the scale.
     """
+    iterations = iterations or args.iterations
     output = os.path.join(args.run_dir, name + '.npz')
     if os.path.exists(output):
-        if models.load_network(output).meta.get('training', {}).get('iterations', 0) >= args.iterations:
+        if models.load_network(output).meta.get('training', {}).get('iterations', 0) >= iterations:
             return output
     folder = os.path.join(args.run_dir, name + '-styles')
     utils.make_folder(folder)
     for path in styles:
         shutil.copy(path, folder)
     command = [sys.executable, os.path.join(ROOT, 'train.py'), '--resume', '--style-dir', folder, '--output', output,
-               '--content', args.content, '--device', args.device, '--backend', args.backend]
-    for option in ('image_size', 'style_size', 'batch_size', 'iterations', 'checkpoint_every') + LOSS_OPTIONS:
+               '--content', args.content, '--iterations', str(iterations), '--device', args.device, '--backend', args.backend]
+    for option in ('image_size', 'style_size', 'batch_size', 'checkpoint_every') + LOSS_OPTIONS:
         value = getattr(args, option)
         if value is not None and value is not False:
             command.append('--' + option.replace('_', '-'))
@@ -151,10 +170,10 @@ def train(args, name, styles, *more):
     return output
 
 
-def curve(args, name, column):
-    """Validation losses of a trained network: a pair (iterations, values)."""
+def curve(args, name, column, last=None):
+    """Validation losses of a trained network: a pair (iterations, values), up to the scale's or the `last` iteration."""
     rows = runs.read_table(os.path.join(args.run_dir, name, 'metrics.csv'))
-    rows = [row for row in rows if row[column] and int(row['iteration']) <= args.iterations]
+    rows = [row for row in rows if row[column] and int(row['iteration']) <= (last or args.iterations)]
     return [int(row['iteration']) for row in rows], [float(row[column]) for row in rows]
 
 
@@ -233,7 +252,7 @@ def network_to_show(args):
 def many_styles_network(args):
     """The network of many styles, and the paths of its style images."""
     styles = style_images(args, args.styles)
-    return train(args, 'many-%d' % args.styles, styles), styles
+    return train(args, 'many-%d' % args.styles, styles, iterations=args.many_iterations), styles
 
 
 # ---------------------------------------------------------------------------------------------
@@ -247,14 +266,14 @@ def pastiches(args):
     names = network.meta['styles']
     function = models.pastiche_function(network)
     photos = show_photos(args)
-    grid = [[as_picture(photo) for photo in photos.values()]]
-    rows = []
+    grid, rows = [[as_picture(photo)] for photo in photos.values()], []
     for style, name in enumerate(utils.progress(names, desc='stylizing', unit='style')):
         images = [evaluate.stylize(function, network, photo, style) for photo in photos.values()]
-        grid.append([as_picture(image) for image in images])
+        for row, image in zip(grid, images):
+            row.append(as_picture(image))
         difference = numpy.mean([abs(image - photo).mean() for image, photo in zip(images, photos.values())])
         rows.append([name, float(difference)])
-    write_picture(args, utils.contact_sheet(grid, None, ['photo'] + names))
+    write_picture(args, utils.style_sheet(grid, ['photo'] + names))
     write_table(args, ['style_name', 'mean_difference_from_photo'], rows)
 
 
@@ -289,7 +308,7 @@ def many_styles(args):
     for kind in ('content', 'style'):
         curves = [curve(args, 'single-%s' % models.style_name(style), 'val_' + kind) for style in styles]
         mean = numpy.mean([values for _, values in curves], axis=0)
-        shared = curve(args, 'many-%d' % args.styles, 'val_' + kind)
+        shared = curve(args, 'many-%d' % args.styles, 'val_' + kind, args.many_iterations)
         panels[kind + ' loss'] = [shared + ('%d styles' % len(styles), 'k-'),
                                   (curves[0][0], mean, 'one style: mean', 'C0-')]
         panels[kind + ' loss'] += [values + (None, 'C0:') for values in curves]
@@ -437,41 +456,48 @@ def borders(args):
 # Perceptual Losses for Real-Time Style Transfer
 # ---------------------------------------------------------------------------------------------
 
+def clocks():
+    """Seconds, of the clock and of the processor."""
+    return time.perf_counter(), time.process_time()
+
+
 def speed(args):
     """Seconds for the optimization and for the network (arXiv:1603.08155, table 1).
 
-    The time of a step is the median of the steps that were timed; 100, 300 and 500 steps take 100, 300
-    and 500 times as long. The network is that of the paper at any scale; the numbers in it do not change
-    its speed, and are random.
+    The time of a step is the median of the steps that were timed (three at the quick scale, which the table
+    says); 100, 300 and 500 steps are extrapolated from it. The network is that of the paper at any scale;
+    the numbers in it do not change its speed, and are random. Seconds of the processor, of all threads
+    together, are noted as well: with one thread they say more on a machine that has other work.
     """
     network = models.transformer_network('fns', ['style'])
     function, objective_for, rows = models.pastiche_function(network), judge(args, 'fns', gradient=True), []
     style = style_images(args, 1)[0]
     cache = os.path.join(args.run_dir, 'speed.csv')
-    columns = ['size', 'seconds_per_step', 'seconds_network']
+    columns = ['size', 'steps_timed', 'seconds_per_step', 'processor_per_step', 'seconds_network', 'processor_network']
     done = runs.read_table(cache) if os.path.exists(cache) else []
     with runs.open_table(cache, columns, done) as table:
-        known = {row['size']: row for row in done}
-        for size in args.timed_sizes:
+        known = {row['size']: [float(row[name]) for name in columns[1:]] for row in done if all(map(row.get, columns))}
+        for size in utils.progress(args.timed_sizes, desc='timing', unit='size'):
             if str(size) in known:
-                step, once = float(known[str(size)]['seconds_per_step']), float(known[str(size)]['seconds_network'])
+                timed, *seconds = known[str(size)]
             else:
                 photo = utils.to_float(utils.cover(utils.read_image(utils.find_images(args.photos)[0]), size, size))
-                of_image, times = objective_for(photo, style), [time.time()]
-                optimize.minimize_lbfgs(of_image, photo, args.timed_steps + 1, lambda *_: times.append(time.time()))
+                of_image, times = objective_for(photo, style), [clocks()]
+                optimize.minimize_lbfgs(of_image, photo, args.timed_steps + 1, lambda *_: times.append(clocks()))
                 # The first step includes scipy's preparations and the first touch of the memory.
-                step = float(numpy.median(numpy.diff(times)[1:]))
-                passes = []
+                timed, seconds = args.timed_steps, numpy.median(numpy.diff(times, axis=0)[1:], axis=0).tolist()
+                passes = [clocks()]
                 for _ in range(6):
-                    start = time.time()
                     function(photo)
-                    passes.append(time.time() - start)
-                once = float(numpy.median(passes[1:]))
-                runs.append_row(table, [size, '%r' % step, '%r' % once], sync=True)
-            rows.append(['%d×%d' % (size, size)] + [count * step for count in (100, 300, 500)] + [once]
+                    passes.append(clocks())
+                seconds += numpy.median(numpy.diff(passes, axis=0)[1:], axis=0).tolist()
+                runs.append_row(table, [size, timed] + ['%r' % value for value in seconds], sync=True)
+            step, _, once, _ = seconds
+            rows.append(['%d×%d' % (size, size), int(timed)] + seconds + [count * step for count in (100, 300, 500)]
                         + [count * step / once for count in (100, 300, 500)])
-    write_table(args, ['image', 'seconds_100', 'seconds_300', 'seconds_500', 'seconds_network', 'speedup_100',
-                       'speedup_300', 'speedup_500'], rows)
+    print('seconds of 100, 300 and 500 steps: extrapolated from those of the steps that were timed', file=sys.stderr)
+    write_table(args, ['image'] + columns[1:] + ['seconds_100', 'seconds_300', 'seconds_500', 'speedup_100',
+                                                 'speedup_300', 'speedup_500'], rows)
 
 
 def objective(args):

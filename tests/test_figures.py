@@ -12,8 +12,10 @@ import figures
 import train
 import utils
 
+from lasagne.layers import get_all_param_values, set_all_param_values
+
 SCALE = ['--set', 'styles=2', 'width=2', 'residual_blocks=1', 'image_size=16', 'style_size=16', 'batch_size=1',
-         'iterations=2', 'checkpoint_every=1', 'shown=2', 'picture_size=32', 'steps=3', 'timed_steps=1',
+         'iterations=2', 'many_iterations=4', 'checkpoint_every=1', 'shown=2', 'picture_size=32', 'steps=3', 'timed_steps=1',
          'timed_sizes=16,24']
 
 
@@ -80,10 +82,13 @@ def test_many_styles(make, folder):
         np.testing.assert_allclose(numbers['mean'][kind + '_percent_more'], np.mean(percents), rtol=1e-3, atol=1e-3)
         np.testing.assert_allclose(numbers['deviation'][kind + '_percent_more'], np.std(percents), rtol=1e-3, atol=1e-3)
     assert size(folder, 'many-styles.jpg')[0] > 64 and size(folder, 'many-styles.png')[1] > 500
-    # What is trained stays trained; what was interrupted is trained on.
+    # The network of both is trained for longer; what is trained stays trained; what was interrupted is trained on.
     assert make('many-styles') == (rows, [])
-    rows, trained = make('pastiches', '--set', *(SCALE[1:] + ['iterations=3']))
+    rows, trained = make('pastiches', '--set', *(SCALE[1:] + ['many_iterations=5']))
     assert trained == ['runs/many-2.npz']
+    for name, iterations in (('many-2', 5), ('single-style-a', 2)):
+        network = figures.models.load_network(str(folder / 'runs' / (name + '.npz')))
+        assert network.meta['training']['iterations'] == iterations
     assert [row['style_name'] for row in rows] == ['style-a', 'style-b']
 
 
@@ -129,10 +134,37 @@ def test_norm_borders_and_objective(make, folder):
     assert (folder / 'runs' / 'objective.csv').read_text() == before
 
 
+@pytest.fixture(scope='module')
+def misc32(folder):
+    """A network of the styles of data/styles/misc32, not trained."""
+    names = [figures.models.style_name(path) for path in utils.find_images(os.path.join(figures.ROOT, 'data/styles/misc32'))]
+    network = figures.models.transformer_network('cin', names, (2, 2, 3), (3, 2), 1)
+    generator = np.random.RandomState(1)
+    set_all_param_values(network.output, [generator.normal(0, 0.5, value.shape).astype('float32')
+                                          for value in get_all_param_values(network.output)])
+    figures.models.save_network(str(folder / 'misc32.npz'), network)
+    return network
+
+
+def test_table_of_32_styles_and_blend_of_a_given_network(make, folder, misc32):
+    rows, trained = make('pastiches', '--model', 'misc32.npz')
+    assert not trained and [row['style_name'] for row in rows] == misc32.meta['styles'] and len(rows) == 32
+    # Four bands of two photos, nine columns of 32 pixels.
+    height, width, _ = size(folder, 'pastiches.jpg')
+    assert width == 8 + 9 * 40 and 4 * 2 * 40 < height < 4 * 2 * 40 + 4 * 40
+    rows, trained = make('blend', '--model', 'misc32.npz', '--run-dir', 'runs32',
+                         '--style-dir', os.path.join(figures.ROOT, 'data/styles/misc32'))
+    assert not trained and len(rows) == 11
+    assert list(rows[0]) == ['weight_of_pointillist-meadow', 'style_loss_to_impasto-swirl',
+                             'style_loss_to_pointillist-meadow']
+
+
 def test_speed(make):
     rows, _ = make('speed')
     assert [row['image'] for row in rows] == ['16×16', '24×24']
     for row in rows:
+        assert row['steps_timed'] == '1'
+        assert float(row['seconds_100']) == pytest.approx(100 * float(row['seconds_per_step']), rel=1e-3)
         assert float(row['seconds_500']) == pytest.approx(5 * float(row['seconds_100']), rel=1e-3)
         assert float(row['speedup_300']) == pytest.approx(float(row['seconds_300']) / float(row['seconds_network']), rel=1e-3)
     # The times of an interrupted table are kept.
@@ -142,6 +174,22 @@ def test_speed(make):
 def test_other_settings_need_another_folder(make):
     with pytest.raises(utils.UserError, match='width'):
         make('norm', '--set', *(SCALE[1:] + ['width=3']))
+
+
+def test_a_fresh_clone_says_what_it_lacks(monkeypatch, capsys, tmp_path):
+    def settings(*more):
+        monkeypatch.setattr(sys, 'argv', ['figures.py', 'norm'] + list(more))
+        args = figures.parse_arguments()
+        return args.loss_weights, args.content, capsys.readouterr().err
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(figures.models, 'find_vgg16', lambda: 'vgg16.h5')
+    weights, content, said = settings()
+    assert weights == ['random'] and content == figures.SAMPLES and 'vgg16.h5' in said and figures.COCO in said
+    assert settings('--content', 'photos', '--loss-weights', 'a.npz') == (['a.npz'], 'photos', '')
+    assert settings('--full') == (None, figures.COCO, '')
+    (tmp_path / 'vgg16.h5').write_text('')
+    assert settings('--content', 'photos') == (None, 'photos', '')
 
 
 def test_checkerboard_is_seen():
@@ -166,7 +214,8 @@ def test_border_difference_tells_the_edge_from_the_middle():
 def test_bad_input_is_one_line(fails, folder):
     assert 'FIGURE' in fails('figures.py', 'figure-1')
     assert 'iteration' in fails('figures.py', 'norm', '--set', 'iteration=3')
-    assert 'needs 4' in fails('figures.py', 'pastiches', '--quick', '--style-dir', 'photos', cwd=str(folder))
+    assert 'needs 4' in fails('figures.py', 'pastiches', '--quick', '--style-dir', 'photos', '--content', 'content',
+                             '--loss-weights', 'vgg.npz', cwd=str(folder))
 
 
 def test_an_interrupt_is_left_to_the_training(tmp_path):
