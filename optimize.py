@@ -4,7 +4,8 @@
     python optimize.py --content photo.jpg --style a.jpg=0.7 b.jpg=0.3 --init noise --preserve-color luminance
 
 No network is trained: L-BFGS or Adam minimizes the loss that train.py minimizes, over the pixels of
-one image. Beside the pastiche lies a CSV with the losses of every iteration.
+one image. Beside the pastiche lies a CSV with the losses of every iteration. The pastiche is written
+every 50 iterations: --init with its name carries on from a run that was cut off.
 """
 import argparse
 import os
@@ -22,6 +23,7 @@ from backend import T, theano
 
 # The projection of the RGB primaries on luminance (ITU-R BT.601, as in YIQ).
 LUMINANCE = numpy.array([0.299, 0.587, 0.114])
+CHECKPOINT_EVERY = 50
 POOLS = {'max': 'max', 'average': 'average_exc_pad'}
 
 
@@ -252,6 +254,8 @@ def first_image(args, content, style):
     else:
         image = utils.to_uint8(style[numpy.newaxis])[0] if args.init == 'style' else utils.read_image(args.init)
         start = utils.to_float(utils.cover(image, *content.shape[1:]))[0]
+        if args.preserve_color == 'luminance':
+            start = luminance(start)
     return numpy.clip(start, 0, 1).astype('float32')[numpy.newaxis]
 
 
@@ -298,6 +302,8 @@ def main():
             runs.append_row(history, [iteration] + ['%.7g' % value for value in values])
             if args.image_every and iteration and iteration % args.image_every == 0:
                 utils.write_image('%s_%06d%s' % (stem, iteration, os.path.splitext(args.output)[1]), as_image(image))
+            if iteration and iteration % CHECKPOINT_EVERY == 0:
+                utils.write_image(args.output, as_image(image))
             bar.set_postfix_str('total %.4g content %.4g style %.4g' % tuple(values[:3]), refresh=False)
             bar.update(iteration - bar.n)
             return bool(caught)

@@ -2,6 +2,9 @@
 import argparse
 import csv
 import os
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -304,3 +307,62 @@ def test_styles_with_weights(folder, monkeypatch):
     for bad in ('b.png=x', 'b.png=-1', 'b.png=inf'):
         with pytest.raises(utils.UserError):
             optimize.parse_styles(['a.png', bad])
+
+
+def test_sigterm_ends_a_run_with_its_image_written(folder):
+    """And --init carries on from it."""
+    command = [sys.executable, os.path.join(os.path.dirname(optimize.__file__), 'optimize.py'),
+               '--content', 'photo.png', '--style', 'a.png', *LOSS]
+    process = subprocess.Popen(command + ['--output', 'long/p.png', '--iterations', '1000000', '--optimizer', 'adam'],
+                               cwd=str(folder), stderr=subprocess.PIPE, universal_newlines=True)
+    history = folder / 'long' / 'p.csv'
+    while process.poll() is None and not (history.exists() and len(history.read_text().splitlines()) > 3):
+        time.sleep(0.05)
+    process.terminate()
+    said = process.communicate()[1]
+    assert process.returncode == 143 and '--init long/p.png carries on' in said, said
+    rows = history.read_text().splitlines()
+    assert all(len(row.split(',')) == len(rows[0].split(',')) for row in rows)
+    before = float(rows[-1].split(',')[1])
+    subprocess.run(command + ['--output', 'long/q.png', '--iterations', '1', '--init', 'long/p.png'], check=True,
+                   cwd=str(folder), stderr=subprocess.PIPE)
+    first = float((folder / 'long' / 'q.csv').read_text().splitlines()[1].split(',')[1])
+    assert first == pytest.approx(before, rel=0.1)
+
+
+def test_a_killed_run_leaves_its_last_checkpoint(folder, monkeypatch):
+    """Power fails after the fifth iteration, where every second one is kept."""
+    images = np.random.RandomState(9).uniform(size=(5, 1, 3, 19, 16)).astype('float32')
+
+    def fail(function, start, iterations, callback):
+        for i, image in enumerate(images):
+            callback(i + 1, image, function(image)[0])
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(optimize, 'minimize_lbfgs', fail)
+    monkeypatch.setattr(optimize, 'CHECKPOINT_EVERY', 2)
+    monkeypatch.setattr(optimize.runs, 'catch_interrupts', lambda: [])
+    monkeypatch.setattr(sys, 'argv', ['optimize.py', '--content', 'photo.png', '--style', 'a.png', '--output', 'killed.png',
+                                      *LOSS])
+    with pytest.raises(KeyboardInterrupt):
+        optimize.main()
+    np.testing.assert_array_equal(utils.read_image('killed.png'), utils.to_uint8(images[3])[0])
+    assert len((folder / 'killed.csv').read_text().splitlines()) == 7
+
+
+def test_what_the_optimization_starts_from():
+    generator = np.random.RandomState(10)
+    content, style = generator.uniform(size=(3, 6, 8)), generator.uniform(-0.2, 1.2, (3, 12, 16))
+
+    def start(init, preserve_color=None, seed=0):
+        return optimize.first_image(argparse.Namespace(init=init, preserve_color=preserve_color, seed=seed), content, style)
+
+    np.testing.assert_allclose(start('content')[0], content, rtol=1e-6)
+    noise = start('noise')
+    assert noise.shape == (1, 3, 6, 8) and (noise == start('noise')).all() and (noise != start('noise', seed=1)).any()
+    # The painting is half as large, and within the bounds.
+    blocks = np.clip(style, 0, 1).reshape(3, 6, 2, 8, 2).mean(axis=(2, 4))
+    painted = start('style')
+    assert painted.min() >= 0 and painted.max() <= 1 and np.corrcoef(painted.ravel(), blocks.ravel())[0, 1] > 0.8
+    assert np.ptp(start('style', 'luminance')[0], axis=0).max() < 1e-6
