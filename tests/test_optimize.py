@@ -64,18 +64,21 @@ class Reference:
         self.grams = {name: self.gram(self.features(style)[name][0]) for name, _ in loss.style_layers}
 
     def features(self, image):
-        """{layer: (rectified features, what came in, where the maxima of the pooling before it lie or None)}."""
+        """{layer: (rectified features, what came in, the share of each pixel in the pooling before it or None)}."""
         x, found = 255 * image[0, ::-1].astype('float64') - MEAN.reshape(3, 1, 1), {}
         for name in LAYERS:
-            maxima = None
+            shares = None
             if name == 'conv2_1':
                 c, h, w = x.shape
                 blocks = x.reshape(c, h // 2, 2, w // 2, 2)
                 pooled = blocks.max(axis=(2, 4), keepdims=True)
-                maxima, x = blocks == pooled, pooled[:, :, 0, :, 0]
+                shares = blocks == pooled
+                if self.loss.pool != 'max':
+                    pooled, shares = blocks.mean(axis=(2, 4), keepdims=True), np.full(blocks.shape, 0.25)
+                x = pooled[:, :, 0, :, 0]
             W, b = self.weights[name + '_W'], self.weights[name + '_b']
             y = np.array([sum(scipy.signal.correlate2d(a, k, mode='same') for a, k in zip(x, kernels)) for kernels in W])
-            found[name] = np.maximum(y + b.reshape(-1, 1, 1), 0), x, maxima
+            found[name] = np.maximum(y + b.reshape(-1, 1, 1), 0), x, shares
             x = found[name][0]
         return found
 
@@ -100,14 +103,14 @@ class Reference:
 
         gradient = 0.
         for name in reversed(LAYERS):
-            f, x, maxima = found[name]
+            f, x, shares = found[name]
             gradient = (gradient + slopes[name]) * (f > 0)
             W = self.weights[name + '_W']
             gradient = np.array([sum(scipy.signal.convolve2d(g, W[o, i], mode='same') for o, g in enumerate(gradient))
                                  for i in range(W.shape[1])])
-            if maxima is not None:
-                c, h, _, w, _ = maxima.shape
-                gradient = (maxima * gradient[:, :, np.newaxis, :, np.newaxis]).reshape(c, 2 * h, 2 * w)
+            if shares is not None:
+                c, h, _, w, _ = shares.shape
+                gradient = (shares * gradient[:, :, np.newaxis, :, np.newaxis]).reshape(c, 2 * h, 2 * w)
         gradient = 255 * gradient[::-1]
 
         x = 255 * image[0].astype('float64')
@@ -143,6 +146,16 @@ def test_losses_and_gradient(objective, reference, images):
         expected, slopes = reference(image)
         np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(gradient, slopes, rtol=1e-3, atol=1e-4 * abs(slopes).max())
+
+
+def test_average_pooling(objective, loss, images):
+    loss = loss._replace(pool=optimize.POOLS['average'])
+    targets_of, function = losses.target_function(loss), optimize.objective_function(loss)
+    values, gradient = function(images[2], targets_of(images[0])[0], *targets_of(images[1])[1:])
+    expected, slopes = Reference(loss, *images[:2])(images[2])
+    np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(gradient, slopes, rtol=1e-3, atol=1e-4 * abs(slopes).max())
+    assert abs(values / objective(images[2])[0] - 1)[1:3].min() > 0.01
 
 
 def minimized(minimize, objective, start, iterations, *more):
@@ -328,6 +341,24 @@ def test_sigterm_ends_a_run_with_its_image_written(folder):
                    cwd=str(folder), stderr=subprocess.PIPE)
     first = float((folder / 'long' / 'q.csv').read_text().splitlines()[1].split(',')[1])
     assert first == pytest.approx(before, rel=0.1)
+
+
+def test_script_with_the_other_choices(folder, monkeypatch):
+    """The photo has no content loss, the painting has; Adam moves no pixel by more than its rate."""
+    monkeypatch.chdir(folder)
+
+    def first_loss(init):
+        monkeypatch.setattr(sys, 'argv', ['optimize.py', '--content', 'photo.png', '--style', 'b.png', '--output',
+                                          init + '.png', '--optimizer', 'adam', '--learning-rate', '0.1', '--iterations',
+                                          '1', '--preserve-color', 'match', '--pool', 'average', '--init', init, *LOSS])
+        assert not optimize.main()
+        with open(init + '.csv') as file:
+            return float(next(csv.DictReader(file))['content'])
+
+    assert first_loss('content') == 0 < first_loss('style')
+    photo = utils.read_image('photo.png', size=16).astype(int)
+    moved = abs(utils.read_image('content.png') - photo)
+    assert 20 < moved.max() <= 27
 
 
 def test_a_killed_run_leaves_its_last_checkpoint(folder, monkeypatch):
