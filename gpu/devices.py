@@ -19,6 +19,8 @@ import tempfile
 
 from backend import theano
 
+from . import dnn
+
 __all__ = ['Unavailable', 'use']
 
 DEBIAN_PACKAGES = '/usr/lib/python3/dist-packages'
@@ -60,17 +62,19 @@ def use(device, folder, tf32=False):
     import_pygpu()
     _check_headers()
     from pygpu.gpuarray import GpuArrayException
-    dnn = _prepare_cuda(device, folder, tf32) if device.startswith('cuda') else _prepare_opencl(device)
+    remark = _prepare_cuda(device, folder, tf32) if device.startswith('cuda') else _prepare_opencl(device)
     import theano.gpuarray
     try:
         theano.gpuarray.use(device)
         context = theano.gpuarray.type.get_context(None)
     except (GpuArrayException, RuntimeError, ValueError, MemoryError) as error:
         raise Unavailable(_text(error))
+    # It keeps processes that are forked off the device; those that figures.py starts may have it.
+    os.environ.pop('THEANO_GPU_IS_ALREADY_ACTIVE', None)
     from . import glue, rewrites
     glue.install()
     rewrites.register()
-    return '%s%s' % (_text(context.devname), dnn)
+    return _text(context.devname) + remark
 
 
 def _text(error):
@@ -154,7 +158,6 @@ def _prepare_cuda(device, folder, tf32):
     if number >= count.value:
         raise Unavailable('there is no such device; there is %s' % ', '.join(
             'cuda%d (%s)' % (i, _cuda_name(driver, i)) for i in range(count.value)))
-    from . import dnn
     try:
         dnn.configure(folder, tf32)
     except dnn.Unavailable as reason:
@@ -227,30 +230,26 @@ def _major(path):
 
 def _load(name, candidates, folder, tf32=False):
     """Load a library so that its plain name finds it; None if neither that name nor a candidate can be loaded."""
-    plain = None
-    with contextlib.suppress(OSError):
-        plain = ctypes.CDLL(name)
     tf32 = tf32 and name == 'libcublas.so'
-    if plain is not None and not tf32:
-        return plain
-    for path in ([_path_of(name)] if plain is not None else candidates):
+    if not tf32:        # whose library has to be the first that gets the plain name
+        with contextlib.suppress(OSError):
+            return ctypes.CDLL(name)
+    for path in candidates:
         with contextlib.suppress(OSError):
             ctypes.CDLL(path)
-            if not os.path.isabs(path):
-                path = _path_of(path)
-            if tf32:
-                from . import dnn
-                return ctypes.CDLL(dnn.tf32_cublas(path, folder))
-            return ctypes.CDLL(_alias(name, path, folder))
+            path = path if os.path.isabs(path) else _path_of(path)
+            return ctypes.CDLL(dnn.tf32_cublas(path, folder) if tf32 else _alias(name, path, folder))
     return None
 
 
 def _path_of(name):
-    """The path of a library that is loaded already."""
+    """The path of a library that is loaded."""
     with open('/proc/self/maps') as file:
         paths = {line.split(None, 5)[5].strip() for line in file if len(line.split(None, 5)) == 6}
-    for path in paths:
-        if os.path.basename(path).startswith(name):
+    # The name may be that of a symbolic link.
+    stem = name.partition('.so')[0] + '.so'
+    for path in sorted(paths):
+        if os.path.basename(path).startswith(stem):
             return path
     raise OSError('%s is not loaded' % name)
 

@@ -37,18 +37,50 @@ def _make_thunk(self, node, storage_map, compute_map, no_recycling, impl=None):
     return _compiling(self, node, storage_map, compute_map, no_recycling, impl)
 
 
+# From the code, the arguments and the number of axes to the kernel.
+_kernels = {}
+
+
 def _prepare(self, node, storage_map, compute_map, impl):
-    """Compile the kernel of a GpuElemwise node."""
+    """Write the kernel of a GpuElemwise node."""
     if impl == 'c':
         return
     names, results = self._get_vnames(node)
     preamble, code = self._generate_op_string(node)
     overwritten = self.inplace_pattern.get(0)
-    args = [arg(name, x.dtype, read=True, write=i == overwritten)
-            for i, (name, x) in enumerate(zip(names, node.inputs))]
+    args = [(name, x.dtype, True, i == overwritten) for i, (name, x) in enumerate(zip(names, node.inputs))]
     if overwritten is None:
-        args.append(arg(results[0], node.outputs[0].dtype, write=True))
-    node.tag.kernel = Kernel(self.get_params(node), code, args, node.inputs[0].ndim, preamble, convert_f16=True)
+        args.append((results[0], node.outputs[0].dtype, False, True))
+    node.tag.kernel = preamble, code, tuple(args)
+
+
+def _kernel(context, axes, preamble, code, args):
+    key = context.ptr, axes, preamble, code, args
+    if key not in _kernels:
+        args = [arg(name, dtype, read=read, write=write) for name, dtype, read, write in args]
+        _kernels[key] = Kernel(context, code, args, axes, preamble, convert_f16=True)
+    return _kernels[key]
+
+
+def _joined(arrays, shape):
+    """Arrays of so few axes that neighbours differ in which arrays are repeated along them.
+
+    libgpuarray compiles a kernel for each number of axes up to that of the arrays, and uses one.
+    """
+    if not all(a.flags.c_contiguous for a in arrays):
+        return arrays
+    lengths, repeated = [], []
+    for axis, size in enumerate(shape):
+        here = [a.shape[axis] == 1 for a in arrays]
+        if size == 1:
+            continue
+        if repeated and repeated[-1] == here:
+            lengths[-1] *= size
+        else:
+            lengths.append(size)
+            repeated.append(here)
+    lengths, repeated = lengths or [1], repeated or [[False] * len(arrays)]
+    return [a.reshape([1 if once[i] else size for size, once in zip(lengths, repeated)]) for i, a in enumerate(arrays)]
 
 
 def _perform(self, node, inputs, outputs, context):
@@ -65,12 +97,27 @@ def _perform(self, node, inputs, outputs, context):
         result = outputs[0][0]
         if result is None or result.shape != tuple(shape) or not result.flags.c_contiguous:
             result = gpuarray.empty(shape, node.outputs[0].dtype, context=context)
-        arguments = inputs + [result]
+        arrays = inputs + [result]
     else:
-        result, arguments = inputs[overwritten], inputs
+        result, arrays = inputs[overwritten], inputs
     if result.size:
-        node.tag.kernel(*arguments, broadcast=True)
+        arrays = _joined(arrays, shape)
+        _kernel(context, arrays[0].ndim, *node.tag.kernel)(*arrays, broadcast=True)
     outputs[0][0] = result
+
+
+# As for `_kernels`: Theano compiles one for each node.
+_reductions = {}
+_generating = elemwise.GpuCAReduceCPY.generate_kernel
+
+
+def _generate_reduction(self, node, dtype, axes):
+    """`GpuCAReduceCPY.generate_kernel`, once for all nodes that are alike."""
+    x = node.inputs[0]
+    key = x.type.context.ptr, x.dtype, x.ndim, str(dtype), tuple(axes), type(self.scalar_op)
+    if key not in _reductions:
+        _reductions[key] = _generating(self, node, dtype, axes)
+    return _reductions[key]
 
 
 # Of CUDA, cuDNN, OpenCL, and of Theano's operations when libgpuarray hands them nothing.
@@ -92,3 +139,4 @@ def install():
     theano.gof.op.Op.make_thunk = _make_thunk
     elemwise.GpuElemwise.prepare_node = _prepare
     elemwise.GpuElemwise.perform = _perform
+    elemwise.GpuCAReduceCPY.generate_kernel = _generate_reduction
