@@ -29,8 +29,8 @@ PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_si
     ['cin', 'fns', 'batch', 'zero', 'deconv', 1, 2, 4096, 10**9, 1e-5, 1.5])
 JSON = st.recursive(PLAIN, lambda values: st.lists(values, max_size=4) | st.dictionaries(st.text(max_size=3), values,
                                                                                           max_size=2), max_leaves=5)
-KEYS = st.sampled_from(['format', 'network', 'styles', 'widths', 'up_widths', 'residual_blocks', 'epsilon', 'norm', 'pad',
-                        'upsampling', 'training', 'image', '']) | st.text(max_size=3)
+KEYS = st.sampled_from(['format', 'network', 'styles', 'widths', 'up_widths', 'residual_blocks', 'epsilon', 'norm',
+                        'pad', 'upsampling', 'training', 'image', '']) | st.text(max_size=3)
 
 
 @settings(max_examples=150, derandomize=True)

@@ -102,8 +102,8 @@ GB = 10**9
 
 def system(root, membership, groups):
     """A folder that looks like that of a machine with 64 GB, of which 8 GB are free."""
-    files = {'proc/meminfo': 'MemTotal:  64000000 kB\nMemAvailable:  7812500 kB\n', 'proc/self/status': 'VmSize: 1 kB\n',
-             'proc/self/cgroup': membership}
+    files = {'proc/meminfo': 'MemTotal:  64000000 kB\nMemAvailable:  7812500 kB\n',
+             'proc/self/status': 'VmSize: 1 kB\n', 'proc/self/cgroup': membership}
     for folder, (names, values) in groups.items():
         files.update({'sys/fs/cgroup/%s/%s' % (folder, name): '%s\n' % value for name, value in zip(names, values)})
     for name, text in files.items():
