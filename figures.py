@@ -156,7 +156,7 @@ def train(args, name, styles, *more, iterations=None):
         shutil.copy(path, folder)
     command = [sys.executable, os.path.join(ROOT, 'train.py'), '--resume', '--style-dir', folder, '--output', output,
                '--content', args.content, '--iterations', str(iterations), '--device', args.device, '--backend', args.backend]
-    for option in ('image_size', 'style_size', 'batch_size', 'checkpoint_every') + LOSS_OPTIONS:
+    for option in ('image_size', 'style_size', 'batch_size', 'checkpoint_every', 'tf32') + LOSS_OPTIONS:
         value = getattr(args, option)
         if value is not None and value is not False:
             command.append('--' + option.replace('_', '-'))

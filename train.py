@@ -25,8 +25,8 @@ from backend import T, lasagne, theano
 from data import photos
 
 # Options that may change when a run is resumed: they do not touch the numbers.
-FREE_OPTIONS = {'resume', 'iterations', 'epochs', 'device', 'backend', 'run_dir', 'output', 'content', 'style_dir',
-                'loss_weights', 'checkpoint_every', 'workers'}
+FREE_OPTIONS = {'resume', 'iterations', 'epochs', 'device', 'backend', 'tf32', 'run_dir', 'output', 'content',
+                'style_dir', 'loss_weights', 'checkpoint_every', 'workers'}
 # Options that a network to be fine-tuned has settled.
 NETWORK_OPTIONS = ('network', 'width', 'residual_blocks', 'norm', 'pad', 'upsampling')
 
