@@ -75,6 +75,7 @@ class Engine(object):
 def prepare(folder, size, batch=1):
     """Write a network and a batch of images; returns their paths."""
     random = numpy.random.RandomState(0)
+    lasagne.random.set_rng(random)
     network = models.transformer_network(styles=['a', 'b'])
     for param in lasagne.layers.get_all_params(network.output):
         value = param.get_value()
