@@ -6,7 +6,6 @@ ones only (``libcublas.so.13``). `load_cuda` makes the plain names lead to them.
 """
 import contextlib
 import ctypes
-import ctypes.util
 import glob
 import hashlib
 import importlib.machinery
@@ -221,7 +220,8 @@ def _versions_of(name):
                 for folder in sorted(glob.glob(os.path.join(glob.escape(path), 'nvidia', '*', 'lib')), reverse=True)]
     folders += ['/usr/local/cuda/lib64', '/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu', '/usr/lib64']
     return [path for folder in folders
-            for path in sorted(glob.glob(os.path.join(glob.escape(folder), name + '.[0-9]*')), key=_major, reverse=True)]
+            for path in sorted(glob.glob(os.path.join(glob.escape(folder), name + '.[0-9]*')), key=_major,
+                               reverse=True)]
 
 
 def _major(path):

@@ -3,7 +3,6 @@
 The kernels are written once for CUDA and OpenCL, in the macros of libgpuarray's ``cluda.h``; the device's own compiler
 builds them at their first call. All tensors are float32. A kernel gets an array as its buffer and its offset in bytes.
 """
-import numpy
 import theano
 from pygpu import gpuarray
 from theano.gpuarray.basic_ops import as_gpuarray_variable, infer_context_name
