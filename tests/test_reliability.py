@@ -388,10 +388,11 @@ def test_500_photos_of_which_some_are_broken_in_flat_memory(networks):
 
 
 @pytest.mark.slow
-def test_two_cold_starts_share_an_empty_cache(networks, tmp_path):
+@pytest.mark.parametrize('backend', ['onednn', 'plain'])
+def test_two_cold_starts_share_an_empty_cache(networks, tmp_path, backend):
     large_photo(str(networks / 'cold.png'), 32, 48)
     runs = [subprocess.Popen(
-        [sys.executable, os.path.join(ROOT, 'stylize.py'), '--model', 'small.npz', '--backend', 'onednn', 'cold.png',
+        [sys.executable, os.path.join(ROOT, 'stylize.py'), '--model', 'small.npz', '--backend', backend, 'cold.png',
          '--output', str(tmp_path / ('%d.png' % i))], cwd=str(networks), stderr=subprocess.PIPE,
         universal_newlines=True, env=dict(os.environ, XDG_CACHE_HOME=str(tmp_path / 'cache'))) for i in range(2)]
     for process in runs:
