@@ -91,6 +91,8 @@ def parse_arguments():
 
 def use_what_is_there(args):
     """Without VGG16 or MS-COCO, settle for what comes with the project, and say so."""
+    if args.model and args.figure == 'pastiches':
+        return
     if args.loss_weights is None and not os.path.exists(models.find_vgg16()):
         print('WARNING: %s is not there: the loss network is random, and the figure shows only that the commands run; '
               'python data/download.py vgg16-keras fetches VGG16' % models.find_vgg16(), file=sys.stderr)
@@ -568,7 +570,11 @@ def main():
     # What decides on the networks and the objective; the number of styles and of iterations may grow.
     settings = {name: getattr(args, name) for name in LOSS_OPTIONS + (
         'content', 'style_dir', 'width', 'residual_blocks', 'image_size', 'style_size', 'batch_size', 'picture_size')}
-    runs.check_settings(os.path.join(args.run_dir, 'settings.json'), settings)
+    path = os.path.join(args.run_dir, 'settings.json')
+    if os.listdir(args.run_dir) == ['settings.json']:
+        # Nothing was made with them.
+        os.remove(path)
+    runs.check_settings(path, settings)
     FIGURES[args.figure](args)
 
 

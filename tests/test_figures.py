@@ -171,9 +171,18 @@ def test_speed(make):
     assert make('speed')[0] == rows
 
 
-def test_other_settings_need_another_folder(make):
+def test_other_settings_need_another_folder(make, folder, misc32):
+    more = '--run-dir', 'old', '--model', 'misc32.npz'
+    make('pastiches', *more)
+    (folder / 'old' / 'speed.csv').write_text('what those settings have made')
     with pytest.raises(utils.UserError, match='width'):
-        make('norm', '--set', *(SCALE[1:] + ['width=3']))
+        make('pastiches', *(more + ('--set',) + tuple(SCALE[1:]) + ('width=3',)))
+
+
+def test_settings_that_made_nothing_bind_nobody(make, misc32):
+    with pytest.raises(utils.UserError, match='nowhere'):
+        make('many-styles', '--run-dir', 'new', '--style-dir', 'nowhere')
+    assert len(make('pastiches', '--run-dir', 'new', '--model', 'misc32.npz')[0]) == 32
 
 
 def test_a_fresh_clone_says_what_it_lacks(monkeypatch, capsys, tmp_path):
