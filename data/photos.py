@@ -5,6 +5,7 @@ resumed at iteration k sees the images that it would have seen.
 """
 import collections
 import concurrent.futures
+import contextlib
 import functools
 import hashlib
 import os
@@ -100,23 +101,25 @@ def _open_folder(path, image_size, validation_split):
 
 
 def _open_hdf5(path, image_size):
-    try:
-        file = h5py.File(path, 'r')
-        datasets = arrays.hdf5_datasets(file)
-        images = {split: datasets[name] for split, name in HDF5_NAMES.items() if name in datasets}
-        shapes = {split: dataset.shape for split, dataset in images.items()}
-        good = 'train' in images and all(
-            dataset.dtype == numpy.uint8 and dataset.ndim == 4 and dataset.shape[1] == 3 and len(dataset)
-            for dataset in images.values())
-    except arrays.ERRORS as error:
-        raise utils.UserError('%s: neither a folder nor a readable HDF5 file: %s' % (path, utils.reason(error)))
-    if not good:
-        raise utils.UserError('%s: an HDF5 file of another layout: expected %s, uint8, N×3×256×256'
-                              % (path, ' and '.join(HDF5_NAMES.values())))
-    for shape in shapes.values():
-        if min(shape[2:]) < image_size:
-            raise utils.UserError('%s: its images are %d×%d, too small for --image-size %d'
-                                  % (path, shape[2], shape[3], image_size))
+    with contextlib.ExitStack() as stack:       # the file stays open if it is good
+        try:
+            file = stack.enter_context(h5py.File(path, 'r'))
+            datasets = arrays.hdf5_datasets(file)
+            images = {split: datasets[name] for split, name in HDF5_NAMES.items() if name in datasets}
+            shapes = {split: dataset.shape for split, dataset in images.items()}
+            good = 'train' in images and all(
+                dataset.dtype == numpy.uint8 and dataset.ndim == 4 and dataset.shape[1] == 3 and len(dataset)
+                for dataset in images.values())
+        except arrays.ERRORS as error:
+            raise utils.UserError('%s: neither a folder nor a readable HDF5 file: %s' % (path, utils.reason(error)))
+        if not good:
+            raise utils.UserError('%s: an HDF5 file of another layout: expected %s, uint8, N×3×256×256'
+                                  % (path, ' and '.join(HDF5_NAMES.values())))
+        for shape in shapes.values():
+            if min(shape[2:]) < image_size:
+                raise utils.UserError('%s: its images are %d×%d, too small for --image-size %d'
+                                      % (path, shape[2], shape[3], image_size))
+        stack.pop_all()
 
     def reader(dataset):
         def read(i, generator):
