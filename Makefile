@@ -5,15 +5,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-MODEL := paintings4
+MODEL := misc32
 
 GPU_PACKAGES := python3-pygpu libgpuarray-dev pocl-opencl-icd libclblast-dev
 
 .PHONY: demo test gpu-deps clean
 
 demo: $(VENV)/installed
-	$(BIN)/python stylize.py --model $(MODEL) --style all --output demo --grid demo/contact-sheet.jpg data/samples
-	@echo "demo/contact-sheet.jpg shows all pastiches; they lie beside it"
+	$(BIN)/python stylize.py --model $(MODEL) --style all --output demo --grid demo/contact-sheet.jpg data/samples/pavilion.jpg
+	@echo "demo/contact-sheet.jpg shows a photo in all styles; the pastiches lie beside it"
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
