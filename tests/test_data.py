@@ -202,7 +202,9 @@ def test_an_interrupted_run_leaves_the_old_file(photos, number):
     (photos / 'out.h5').write_bytes(b'old')
     child = subprocess.Popen([sys.executable, SCRIPT, '--train', str(photos / 'train'), '--workers', '1',
                               '--output', str(photos / 'out.h5')],
-                             stderr=subprocess.PIPE, universal_newlines=True)
+                             stderr=subprocess.PIPE, universal_newlines=True,
+                             # What a shell starts in the background ignores Ctrl-C, and so do its children.
+                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     while not any(name.endswith('.tmp') for name in os.listdir(str(photos))):
         assert child.poll() is None
         time.sleep(0.005)
