@@ -294,7 +294,7 @@ def main():
         grid = [[utils.to_uint8(photo)[0]] + [utils.read_image(picture(style, name, kind)) for style, _ in chosen]
                 for name, photo in photos.items()]
         utils.write_image(os.path.join(args.output, 'grid_%s.jpg' % kind.replace(' ', '_')),
-                          utils.contact_sheet(grid, ['photo'] + [styles[style] for style, _ in chosen]))
+                          utils.style_sheet(grid, ['photo'] + [styles[style] for style, _ in chosen]))
     print_table([['style', 'image'] + names] + summary)
 
     if args.iterations:
