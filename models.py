@@ -16,7 +16,7 @@ from layers import EPSILON, ConvLayer, conv_block, rectify, residual_block, upsa
 from lasagne.layers import InputLayer, NonlinearityLayer, get_all_params
 from lasagne.nonlinearities import sigmoid
 
-__all__ = ['VERSION', 'transformer_network', 'add_styles', 'style_name', 'save_network', 'find_network',
+__all__ = ['VERSION', 'transformer_network', 'with_styles', 'style_name', 'save_network', 'find_network',
            'load_network', 'pastiche_function', 'pastiche_bytes',
            'VGG_MEAN', 'vgg_preprocess', 'vgg_deprocess', 'vgg_layer_names', 'loss_network',
            'read_loss_weights', 'read_vgg_weights', 'random_vgg_weights']
@@ -119,31 +119,33 @@ def scaled_tanh(x):
     return 150 * T.tanh(x)
 
 
-def add_styles(network, names):
-    """A network of further styles that shares the filters of a network of many styles (arXiv:1610.07629).
+def with_styles(network, names):
+    """A network of the named styles that shares the filters of a trained one (arXiv:1610.07629).
 
-    Gamma and beta of a new style start as the mean over the old ones, a style that the filters are
-    made for. (Magenta's implementation starts them at 1 and 0, as in a network that knows nothing.)
+    Gamma and beta of a new style start as the mean over those that the network knows, a style that
+    the filters are made for. (Magenta's implementation starts them at 1 and 0, as in a network that
+    knows nothing.)
 
     Parameters
     ----------
     network : Network
-        Of conditional instance normalization.
     names : list of str
-        Names of the new styles.
+        Names of the styles; one for 'fns', which always has the gamma and beta of the trained one.
 
     Returns
     -------
     Network
-        With the old styles, bit for bit, and then the new ones.
+        The styles that `network` has are the same, bit for bit.
     """
-    larger = transformer_network(**dict(network.meta, styles=network.meta['styles'] + list(names)))
-    for old, new in zip(get_all_params(network.output), get_all_params(larger.output)):
+    known = {name: i for i, name in enumerate(network.meta['styles'])}
+    other = transformer_network(**dict(network.meta, styles=list(names)))
+    for old, new in zip(get_all_params(network.output), get_all_params(other.output)):
         value = old.get_value()
-        if old.name in ('gamma', 'beta'):
-            value = numpy.concatenate([value] + [value.mean(axis=0, keepdims=True)] * len(names))
+        if network.style and old.name in ('gamma', 'beta'):
+            mean = value.mean(axis=0)
+            value = numpy.stack([value[known[name]] if name in known else mean for name in names])
         new.set_value(value)
-    return larger
+    return other
 
 
 def style_name(path):

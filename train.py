@@ -3,6 +3,7 @@
     python train.py --style-dir data/styles/misc32                      many styles (arXiv:1610.07629)
     python train.py --network fns --style-dir painting.jpg --output fns.npz     one (arXiv:1603.08155)
     python train.py --finetune cin.npz --style-dir new --output more.npz        further ones for a network of many
+    python train.py --start-from cin.npz --style-dir other --output other.npz   not from random filters
 
 Everything that the run writes but the network itself lies in the run folder: a checkpoint to resume
 from, metrics.csv, a plot of the losses and sample pastiches.
@@ -27,7 +28,7 @@ from data import photos
 # Options that may change when a run is resumed: they do not touch the numbers.
 FREE_OPTIONS = {'resume', 'iterations', 'epochs', 'device', 'backend', 'tf32', 'run_dir', 'output', 'content',
                 'style_dir', 'loss_weights', 'checkpoint_every', 'workers'}
-# Options that a network to be fine-tuned has settled.
+# Options that a network to be trained further has settled.
 NETWORK_OPTIONS = ('network', 'width', 'residual_blocks', 'norm', 'pad', 'upsampling')
 
 
@@ -48,12 +49,18 @@ def parse_arguments():
                         help='add the styles to this trained network (.npz, or the name of one in data/models): '
                              'its convolutions and styles stay as they are, and only gamma and beta of the new '
                              'styles are learned (arXiv:1610.07629)')
+    parser.add_argument('--start-from', metavar='MODEL',
+                        help='start with the filters of this trained network, and with its gamma and beta for the '
+                             'styles that it has; everything is trained')
     losses.add_arguments(parser)
     parser.add_argument('--learning-rate', type=options.positive, default=1e-3, help="Adam's step")
     parser.add_argument('--batch-size', type=options.positive_int, default=4, help='images in a batch')
     parser.add_argument('--styles-per-batch', type=options.positive_int,
                         help='styles mixed in a batch (default: one for each image)')
     parser.add_argument('--image-size', type=options.positive_int, default=256, help='side of the content images')
+    parser.add_argument('--content-size', type=options.positive_int,
+                        help='shorter side that the photos of a folder are resized to before they are cropped '
+                             '(default: --image-size)')
     parser.add_argument('--style-size', type=options.positive_int, default=512,
                         help='shorter side that style images are resized to')
     parser.add_argument('--iterations', type=options.positive_int, help='updates (default: 40000)')
@@ -71,10 +78,13 @@ def parse_arguments():
     args = parser.parse_args()
 
     given = [argument.split('=')[0] for argument in sys.argv[1:]]
+    if args.finetune and args.start_from:
+        raise utils.UserError('--finetune and --start-from contradict each other')
     for option in ['--' + name.replace('_', '-') for name in NETWORK_OPTIONS]:
-        if args.finetune and option in given:
-            raise utils.UserError('%s and --finetune contradict each other: the network is that of %s'
-                                  % (option, args.finetune))
+        for base, model in (('--finetune', args.finetune), ('--start-from', args.start_from)):
+            if model and option in given:
+                raise utils.UserError('%s and %s contradict each other: the network is that of %s'
+                                      % (option, base, model))
     if args.iterations and args.epochs:
         raise utils.UserError('--iterations and --epochs contradict each other')
     if args.norm == 'batch' and args.network != 'fns':
@@ -86,6 +96,8 @@ def parse_arguments():
     if args.styles_per_batch > args.batch_size:
         raise utils.UserError('--styles-per-batch %d is more than --batch-size %d'
                               % (args.styles_per_batch, args.batch_size))
+    if args.content_size and args.content_size < args.image_size:
+        raise utils.UserError('--content-size %d is less than --image-size %d' % (args.content_size, args.image_size))
     if args.image_size < 16:
         raise utils.UserError('--image-size %d: the network needs at least 16 pixels' % args.image_size)
     args.run_dir = args.run_dir or args.output[:-len('.npz')]
@@ -93,15 +105,16 @@ def parse_arguments():
 
 
 def load_base(args, styles):
-    """The network to fine-tune; sets the options that it settles."""
-    base = models.load_network(models.find_network(args.finetune))
-    if base.meta['network'] != 'cin':
-        raise utils.UserError('%s: a network of a single style; only one for many (cin) can be given more'
-                              % args.finetune)
-    known = [style for style in styles if style in base.meta['styles']]
-    if known:
-        raise utils.UserError('%s has a style %s already: give the new image another name'
-                              % (args.finetune, known[0]))
+    """The network that --finetune or --start-from names; sets the options that it settles."""
+    base = models.load_network(models.find_network(args.finetune or args.start_from))
+    if args.finetune:
+        if base.meta['network'] != 'cin':
+            raise utils.UserError('%s: a network of a single style; only one for many (cin) can be given more'
+                                  % args.finetune)
+        known = [style for style in styles if style in base.meta['styles']]
+        if known:
+            raise utils.UserError('%s has a style %s already: give the new image another name'
+                                  % (args.finetune, known[0]))
     for name in NETWORK_OPTIONS:
         setattr(args, name, base.meta['widths'][0] if name == 'width' else base.meta[name])
     return base
@@ -244,10 +257,10 @@ def main():
     args = parse_arguments()
     style_paths = utils.find_images(args.style_dir)
     styles = [models.style_name(path) for path in style_paths]
+    base = load_base(args, styles) if args.finetune or args.start_from else None
     if args.network == 'fns' and len(styles) != 1:
         raise utils.UserError('%s has %d style images, and --network fns takes one' % (args.style_dir, len(styles)))
-    base = load_base(args, styles) if args.finetune else None
-    content = photos.open_content(args.content, args.image_size, args.validation_split)
+    content = photos.open_content(args.content, args.image_size, args.content_size, args.validation_split)
     backend.use(args)
     loss = losses.from_arguments(args)
     iterations = args.iterations or (args.epochs and -(-args.epochs * content.train.size // args.batch_size)) or 40000
@@ -267,15 +280,17 @@ def main():
     w = args.width
     settings = {name: value for name, value in sorted(vars(args).items()) if name not in FREE_OPTIONS}
     if base:
-        network = models.add_styles(base, styles)
+        network = models.with_styles(base, (base.meta['styles'] if args.finetune else []) + styles)
     else:
         network = models.transformer_network(
             args.network, styles, (w, 2 * w, 4 * w), (2 * w, w), args.residual_blocks, norm=args.norm, pad=args.pad,
             upsampling=args.upsampling)
     first = len(network.meta['styles']) - len(styles)
     network.meta['training'] = dict(settings, loss_weights=[os.path.basename(f) for f in args.loss_weights])
-    if base:
-        network.meta['training'].update(finetune=os.path.basename(args.finetune), base=base.meta.get('training'))
+    for option in ('finetune', 'start_from'):
+        if settings[option]:
+            network.meta['training'].update({option: os.path.basename(settings[option]),
+                                             'base': base.meta.get('training')})
     grams = losses.style_grams(losses.target_function(loss), style_paths, args.style_size)
     settings.update(styles=styles, content_images=content.fingerprint,
                     style_images=fingerprint(style_paths))
@@ -283,7 +298,7 @@ def main():
     print('compiling the training function', file=sys.stderr)
     inputs, _, values = loss_expressions(network, loss, grams, deterministic=False)
     params = lasagne.layers.get_all_params(network.output, trainable=True)
-    if base:
+    if args.finetune:
         # The old styles are in no batch: their gradient is zero, and so is every step of Adam's.
         params = [param for param in params if param.name in ('gamma', 'beta')]
     updates = lasagne.updates.adam(values[0], params, args.learning_rate, beta1=0.9, beta2=0.999)

@@ -44,7 +44,7 @@ read : callable
 """
 
 
-def open_content(path, image_size, validation_split=0.05):
+def open_content(path, image_size, content_size=None, validation_split=0.05):
     """Open the content images.
 
     Parameters
@@ -52,8 +52,10 @@ def open_content(path, image_size, validation_split=0.05):
     path : str
         An HDF5 file as `data/make_dataset.py` writes it (uint8, N×3×256×256), or a folder of photos.
     image_size : int
-        Side of the square cut out of each image. Images of a dataset are cropped; photos are first
-        resized so that the shorter side is `image_size`.
+        Side of the square cut out of each image.
+    content_size : int, optional
+        Photos of a folder are first resized so that this is their shorter side; `image_size` if it is
+        not given. The images of an HDF5 file have been resized already.
     validation_split : float
         Share of a folder's photos that is kept for validation; an HDF5 file has its own split.
 
@@ -70,11 +72,11 @@ def open_content(path, image_size, validation_split=0.05):
         raise utils.UserError('%s: no such content images; give a folder of photos or an HDF5 file by --content '
                               '(data/download.py and data/make_dataset.py prepare MS-COCO)' % path)
     if os.path.isdir(path):
-        return _open_folder(path, image_size, validation_split)
+        return _open_folder(path, image_size, content_size or image_size, validation_split)
     return _open_hdf5(path, image_size)
 
 
-def _open_folder(path, image_size, validation_split):
+def _open_folder(path, image_size, content_size, validation_split):
     paths = utils.find_images(path)
     fingerprint = hashlib.sha256('\n'.join(os.path.basename(p) for p in paths).encode()).hexdigest()[:16]
     count = int(round(validation_split * len(paths)))
@@ -88,7 +90,7 @@ def _open_folder(path, image_size, validation_split):
     def reader(paths):
         def read(i, generator):
             try:
-                image = utils.read_image(paths[i], size=image_size)
+                image = utils.read_image(paths[i], size=content_size)
             except utils.UserError as error:
                 if i not in complained:
                     complained.add(i)

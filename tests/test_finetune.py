@@ -1,4 +1,4 @@
-"""train.py --finetune: new styles for a trained network (arXiv:1610.07629, section 3.4)."""
+"""train.py --finetune and --start-from: a trained network is trained further (arXiv:1610.07629, section 3.4)."""
 import json
 
 import numpy as np
@@ -83,18 +83,40 @@ def test_the_file_says_what_it_is(folder, trained):
     assert meta['widths'] == [4, 4, 4] and meta['network'] == 'cin'
 
 
-def test_added_styles_start_at_the_mean():
+def test_known_styles_stay_and_new_ones_start_at_the_mean():
     network = random_network(extra='kept')
-    larger = models.add_styles(network, NEW)
-    assert larger.meta['styles'] == OLD + NEW and larger.meta['extra'] == 'kept'
+    other = models.with_styles(network, ['ink', 'stripes', 'dots'])
+    assert other.meta['styles'] == ['ink', 'stripes', 'dots'] and other.meta['extra'] == 'kept'
     assert network.meta['styles'] == OLD
-    for old, new in zip(get_all_params(network.output), get_all_params(larger.output)):
+    for old, new in zip(get_all_params(network.output), get_all_params(other.output)):
         old, new = old.get_value(), new.get_value()
         if old.ndim == 4:
             assert (old == new).all()
         else:
-            assert (new[:3] == old).all()
-            np.testing.assert_allclose(new[3:], np.stack([old.mean(axis=0)] * 2), atol=1e-7)
+            assert (new[1] == old[2]).all() and (new[2] == old[0]).all()
+            np.testing.assert_allclose(new[0], old.mean(axis=0), atol=1e-7)
+
+
+@pytest.mark.parametrize('kind, model', [('cin', 'old.npz'), ('fns', 'fns.npz')])
+def test_a_network_starts_from_a_trained_one(run, folder, kind, model):
+    """After one step of Adam, which is at most the learning rate, every parameter is near where it started."""
+    output = kind + '-more.npz'
+    style = 'old' if kind == 'cin' else 'new/ink.png'
+    process = run(*(COMMAND[:1] + ['--start-from', model, '--style-dir', style] + COMMAND[5:-1]
+                    + [output, '--iterations', 1, '--content-size', 18]), cwd=str(folder))
+    assert process.returncode == 0, process.stderr
+    network = models.load_network(str(folder / output))
+    assert network.meta['network'] == kind and network.meta['styles'] == ['waves' if kind == 'cin' else 'ink']
+    assert network.meta['training']['start_from'] == model
+    base = models.load_network(str(folder / model))
+    moved = 0
+    for old, new in zip(get_all_params(base.output), get_all_params(network.output)):
+        old, new = old.get_value(), new.get_value()
+        if kind == 'cin' and old.ndim == 2:
+            old = old[1:2]                                      # waves
+        assert new.shape == old.shape and abs(new - old).max() < 1.1e-3
+        moved += new.ndim == 4 and (new != old).any()
+    assert moved == 8
 
 
 def test_contradictions_and_bad_input_are_one_line(fails, folder):
@@ -105,4 +127,6 @@ def test_contradictions_and_bad_input_are_one_line(fails, folder):
         assert option.split('=')[0] in complaint(*[option, value][:1 if '=' in option else 2])
     assert 'single style' in complaint('--finetune', 'fns.npz')
     assert 'waves' in complaint('--style-dir', 'old')
+    assert '--start-from' in complaint('--start-from', 'old.npz')
+    assert '--content-size' in complaint('--content-size', 8)
     assert not (folder / 'other.npz').exists()

@@ -164,7 +164,7 @@ def test_every_epoch_goes_through_all_images_in_its_own_order(place):
 
 
 def test_batches_carry_on_where_they_are_asked_to(place):
-    content = photos.open_content(SAMPLES, 24, 0)
+    content = photos.open_content(SAMPLES, 24, validation_split=0)
     first = [b for b, _ in zip(photos.batches(content.train, 2, seed=3), range(5))]
     later = next(photos.batches(content.train, 2, seed=3, start=4, workers=1))
     np.testing.assert_array_equal(later, first[4])
@@ -173,11 +173,24 @@ def test_batches_carry_on_where_they_are_asked_to(place):
     assert first[0].shape == (2, 3, 24, 24) and first[0].dtype == np.float32 and 0 <= first[0].min() < first[0].max() <= 1
 
 
+def test_crops_are_cut_out_of_photos_of_the_content_size(tmp_path):
+    """A gradient of 128 levels over 128 pixels: a crop of 16 pixels spans 16 levels, or all of them when it is the photo."""
+    gradient = np.broadcast_to(np.arange(128, dtype='uint8')[:, None, None], (128, 128, 3))
+    utils.write_image(str(tmp_path / 'a.png'), gradient)
+    spans = []
+    for content_size in (None, 128):
+        content = photos.open_content(str(tmp_path), 16, content_size, validation_split=0)
+        crop = content.train.read(0, np.random.RandomState(0))
+        assert crop.shape == (16, 16, 3)
+        spans.append(int(crop.max()) - int(crop.min()))
+    assert spans[0] > 110 and spans[1] == 15
+
+
 def test_unreadable_photos_are_skipped_with_a_warning(tmp_path, capsys):
     for i in range(3):
         utils.write_image(str(tmp_path / ('%d.png' % i)), np.full((40, 50, 3), 80 * i, 'uint8'))
     (tmp_path / '1.png').write_bytes(b'no image')
-    content = photos.open_content(str(tmp_path), 16, 0)
+    content = photos.open_content(str(tmp_path), 16, validation_split=0)
     batches = photos.batches(content.train, 3, seed=0)
     levels = {int(round(255 * value)) for value in next(batches)[:, 0, 0, 0]}
     assert levels <= {0, 160}
@@ -187,7 +200,7 @@ def test_unreadable_photos_are_skipped_with_a_warning(tmp_path, capsys):
 def test_a_folder_is_split_for_validation(tmp_path):
     for i in range(20):
         utils.write_image(str(tmp_path / ('%02d.png' % i)), np.full((16, 16, 3), i, 'uint8'))
-    content = photos.open_content(str(tmp_path), 16, .25)
+    content = photos.open_content(str(tmp_path), 16, validation_split=.25)
     assert content.train.size == 15 and content.val.size == 5
     levels = [{int(split.read(i, np.random)[0, 0, 0]) for i in range(split.size)} for split in content[:2]]
     assert levels[0] | levels[1] == set(range(20)) and not levels[0] & levels[1]
