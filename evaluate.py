@@ -28,9 +28,9 @@ import utils
 # What is not given and does not stand in the network's file; a content layer and style weight of None are set to
 # those of the kind of network.
 DEFAULTS = dict(content_layer=None, content_weight=1., style_layers=losses.STYLE_LAYERS, style_weight=None,
-                tv_weight=0., normalize_losses=False, image_size=256, style_size=512)
+                tv_weight=0., normalize_losses=False, image_size=256, content_size=0, style_size=512)
 KINDS = dict(content_layer=str, content_weight=float, style_layers=str, style_weight=float, tv_weight=float,
-             normalize_losses=bool, image_size=int, style_size=int)
+             normalize_losses=bool, image_size=int, content_size=int, style_size=int)
 
 # The columns of equal_style.csv: see `compare`.
 EQUAL_STYLE = ['style_name', 'photo', 'style_percent_of_photo', 'iteration', 'content_of_optimization', 'content_ratio']
@@ -45,6 +45,8 @@ def parse_arguments():
     parser.add_argument('--photos', required=True, nargs='+', metavar='PHOTO', help='image files, folders and patterns')
     parser.add_argument('--count', type=options.positive_int, default=8, help='use that many of the photos')
     parser.add_argument('--image-size', type=options.positive_int, help='side of the squares that photos are cut to')
+    parser.add_argument('--content-size', type=options.positive_int,
+                        help='shorter side that photos are resized to before that (at least --image-size)')
     parser.add_argument('--style-size', type=options.positive_int,
                         help='shorter side that style images are resized to')
     losses.add_arguments(parser)
@@ -67,6 +69,8 @@ def loss_of_network(args, meta):
             setattr(args, option, kind(value) if good else DEFAULTS[option])
     if args.image_size < 16:
         raise utils.UserError('--image-size %d: the network needs at least 16 pixels' % args.image_size)
+    # A network whose photos had the size of its crops, or of a dataset, says nothing of their size.
+    args.content_size = max(args.content_size, args.image_size)
     args.network = meta['network']
     return losses.from_arguments(args)
 
@@ -83,9 +87,19 @@ def find_styles(paths, names):
     return found
 
 
-def read_photos(paths, size):
-    """Photos cut to squares: {name: array (1, 3, size, size), RGB in [0, 1]}."""
-    return {os.path.splitext(os.path.basename(path))[0]: utils.to_float(utils.cover(utils.read_image(path), size, size))
+def read_photos(paths, image_size, content_size=None):
+    """The middles of photos, which are first resized to a shorter side of `content_size`, or else of `image_size`.
+
+    Returns
+    -------
+    dict
+        For the name of each photo an array (1, 3, image_size, image_size), RGB in [0, 1].
+    """
+    content_size = content_size or image_size
+    start = (content_size - image_size) // 2
+    middle = slice(start, start + image_size)
+    return {os.path.splitext(os.path.basename(path))[0]:
+            utils.to_float(utils.cover(utils.read_image(path), content_size, content_size)[middle, middle])
             for path in paths}
 
 
@@ -229,7 +243,7 @@ def main():
     chosen = find_styles(utils.find_images(args.style_dir), styles)
     photo_paths = utils.find_images(args.photos)[:args.count]
     loss = loss_of_network(args, network.meta)
-    photos = read_photos(photo_paths, args.image_size)
+    photos = read_photos(photo_paths, args.image_size, args.content_size)
 
     names = losses.loss_names(loss)
     settings = {name: getattr(args, name) for name in sorted(KINDS) + ['iterations']}

@@ -211,12 +211,21 @@ def test_settings_come_from_the_network_unless_they_are_given(monkeypatch):
 
     loss, args = settings(dict(style_layers='conv1_1', style_weight=3, content_layer='conv1_2', image_size=64))
     assert loss.style_layers == [('conv1_1', 3.)] and loss.content_layer == 'conv1_2' and args.image_size == 64
-    assert loss.divide_by_channels
+    assert loss.divide_by_channels and args.content_size == 64
+    assert settings(dict(image_size=64, content_size=256))[1].content_size == 256
     # A file of a stranger's may say anything; what makes no sense is as if it were not there.
     for nonsense in (None, 'x', dict(style_layers=3, style_weight='a', image_size=1.5, normalize_losses=1)):
         loss, args = settings(nonsense)
         assert loss.content_layer == losses.NETWORK_DEFAULTS['fns']['content_layer']
         assert [weight for _, weight in loss.style_layers] == [20.] * 4 and not loss.normalize and args.image_size == 256
+
+
+def test_photos_are_cut_out_of_the_middle_of_the_content_size(tmp_path):
+    generator = np.random.RandomState(3)
+    image = generator.randint(256, size=(40, 60, 3)).astype('uint8')
+    utils.write_image(str(tmp_path / 'a.png'), image)
+    photo = evaluate.read_photos([str(tmp_path / 'a.png')], 20, 40)['a']
+    np.testing.assert_array_equal(utils.to_uint8(photo)[0], image[10:30, 20:40])
 
 
 def test_styles_are_found_by_name():
