@@ -5,15 +5,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-MODEL := misc32
+STYLES := stained-glass,golden-spirals,pointillist-meadow
 
 GPU_PACKAGES := python3-pygpu libgpuarray-dev pocl-opencl-icd libclblast-dev
 
 .PHONY: demo test gpu-deps clean
 
 demo: $(VENV)/installed
-	$(BIN)/python stylize.py --model $(MODEL) --style all --output demo --grid demo/contact-sheet.jpg data/samples/pavilion.jpg
-	@echo "demo/contact-sheet.jpg shows a photo in all styles; the pastiches lie beside it"
+	$(BIN)/python stylize.py --model misc32 --style all --size 192 --output demo/all --grid demo/contact-sheet.jpg data/samples/pavilion.jpg
+	$(BIN)/python stylize.py --model misc32 --style $(STYLES) --output demo data/samples/pavilion.jpg
+	@echo "demo/contact-sheet.jpg shows a photo in all styles; beside it lie three pastiches at full size"
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
