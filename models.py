@@ -16,7 +16,7 @@ from layers import EPSILON, ConvLayer, conv_block, rectify, residual_block, upsa
 from lasagne.layers import InputLayer, NonlinearityLayer, get_all_params
 from lasagne.nonlinearities import sigmoid
 
-__all__ = ['VERSION', 'transformer_network', 'with_styles', 'style_name', 'save_network', 'find_network',
+__all__ = ['VERSION', 'transformer_network', 'with_styles', 'single_style_network', 'style_name', 'save_network', 'find_network',
            'load_network', 'pastiche_function', 'pastiche_bytes',
            'VGG_MEAN', 'vgg_preprocess', 'vgg_deprocess', 'vgg_layer_names', 'loss_network',
            'read_loss_weights', 'read_vgg_weights', 'random_vgg_weights']
@@ -146,6 +146,37 @@ def with_styles(network, names):
             value = numpy.stack([value[known[name]] if name in known else mean for name in names])
         new.set_value(value)
     return other
+
+
+def single_style_network(network, style):
+    """A network 'fns' that does about what a network 'cin' does in one style.
+
+    The two differ at their ends only. The first normalization makes the filters blind to the offset and
+    the scale of `vgg_preprocess`, so that swapping their colours is all they need. At the other end gamma and
+    beta are changed such that 150 tanh has the value and the slope of 255 sigmoid where the latter is
+    127.5; they differ where colours saturate.
+
+    Parameters
+    ----------
+    network : Network
+        Of conditional instance normalization.
+    style : str
+        Name of the style; if the network does not have it, it gets the mean of the others.
+
+    Returns
+    -------
+    Network
+    """
+    values = [value[0] if value.ndim == 2 else value
+              for value in lasagne.layers.get_all_param_values(with_styles(network, [style]).output)]
+    values[0] = values[0][:, ::-1] / numpy.float32(255)
+    filters, beta, gamma = (value[::-1] for value in values[-3:])
+    middle = (127.5 - VGG_MEAN) / 150
+    slope = 255 / 4 / (150 * (1 - middle**2))
+    values[-3:] = filters, slope * beta + numpy.arctanh(middle), slope * gamma
+    single = transformer_network(**dict(network.meta, network='fns', styles=[style]))
+    lasagne.layers.set_all_param_values(single.output, [value.astype('float32') for value in values])
+    return single
 
 
 def style_name(path):

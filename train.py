@@ -37,8 +37,9 @@ def parse_arguments():
     parser.add_argument('--style-dir', required=True, help='folder with the style images (or one image)')
     parser.add_argument('--content', default='data/coco/ms-coco-256.h5',
                         help='content images: an HDF5 file of data/make_dataset.py, or a folder of photos')
-    parser.add_argument('--network', choices=['cin', 'fns'], default='cin',
-                        help='conditional instance normalization, or fast neural style with a single style')
+    parser.add_argument('--network', choices=['cin', 'fns'],
+                        help='conditional instance normalization, or fast neural style with a single style '
+                             '(default: that of --start-from, or cin)')
     parser.add_argument('--width', type=options.positive_int, default=32, help='feature maps of the first convolution')
     parser.add_argument('--residual-blocks', type=options.whole_number, default=5, help='number of residual blocks')
     parser.add_argument('--norm', choices=['instance', 'batch'], default='instance', help="'batch' for fns only")
@@ -51,7 +52,8 @@ def parse_arguments():
                              'styles are learned (arXiv:1610.07629)')
     parser.add_argument('--start-from', metavar='MODEL',
                         help='start with the filters of this trained network, and with its gamma and beta for the '
-                             'styles that it has; everything is trained')
+                             'styles that it has; everything is trained. With --network fns a network of many styles '
+                             'will do, too')
     losses.add_arguments(parser)
     parser.add_argument('--learning-rate', type=options.positive, default=1e-3, help="Adam's step")
     parser.add_argument('--batch-size', type=options.positive_int, default=4, help='images in a batch')
@@ -80,14 +82,17 @@ def parse_arguments():
     given = [argument.split('=')[0] for argument in sys.argv[1:]]
     if args.finetune and args.start_from:
         raise utils.UserError('--finetune and --start-from contradict each other')
-    for option in ['--' + name.replace('_', '-') for name in NETWORK_OPTIONS]:
+    for name in NETWORK_OPTIONS:
+        option = '--' + name.replace('_', '-')
         for base, model in (('--finetune', args.finetune), ('--start-from', args.start_from)):
-            if model and option in given:
+            if model and option in given and (base, name) != ('--start-from', 'network'):
                 raise utils.UserError('%s and %s contradict each other: the network is that of %s'
                                       % (option, base, model))
+    if not args.start_from:
+        args.network = args.network or 'cin'
     if args.iterations and args.epochs:
         raise utils.UserError('--iterations and --epochs contradict each other')
-    if args.norm == 'batch' and args.network != 'fns':
+    if args.norm == 'batch' and args.network == 'cin':
         raise utils.UserError('--norm batch needs --network fns: the network for many styles normalizes each image')
     if not args.output.endswith('.npz'):
         raise utils.UserError('--output %s: the name of a network ends in .npz' % args.output)
@@ -115,6 +120,11 @@ def load_base(args, styles):
         if known:
             raise utils.UserError('%s has a style %s already: give the new image another name'
                                   % (args.finetune, known[0]))
+    elif args.network == 'fns' and base.meta['network'] == 'cin':
+        base = models.single_style_network(base, styles[0])
+    elif args.network not in (None, base.meta['network']):
+        raise utils.UserError('--network %s and --start-from contradict each other: %s is a network of a single style'
+                              % (args.network, args.start_from))
     for name in NETWORK_OPTIONS:
         setattr(args, name, base.meta['widths'][0] if name == 'width' else base.meta[name])
     return base

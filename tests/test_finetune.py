@@ -97,6 +97,19 @@ def test_known_styles_stay_and_new_ones_start_at_the_mean():
             np.testing.assert_allclose(new[0], old.mean(axis=0), atol=1e-7)
 
 
+def test_a_single_style_of_many_is_an_fns_network():
+    """In the middle of the range of colours the pastiches agree; at its ends 150 tanh is not 255 sigmoid."""
+    network = random_network()
+    single = models.single_style_network(network, 'waves')
+    assert single.meta['network'] == 'fns' and single.meta['styles'] == ['waves'] and single.style is None
+    photo = np.random.RandomState(5).uniform(size=(1, 3, 16, 20)).astype('float32')
+    one = models.pastiche_function(network)(photo, np.eye(3, dtype='float32')[1:2])
+    other = models.pastiche_function(single)(photo)
+    middle = abs(one - 0.5) < 0.1
+    assert middle.sum() > 100
+    assert abs(one - other)[middle].max() < 0.01 and abs(one - other).max() < 0.1
+
+
 @pytest.mark.parametrize('kind, model', [('cin', 'old.npz'), ('fns', 'fns.npz')])
 def test_a_network_starts_from_a_trained_one(run, folder, kind, model):
     """After one step of Adam, which is at most the learning rate, every parameter is near where it started."""
@@ -129,4 +142,6 @@ def test_contradictions_and_bad_input_are_one_line(fails, folder):
     assert 'waves' in complaint('--style-dir', 'old')
     assert '--start-from' in complaint('--start-from', 'old.npz')
     assert '--content-size' in complaint('--content-size', 8)
+    assert 'single style' in fails('train.py', '--start-from', 'fns.npz', '--network', 'cin', *COMMAND[3:-1],
+                                   'other.npz', cwd=str(folder))
     assert not (folder / 'other.npz').exists()
