@@ -1,0 +1,56 @@
+"""The trained networks in data/models: they load by name, say what they are, and their styles look like themselves."""
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+
+import layers
+import models
+import utils
+
+SHIPPED = sorted(name[:-len('.npz')] for name in os.listdir(models.MODELS) if name.endswith('.npz'))
+STYLES = os.path.join(models.DATA, 'styles', 'misc32')
+PAVILION = os.path.join(models.DATA, 'samples', 'pavilion.jpg')
+
+
+def test_the_networks_that_are_promised_are_there():
+    assert {'misc32', 'paintings16'} < set(SHIPPED) and any(name.startswith('fns-') for name in SHIPPED)
+
+
+@pytest.mark.parametrize('name', SHIPPED)
+def test_a_network_has_a_card_that_agrees_with_it(name):
+    network = models.load_network(models.find_network(name))
+    with open(os.path.join(models.MODELS, name + '.md'), encoding='utf-8') as file:
+        card = file.read()
+    count = re.fullmatch(r'[a-z]+([0-9]*)(?:-[a-z-]+)?', name).group(1)
+    assert len(network.meta['styles']) == int(count or 1)
+    assert network.meta['network'] == ('fns' if name.startswith('fns-') else 'cin')
+    training = network.meta['training']
+    assert '{:,}'.format(training['iterations']) in card and '--style-weight %g' % training['style_weight'] in card
+    for row in ('styles', 'content', 'loss network', 'losses', 'training', 'hardware, time', 'licence'):
+        assert '| %s' % row in card
+
+
+def palette(image):
+    """The distributions of luminance and of two colour differences: 64 quantiles each."""
+    channels = image.reshape(-1, 3) @ np.array([[1, 1, 1], [1, -1, 0], [1, 1, -2]]).T / [3., 2., 4.]
+    return np.quantile(channels, np.linspace(0, 1, 64), axis=0)
+
+
+def test_each_of_32_styles_has_its_own_palette():
+    """Of 32 styles, the four whose images' colours are nearest to a pastiche's include its own, for 28 at least."""
+    network = models.load_network(models.find_network('misc32'))
+    with open(os.path.join(STYLES, 'styles.json'), encoding='utf-8') as file:
+        assert network.meta['styles'] == json.load(file)
+    function = models.pastiche_function(network)
+    paths = utils.find_images(STYLES)
+    palettes = [palette(utils.read_image(path, size=128) / 255) for path in paths]
+    photo = utils.to_float(utils.read_image(PAVILION, size=128)[None])
+    ranks = []
+    for style in range(32):
+        pastiche = function(photo, layers.style_weights(style, 32))[0].transpose(1, 2, 0)
+        distances = [abs(palette(pastiche) - other).mean() for other in palettes]
+        ranks.append(np.argsort(distances).tolist().index(style))
+    assert sum(rank < 4 for rank in ranks) >= 28, dict(zip(network.meta['styles'], ranks))
