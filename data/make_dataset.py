@@ -12,9 +12,11 @@ the file names. Files that cannot be read are left out and listed at the end.
 
 import collections
 import concurrent.futures
+import contextlib
 import io
 import os
 import shutil
+import signal
 import sys
 import zipfile
 
@@ -110,7 +112,7 @@ class Disk:
 
     When a write fails, as on a full disk, the HDF5 library is left with data that it can neither write nor
     drop, and crashes as it closes the file. So it is told that all went well, and the error is kept for
-    `check`; an interrupt likewise, which h5py would swallow.
+    `check`.
     """
 
     def __init__(self, file):
@@ -123,11 +125,23 @@ class Disk:
         if self.error is not None:
             raise self.error
 
+    @contextlib.contextmanager
+    def keep_interrupts(self):
+        """Meanwhile, keep Ctrl-C for `check`, too: h5py would swallow one that comes while it calls this file."""
+        if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            yield
+            return
+        signal.signal(signal.SIGINT, lambda *_: setattr(self, 'error', self.error or KeyboardInterrupt()))
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def attempt(self, call, *arguments):
         try:
             if self.error is None:
                 call(*arguments)
-        except BaseException as error:
+        except Exception as error:
             self.error = error
 
     def write(self, data):
@@ -209,7 +223,7 @@ def main():
     with utils.atomic_write(args.output) as raw, \
             concurrent.futures.ThreadPoolExecutor(args.workers) as pool:
         disk = Disk(raw)
-        with h5py.File(disk, 'w') as file:
+        with disk.keep_interrupts(), h5py.File(disk, 'w') as file:
             for name, source in splits:
                 count, wrong = add_split(file, name, source, args.size, pool, args.workers, disk)
                 counts.append('%s %d' % (name, count))

@@ -219,6 +219,20 @@ def test_an_interrupted_run_leaves_the_old_file(photos, number):
     assert sorted(os.listdir(str(photos))) == ['out.h5', 'train', 'val']
 
 
+def test_an_interrupt_waits_until_hdf5_has_returned():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        disk = make_dataset.Disk(io.BytesIO())
+        with disk.keep_interrupts():
+            os.kill(os.getpid(), signal.SIGINT)
+            assert disk.write(b'data') == 4
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with pytest.raises(KeyboardInterrupt):
+            disk.check()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_full_disk_is_told_and_nothing_is_left(photos):
     # a limit on the size of files stands for the disk
     (photos / 'out.h5').write_bytes(b'old')
