@@ -197,7 +197,7 @@ def test_bad_input_is_one_line_and_the_old_file_stays(photos, arguments, words, 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
 def test_an_interrupted_run_leaves_the_old_file(photos, number):
-    for i in range(300):
+    for i in range(1500):
         (photos / 'train' / ('more%d.png' % i)).write_bytes((photos / 'train' / '00.png').read_bytes())
     (photos / 'out.h5').write_bytes(b'old')
     child = subprocess.Popen([sys.executable, SCRIPT, '--train', str(photos / 'train'), '--workers', '1',
