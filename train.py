@@ -82,12 +82,13 @@ def parse_arguments():
     given = [argument.split('=')[0] for argument in sys.argv[1:]]
     if args.finetune and args.start_from:
         raise utils.UserError('--finetune and --start-from contradict each other')
-    for name in NETWORK_OPTIONS:
-        option = '--' + name.replace('_', '-')
-        for base, model in (('--finetune', args.finetune), ('--start-from', args.start_from)):
-            if model and option in given and (base, name) != ('--start-from', 'network'):
-                raise utils.UserError('%s and %s contradict each other: the network is that of %s'
-                                      % (option, base, model))
+    # A network of many styles can become one of a single style: see `load_base`.
+    settled = NETWORK_OPTIONS if args.finetune else NETWORK_OPTIONS[1:] if args.start_from else ()
+    for option in ['--' + name.replace('_', '-') for name in settled]:
+        if option in given:
+            raise utils.UserError('%s and %s contradict each other: the network is that of %s'
+                                  % (option, '--finetune' if args.finetune else '--start-from',
+                                     args.finetune or args.start_from))
     if not args.start_from:
         args.network = args.network or 'cin'
     if args.iterations and args.epochs:

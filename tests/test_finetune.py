@@ -142,6 +142,8 @@ def test_contradictions_and_bad_input_are_one_line(fails, folder):
     assert 'waves' in complaint('--style-dir', 'old')
     assert '--start-from' in complaint('--start-from', 'old.npz')
     assert '--content-size' in complaint('--content-size', 8)
+    assert '--width' in fails('train.py', '--start-from', 'old.npz', '--width', 8, *COMMAND[3:-1], 'other.npz',
+                              cwd=str(folder))
     assert 'single style' in fails('train.py', '--start-from', 'fns.npz', '--network', 'cin', *COMMAND[3:-1],
                                    'other.npz', cwd=str(folder))
     assert not (folder / 'other.npz').exists()
