@@ -5,7 +5,8 @@
 For each style the content, style and total loss of the network's pastiches are set beside those of the
 untouched photo and of images optimized for each photo (arXiv:1508.06576), and the content loss beside
 that which the optimization pays for the same style loss. The output folder holds losses.csv (each
-photo), summary.csv (means over the photos), trajectories.csv (each iteration of the optimization),
+photo), summary.csv (means over the photos), relative.csv (losses in relation to the photos', which
+networks of other projects can be compared by), trajectories.csv (each iteration of the optimization),
 equal_style.csv, the pastiches, and grids of them, photos down and styles across. Options of the loss
 that are not given are those that the network was trained with.
 """
@@ -32,7 +33,11 @@ DEFAULTS = dict(content_layer=None, content_weight=1., style_layers=losses.STYLE
 KINDS = dict(content_layer=str, content_weight=float, style_layers=str, style_weight=float, tv_weight=float,
              normalize_losses=bool, image_size=int, content_size=int, style_size=int)
 
-# The columns of equal_style.csv: see `compare`.
+# The last column of losses.csv: the content loss of an image without any features, by which that of the others is
+# divided to compare networks whose loss networks or weights differ.
+CONTENT_SCALE = 'content_of_nothing'
+# The columns of relative.csv and equal_style.csv: see `relate` and `compare`.
+RELATIVE = ['style_name', 'image', 'style_percent_of_photo', 'content_relative']
 EQUAL_STYLE = ['style_name', 'photo', 'style_percent_of_photo', 'iteration', 'content_of_optimization', 'content_ratio']
 
 
@@ -169,6 +174,43 @@ def at_equal_style(trajectory, style):
     return None
 
 
+def relate(rows, styles):
+    """Style and content losses in relation to the photo's: what the weights of the losses have no part in.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Of losses.csv.
+    styles : list of str
+
+    Returns
+    -------
+    list of lists
+        For each style and each kind of image but the photo: style, kind, the style loss in percent of the
+        untouched photo's, as the mean over layers and photos of the percentage of each, and the
+        content loss divided by the mean square of the photo's features, as the mean over photos.
+        Then the means over all styles.
+    """
+    photos = {(row['style_name'], row['photo']): row for row in rows if row['image'] == 'photo'}
+    layers_of_style = [name for name in rows[0] if name.startswith('style_conv')]
+    kinds = list(dict.fromkeys(row['image'] for row in rows if row['image'] != 'photo'))
+    result = []
+    for style in styles:
+        for kind in kinds:
+            percents, contents = [], []
+            for row in rows:
+                if (row['style_name'], row['image']) == (style, kind):
+                    of_photo = photos[style, row['photo']]
+                    percents += [100 * float(row[name]) / float(of_photo[name]) for name in layers_of_style
+                                 if float(of_photo[name])]
+                    contents += [float(row['content']) / float(row[CONTENT_SCALE])] * bool(float(row[CONTENT_SCALE]))
+            result.append([style, kind, numpy.mean(percents), numpy.mean(contents)])
+    if len(styles) > 1:
+        result += [['all styles', kind] + list(numpy.mean([row[2:] for row in result if row[1] == kind], axis=0))
+                   for kind in kinds]
+    return result
+
+
 def compare(rows, trajectories):
     """The network against the untouched photo and against the optimization at an equal style loss.
 
@@ -251,7 +293,7 @@ def main():
                     loss_weights=fingerprint(*[p for p in args.loss_weights if p != 'random']))
     rows = start_or_resume(args, settings)
     table_path, path_of_trajectories = (os.path.join(args.output, name) for name in ('losses.csv', 'trajectories.csv'))
-    columns = ['style_name', 'photo', 'image'] + names
+    columns = ['style_name', 'photo', 'image'] + names + [CONTENT_SCALE]
     optimized = 'optimization %d' % args.iterations
     kinds = ['photo', 'network'] + [optimized] * bool(args.iterations)
 
@@ -278,6 +320,7 @@ def main():
         for (style, _), targets in zip(chosen, grams):
             for name, photo in photos.items():
                 content = targets_of(photo)[0]
+                scale = args.content_weight * (1 if args.normalize_losses else float(numpy.square(content).mean()))
 
                 def function(image):
                     return objective(image, content, *targets)
@@ -296,7 +339,7 @@ def main():
                         if kind != 'photo':
                             utils.write_image(picture(style, name, kind), utils.to_uint8(image)[0])
                         runs.append_row(table, [styles[style], name, kind]
-                                        + ['%.7g' % value for value in function(image)[0]], sync=True)
+                                        + ['%.7g' % value for value in [*function(image)[0], scale]], sync=True)
                     bar.update()
 
     rows = runs.read_table(table_path)
@@ -310,6 +353,13 @@ def main():
         utils.write_image(os.path.join(args.output, 'grid_%s.jpg' % kind.replace(' ', '_')),
                           utils.style_sheet(grid, ['photo'] + [styles[style] for style, _ in chosen]))
     print_table([['style', 'image'] + names] + summary)
+    relative = [row[:2] + ['%.4g' % value for value in row[2:]] for row in relate(rows, [styles[s] for s, _ in chosen])]
+    with runs.open_table(os.path.join(args.output, 'relative.csv'), RELATIVE) as table:
+        for row in relative:
+            runs.append_row(table, row)
+    print('\nIn relation to the photo:')
+    print_table([['style', 'image', 'style loss, % of the photo\'s', 'content loss / square of the photo\'s features']]
+                + relative)
 
     if args.iterations:
         comparison = compare(rows, runs.read_table(path_of_trajectories))

@@ -92,7 +92,7 @@ def test_losses_are_those_of_the_formulas(folder, result):
         photo = utils.to_float(utils.read_image(str(folder / 'photos' / 'a.png')))
         pastiche = reference.transformer(photo.astype('float64'), params, np.eye(3)[[number]], 1)
         for kind, image in (('photo', photo), ('network', pastiche)):
-            values = list(result[1][STYLES[number], 'a', kind].values())
+            values = list(result[1][STYLES[number], 'a', kind].values())[:-1]
             np.testing.assert_allclose(values, expected_losses(folder, image, photo, style), rtol=2e-3, atol=1e-5)
 
 
@@ -124,6 +124,29 @@ def read(folder, name):
         return list(csv.DictReader(file))
 
 
+def test_losses_in_relation_to_the_photo(folder, result):
+    """Percentages of each layer, not of their sum, and content that no weight has a part in."""
+    process, losses = result
+    rows = {(row['style_name'], row['image']): row for row in read(folder, 'relative.csv')}
+    assert sorted(rows) == sorted((style, kind) for style in ('dots', 'stripes', 'all styles')
+                                  for kind in ('network', 'optimization 2'))
+    for style in ('dots', 'stripes'):
+        percents = [100 * losses[style, photo, 'network'][name] / losses[style, photo, 'photo'][name]
+                    for photo in 'ab' for name in ('style_conv1_1', 'style_conv1_2')]
+        # The content loss of this network is divided by the photo's square already; its weight is 2.
+        contents = [losses[style, photo, 'network']['content'] / 2 for photo in 'ab']
+        row = rows[style, 'network']
+        np.testing.assert_allclose([float(row['style_percent_of_photo']), float(row['content_relative'])],
+                                   [np.mean(percents), np.mean(contents)], rtol=1e-3)
+        assert row['style_percent_of_photo'] in process.stdout
+
+
+def test_content_in_relation_to_the_photo_without_normalization():
+    row = dict(style_name='dots', photo='a', total='1', style='1', style_conv1_1='3', style_conv1_2='1', content_of_nothing='4')
+    rows = [dict(row, image='photo', content='0', style_conv1_1='30', style_conv1_2='2'), dict(row, image='network', content='2')]
+    assert evaluate.relate(rows, ['dots']) == [['dots', 'network', 30., 0.5]]
+
+
 def test_trajectories_lead_from_the_photo_to_the_optimized_image(folder, result):
     rows = read(folder, 'trajectories.csv')
     assert [(row['style_name'], row['photo'], row['iteration']) for row in rows] == [
@@ -131,7 +154,7 @@ def test_trajectories_lead_from_the_photo_to_the_optimized_image(folder, result)
     for row in rows:
         kind = {'0': 'photo', '2': 'optimization 2'}.get(row['iteration'])
         if kind:
-            for name, value in result[1][row['style_name'], row['photo'], kind].items():
+            for name, value in list(result[1][row['style_name'], row['photo'], kind].items())[:-1]:
                 np.testing.assert_allclose(float(row[name]), value, rtol=1e-5)
 
 
