@@ -25,12 +25,12 @@ gpu-deps:
 	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	  $$sudo apt-get update && $$sudo apt-get install --yes --no-install-recommends $(GPU_PACKAGES); }
 
-$(VENV)/installed: setup.py
-	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 8) <= sys.version_info[:2] <= (3, 11) else "error: Python 3.8 to 3.11 is needed, and $(PYTHON) is %d.%d; say make PYTHON=python3.11" % sys.version_info[:2])'
+$(VENV)/installed: setup.py install.py
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 8) else "error: Python 3.8 or newer is needed, and $(PYTHON) is %d.%d; say make PYTHON=python3.13, for instance" % sys.version_info[:2])'
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "error: Python's venv module is missing; install it (Debian, Ubuntu: sudo apt install python3-venv)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet '.[test]'
+	$(BIN)/python install.py test
 	touch $@
 
 clean:

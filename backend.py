@@ -15,14 +15,12 @@ import sysconfig
 import tempfile
 import types
 
+import compat
 import utils
 
 
 def _check_toolchain():
     """Name what Theano would miss before it fails obscurely."""
-    if not (3, 8) <= sys.version_info[:2] <= (3, 11):
-        sys.exit('error: Theano 1.0.5 runs on Python 3.8 to 3.11, and this is Python %d.%d; '
-                 'make a virtual environment with one of those' % sys.version_info[:2])
     if not shutil.which('g++'):
         sys.exit('error: Theano compiles its functions with g++, which is not on the PATH; '
                  'install it (Debian, Ubuntu: sudo apt install g++; Fedora: sudo dnf install gcc-c++; '
@@ -75,9 +73,17 @@ def _blas():
 
 
 def _flags():
-    """Theano's flags: ours first, since Theano lets the later of two win, then the user's."""
+    """Theano's flags: ours first, since Theano lets the later of two win, then the user's.
+
+    Of the compiler's flags both count: without ours nothing compiles.
+    """
     ours = dict(_blas(), floatX='float32')
-    users = os.environ.get('THEANO_FLAGS', '')
+    cxxflags = ' '.join(ours.get('gcc.cxxflags', '').split() + compat.compiler_flags())
+    if cxxflags:
+        ours['gcc.cxxflags'] = cxxflags
+    # Not where they come from the environment of a process like this one.
+    users = re.sub(r'(?<![^,\s])gcc\.cxxflags\s*=(?!%s)' % re.escape(cxxflags), r'\g<0>%s ' % cxxflags,
+                   os.environ.get('THEANO_FLAGS', ''))
     # Theano's cache does not key on the linker flags, so each set of flags gets a folder of its own.
     key = hashlib.sha256(repr((sorted(ours.items()), users)).encode()).hexdigest()[:8]
     ours.update(base_compiledir=os.path.join(cache_dir(), 'theano-' + key), print_active_device=False)
@@ -88,9 +94,11 @@ def _flags():
 _check_toolchain()
 os.environ['THEANO_FLAGS'] = _flags()
 
-import theano  # noqa: E402
-import theano.tensor as T  # noqa: E402
-from theano.tensor.signal.pool import pool_2d  # noqa: E402
+with compat.lend():
+    import theano  # noqa: E402
+    import theano.tensor as T  # noqa: E402
+    from theano.tensor.signal.pool import pool_2d  # noqa: E402
+compat.mend(theano)
 
 
 def _max_pool_2d(input, ds, ignore_border, st, padding, mode):
@@ -102,7 +110,8 @@ _downsample = types.ModuleType('theano.tensor.signal.downsample')
 _downsample.max_pool_2d = _max_pool_2d
 sys.modules.setdefault(_downsample.__name__, _downsample)
 
-import lasagne  # noqa: E402
+with compat.lend():
+    import lasagne  # noqa: E402
 
 __all__ = ['theano', 'T', 'lasagne', 'cache_dir', 'add_arguments', 'use']
 

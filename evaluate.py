@@ -15,9 +15,10 @@ import os
 import re
 import sys
 
+import backend  # before all others: it names what is missing
+
 import numpy
 
-import backend
 import layers
 import losses
 import models

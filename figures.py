@@ -16,9 +16,10 @@ import subprocess
 import sys
 import time
 
+import backend  # before all others: it names what is missing
+
 import numpy
 
-import backend
 import evaluate
 import losses
 import models

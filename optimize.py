@@ -11,10 +11,11 @@ import argparse
 import os
 import sys
 
+import backend  # before all others: it names what is missing
+
 import numpy
 import scipy.optimize
 
-import backend
 import losses
 import options
 import runs

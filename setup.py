@@ -1,24 +1,21 @@
-"""Installs what gogh-figure needs: ``pip install .``"""
-import sys
-
+"""What gogh-figure needs, for pip; ``python install.py`` installs it."""
 from setuptools import setup
-
-if not (3, 8) <= sys.version_info[:2] <= (3, 11):
-    sys.exit('error: gogh-figure needs Python 3.8 to 3.11, the last ones that Theano 1.0.5 and a numpy below 1.24 '
-             'run on; this is Python %d.%d' % sys.version_info[:2])
 
 setup(
     name='gogh-figure',
     version='1.0',
     description='Artistic style transfer in Theano and Lasagne: conditional instance normalization and its ancestors',
     license='MIT',
-    python_requires='>=3.8,<3.12',
+    python_requires='>=3.8',
     # The scripts run from the checkout: there is nothing to copy.
     py_modules=[],
     install_requires=[
         'Theano==1.0.5',
         'Lasagne==0.1',
-        'numpy>=1.19,<1.24',
+        # compat.py makes Theano run with any numpy. Below 3.12 the one that it was written for serves best: Debian's
+        # pygpu needs it, and trained weights stay the same to the last bit.
+        'numpy>=1.19,<1.24; python_version < "3.12"',
+        'numpy>=1.26; python_version >= "3.12"',
         'scipy>=1.5',
         'pillow>=10.1',
         'h5py>=3.1',
@@ -26,8 +23,8 @@ setup(
         'matplotlib>=3.3',
         # oneDNN 3.2 for the CPU backend; the wheels exist for Linux on x86-64.
         'onednn-devel-cpu-gomp==2023.2.0; sys_platform == "linux" and platform_machine == "x86_64"',
-        # Theano 1.0.5 needs pkg_resources and, through numpy, distutils.
-        'setuptools<70',
+        # Theano 1.0.5 needs pkg_resources and, through numpy, distutils; from 3.12 on compat.py has what it uses of them.
+        'setuptools<70; python_version < "3.12"',
     ],
     extras_require={
         'test': ['pytest>=7', 'hypothesis>=6'],

@@ -10,9 +10,10 @@ import os
 import re
 import sys
 
+import backend  # before all others: it names what is missing
+
 import numpy
 
-import backend
 import layers
 import models
 import options

@@ -14,9 +14,10 @@ import os
 import sys
 import time
 
+import backend  # before all others: it names what is missing
+
 import numpy
 
-import backend
 import losses
 import models
 import options

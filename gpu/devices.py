@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 
+import compat
 from backend import theano
 
 from . import dnn
@@ -62,7 +63,8 @@ def use(device, folder, tf32=False):
     _check_headers()
     from pygpu.gpuarray import GpuArrayException
     remark = _prepare_cuda(device, folder, tf32) if device.startswith('cuda') else _prepare_opencl(device)
-    import theano.gpuarray
+    with compat.lend():
+        import theano.gpuarray
     try:
         theano.gpuarray.use(device)
         context = theano.gpuarray.type.get_context(None)
@@ -105,6 +107,12 @@ def _debian():
         sys.meta_path.remove(_DebianFinder)
 
 
+def _pythons(paths):
+    """The versions of Python that compiled modules are for, by their names."""
+    return ', '.join('%s.%s' % found for path in sorted(paths)
+                     for found in re.findall(r'\.cpython-(\d)(\d+)', os.path.basename(path))) or '?'
+
+
 def import_pygpu():
     """Import pygpu from the environment, or else Debian's package if that is for this version of Python."""
     version = '%d.%d' % sys.version_info[:2]
@@ -116,8 +124,9 @@ def import_pygpu():
         if error.name == 'pygpu':
             raise Unavailable('pygpu is not installed (%s)' % INSTALL)
         if error.name == 'pygpu.gpuarray' and built:
-            raise Unavailable('the pygpu of the system is not for Python %s: it has %s (docs/gpu.md says how to build '
-                              'one)' % (version, os.path.basename(built[0])))
+            raise Unavailable('the pygpu of the system is for Python %s, and this is %s; an environment made with '
+                              'make PYTHON=python%s can use it (docs/gpu.md says how to build one for another)'
+                              % (_pythons(built), version, _pythons(built).split(', ')[0]))
         raise Unavailable('pygpu needs the package %s: pip install %s' % (error.name, error.name))
     except (ImportError, RuntimeError, ValueError) as error:
         raise Unavailable('pygpu cannot be loaded: %s (docs/gpu.md says how to build one for Python %s)'

@@ -22,12 +22,6 @@ def test_missing_headers_are_named_with_their_package(monkeypatch, tmp_path):
         backend._check_toolchain()
 
 
-def test_other_pythons_are_refused(monkeypatch):
-    monkeypatch.setattr(sys, 'version_info', (3, 12, 0))
-    with pytest.raises(SystemExit, match='3.8 to 3.11, and this is Python 3.12'):
-        backend._check_toolchain()
-
-
 def test_importing_prints_nothing():
     code = 'import backend; from lasagne.layers import Pool2DLayer'
     result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
