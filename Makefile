@@ -1,5 +1,6 @@
 # make demo   sets everything up and stylizes a photo
 # make test   sets everything up and runs the tests
+# make test-pythons   sets up every Python of this machine, and runs a part of the tests on each
 # make gpu-deps   installs what computing on a GPU takes (Debian, Ubuntu)
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ STYLES := stained-glass,golden-spirals,pointillist-meadow
 
 GPU_PACKAGES := python3-pygpu libgpuarray-dev pocl-opencl-icd libclblast-dev
 
-.PHONY: demo test gpu-deps clean
+.PHONY: demo test test-pythons gpu-deps clean
 
 demo: $(VENV)/installed
 	$(BIN)/python stylize.py --model misc32 --style all --size 192 --output demo/all --grid demo/contact-sheet.jpg data/samples/pavilion.jpg
@@ -18,6 +19,9 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-pythons:
+	@$(PYTHON) tests/pythons.py $(PYTHONS_ARGS)
 
 gpu-deps:
 	@command -v apt-get >/dev/null || { echo "error: this is for Debian and Ubuntu; docs/gpu.md says how to go about it elsewhere" >&2; exit 1; }
@@ -34,4 +38,4 @@ $(VENV)/installed: setup.py install.py
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) .venv-3.* demo

@@ -81,9 +81,7 @@ def _flags():
     cxxflags = ' '.join(ours.get('gcc.cxxflags', '').split() + compat.compiler_flags())
     if cxxflags:
         ours['gcc.cxxflags'] = cxxflags
-    # Not where they come from the environment of a process like this one.
-    users = re.sub(r'(?<![^,\s])gcc\.cxxflags\s*=(?!%s)' % re.escape(cxxflags), r'\g<0>%s ' % cxxflags,
-                   os.environ.get('THEANO_FLAGS', ''))
+    users = re.sub(r'(?<![^,\s])gcc\.cxxflags\s*=', r'\g<0>%s ' % cxxflags, os.environ.get('THEANO_FLAGS', ''))
     # Theano's cache does not key on the linker flags, so each set of flags gets a folder of its own.
     key = hashlib.sha256(repr((sorted(ours.items()), users)).encode()).hexdigest()[:8]
     ours.update(base_compiledir=os.path.join(cache_dir(), 'theano-' + key), print_active_device=False)
@@ -92,6 +90,7 @@ def _flags():
 
 
 _check_toolchain()
+_users_flags = os.environ.get('THEANO_FLAGS')
 os.environ['THEANO_FLAGS'] = _flags()
 
 with compat.lend():
@@ -99,6 +98,12 @@ with compat.lend():
     import theano.tensor as T  # noqa: E402
     from theano.tensor.signal.pool import pool_2d  # noqa: E402
 compat.mend(theano)
+
+# Processes that this one starts may be of another Python, with a numpy whose headers need other flags.
+if _users_flags is None:
+    del os.environ['THEANO_FLAGS']
+else:
+    os.environ['THEANO_FLAGS'] = _users_flags
 
 
 def _max_pool_2d(input, ds, ignore_border, st, padding, mode):

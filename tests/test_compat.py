@@ -270,19 +270,3 @@ def test_installing_where_nothing_can_be_written_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, 'version_info', (3, 13, 0))
     with pytest.raises(SystemExit, match='^error: .*missing.*make a virtual environment'):
         install.main([])
-
-
-# ---------------------------------------------------------------------------------------------
-# Two Pythons
-# ---------------------------------------------------------------------------------------------
-
-@pytest.mark.skipif(not os.environ.get('GOGH_OTHER_PYTHON'), reason='GOGH_OTHER_PYTHON names no Python of another environment')
-def test_another_python_makes_the_same_pastiche(tmp_path):
-    pictures = []
-    for executable in sys.executable, os.environ['GOGH_OTHER_PYTHON']:
-        path = tmp_path / ('%d.png' % len(pictures))
-        subprocess.run([executable, os.path.join(ROOT, 'stylize.py'), '--model', 'misc32', '--style', 'stained-glass',
-                        '--size', '96', '--output', str(path), os.path.join(ROOT, 'data', 'samples', 'pavilion.jpg')],
-                       check=True, stderr=subprocess.DEVNULL)
-        pictures.append(path.read_bytes())
-    assert pictures[0] == pictures[1]

@@ -1,0 +1,84 @@
+"""Two Pythons, which may have numpys of different generations, compute the same and read each other's files.
+
+The other one is that of another environment, which ``GOGH_OTHER_PYTHON`` names; ``make test-pythons`` does.
+"""
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import utils
+from conftest import ROOT
+
+OTHER = os.environ.get('GOGH_OTHER_PYTHON')
+
+pytestmark = pytest.mark.skipif(not OTHER, reason='GOGH_OTHER_PYTHON names no other Python')
+
+
+def on(python, *command, cwd=ROOT):
+    result = subprocess.run([python] + [str(word) for word in command], cwd=str(cwd), stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, universal_newlines=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def same_numpy():
+    """Whether both have a numpy of the same generation: before 1.26, or from then on."""
+    code = 'import numpy; print(numpy.__version__)'
+    versions = [tuple(int(part) for part in on(python, '-c', code).split('.')[:2]) for python in (sys.executable, OTHER)]
+    return (versions[0] >= (1, 26)) == (versions[1] >= (1, 26))
+
+
+PASTICHE = """if True:
+    import argparse, sys
+    import backend, numpy, layers, models, utils
+    backend.use(argparse.Namespace(device='cpu', backend='onednn'))
+    network = models.load_network(models.find_network(sys.argv[1]))
+    photo = utils.to_float(utils.read_image(sys.argv[2], size=96)[None, :96, :96])
+    style = [layers.style_weights(3, len(network.meta['styles']))] if network.style else []
+    numpy.save(sys.argv[3], models.pastiche_function(network)(photo, *style))
+"""
+
+
+@pytest.mark.parametrize('network', ['misc32', 'fns-udnie'])
+def test_pastiches_are_the_same(network, tmp_path):
+    pastiches = []
+    for number, python in enumerate([sys.executable, OTHER]):
+        path = str(tmp_path / ('%d.npy' % number))
+        on(python, '-c', PASTICHE, network, os.path.join(ROOT, 'data', 'samples', 'pavilion.jpg'), path)
+        pastiches.append(np.load(path))
+    if same_numpy():
+        np.testing.assert_array_equal(*pastiches)
+    np.testing.assert_allclose(*pastiches, rtol=0, atol=1e-5 * np.ptp(pastiches[0]))
+
+
+def test_a_training_is_resumed_by_the_other_python(tmp_path):
+    """Four iterations here, four there: the numbers of eight on either, to rounding or to the last bit."""
+    generator = np.random.RandomState(0)
+    for name in ('styles/waves.png', 'styles/dots.png', 'photos/a.png', 'photos/b.png', 'photos/c.png'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        utils.write_image(str(tmp_path / name), generator.randint(256, size=(24, 24, 3)).astype('uint8'))
+    weights = {'conv1_1_W': generator.normal(0, 0.02, (4, 3, 3, 3)).astype('float32'),
+               'conv1_1_b': generator.normal(0, 0.1, 4).astype('float32')}
+    utils.save_npz(str(tmp_path / 'vgg.npz'), weights)
+
+    def train(python, output, iterations, *more):
+        on(python, os.path.join(ROOT, 'train.py'), '--style-dir', 'styles', '--content', 'photos', '--loss-weights',
+           'vgg.npz', '--content-layer', 'conv1_1', '--style-layers', 'conv1_1', '--normalize-losses', '--width', 8,
+           '--residual-blocks', 1, '--image-size', 16, '--style-size', 24, '--batch-size', 2, '--checkpoint-every', 4,
+           '--iterations', iterations, '--output', output, *more, cwd=tmp_path)
+
+    train(sys.executable, 'here.npz', 8)
+    for first, second, output in ((sys.executable, OTHER, 'there.npz'), (OTHER, sys.executable, 'back.npz')):
+        train(first, output, 4)
+        train(second, output, 8, '--resume')
+        with np.load(str(tmp_path / 'here.npz')) as expected, np.load(str(tmp_path / output)) as network:
+            assert json.loads(str(network['meta']))['training'] == json.loads(str(expected['meta']))['training']
+            for name in set(expected.files) - {'meta'}:
+                if same_numpy():
+                    np.testing.assert_array_equal(network[name], expected[name])
+                # Adam divides by the root of what it has seen: where gradients are all but nothing, rounding shows.
+                np.testing.assert_allclose(network[name], expected[name], rtol=0, atol=1e-4)
