@@ -79,9 +79,10 @@ def _flags():
     """
     ours = dict(_blas(), floatX='float32')
     cxxflags = ' '.join(ours.get('gcc.cxxflags', '').split() + compat.compiler_flags())
+    users = os.environ.get('THEANO_FLAGS', '')
     if cxxflags:
         ours['gcc.cxxflags'] = cxxflags
-    users = re.sub(r'(?<![^,\s])gcc\.cxxflags\s*=', r'\g<0>%s ' % cxxflags, os.environ.get('THEANO_FLAGS', ''))
+        users = re.sub(r'(?<![^,\s])gcc\.cxxflags\s*=', r'\g<0>%s ' % cxxflags, users)
     # Theano's cache does not key on the linker flags, so each set of flags gets a folder of its own.
     key = hashlib.sha256(repr((sorted(ours.items()), users)).encode()).hexdigest()[:8]
     ours.update(base_compiledir=os.path.join(cache_dir(), 'theano-' + key), print_active_device=False)
