@@ -199,7 +199,7 @@ def parse_style_layers(text, default_weight):
     return layers
 
 
-def perceptual_losses(loss, pastiche, content, grams):
+def perceptual_losses(loss, pastiche, content, grams, style_coefficients=None):
     r"""The losses of each image of a batch, weighted.
 
     .. math:: w_c \ell_c + \sum_j \frac{w_j}{J} \ell_{s,j} + w_{tv} \ell_{tv}
@@ -216,6 +216,8 @@ def perceptual_losses(loss, pastiche, content, grams):
         Features of the content images at the content layer.
     grams : list of 3-D tensor
         For each style layer the Gram matrices of the style of each image, (N, C, C).
+    style_coefficients : vector, optional
+        What the style loss of each image is multiplied by.
 
     Returns
     -------
@@ -240,7 +242,8 @@ def perceptual_losses(loss, pastiche, content, grams):
         term = style_loss(gram_matrix(features[layer], loss.divide_by_channels), target)
         if loss.normalize:
             term = term / T.sqr(target).mean(axis=(1, 2))
-        by_layer.append(numpy.float32(weight / len(grams)) * term)
+        term = numpy.float32(weight / len(grams)) * term
+        by_layer.append(term if style_coefficients is None else style_coefficients * term)
     style_term = sum(by_layer)
 
     tv_term = (numpy.float32(loss.tv_weight) * total_variation_loss(255 * pastiche) if loss.tv_weight

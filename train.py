@@ -8,6 +8,7 @@
 Everything that the run writes but the network itself lies in the run folder: a checkpoint to resume
 from, metrics.csv, a plot of the losses and sample pastiches.
 """
+import argparse
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ import backend  # before all others: it names what is missing
 
 import numpy
 
+import layers
 import losses
 import models
 import options
@@ -28,12 +30,15 @@ from data import photos
 
 # Options that may change when a run is resumed: they do not touch the numbers.
 FREE_OPTIONS = {'resume', 'iterations', 'epochs', 'device', 'backend', 'tf32', 'run_dir', 'output', 'content',
-                'style_dir', 'loss_weights', 'checkpoint_every', 'workers'}
+                'style_dir', 'loss_weights', 'checkpoint_every', 'workers', 'sample_photo'}
 # Options that a network to be trained further has settled.
 NETWORK_OPTIONS = ('network', 'width', 'residual_blocks', 'norm', 'pad', 'upsampling')
+# Shorter side that larger photos are resized to before they are stylized as samples.
+SAMPLE_SIZE = 512
 
 
 def parse_arguments():
+    """The options, and their defaults by name."""
     parser = options.Parser(__doc__)
     parser.add_argument('--style-dir', required=True, help='folder with the style images (or one image)')
     parser.add_argument('--content', default='data/coco/ms-coco-256.h5',
@@ -57,6 +62,12 @@ def parse_arguments():
                              'will do, too')
     losses.add_arguments(parser)
     parser.add_argument('--learning-rate', type=options.positive, default=1e-3, help="Adam's step")
+    parser.add_argument('--lr-decay', type=options.decay, metavar='FACTOR',
+                        help="multiply Adam's step by this factor, once every --lr-decay-every updates")
+    parser.add_argument('--lr-decay-every', type=options.positive_int, metavar='ITERATIONS',
+                        help='updates between two changes of the step')
+    parser.add_argument('--style-coefficients', metavar='STYLE=FACTOR,...',
+                        help='multiply the style loss of some styles, by name, such as waves=2,dots=0.5')
     parser.add_argument('--batch-size', type=options.positive_int, default=4, help='images in a batch')
     parser.add_argument('--styles-per-batch', type=options.positive_int,
                         help='styles mixed in a batch (default: one for each image)')
@@ -73,6 +84,8 @@ def parse_arguments():
     parser.add_argument('--seed', type=options.whole_number, default=0, help='of the weights and the order of the data')
     parser.add_argument('--checkpoint-every', type=options.positive_int, default=1000, metavar='ITERATIONS',
                         help='iterations between checkpoints, validations and samples')
+    parser.add_argument('--sample-photo', nargs='+', metavar='PHOTO',
+                        help='photos of your own to stylize at each checkpoint (made smaller: %d pixels)' % SAMPLE_SIZE)
     parser.add_argument('--output', default='cin.npz', help='the trained network')
     parser.add_argument('--run-dir', help='folder of the run (default: the output without .npz)')
     parser.add_argument('--resume', action='store_true', help="carry on from the run folder's checkpoint")
@@ -107,8 +120,27 @@ def parse_arguments():
         raise utils.UserError('--content-size %d is less than --image-size %d' % (args.content_size, args.image_size))
     if args.image_size < 16:
         raise utils.UserError('--image-size %d: the network needs at least 16 pixels' % args.image_size)
+    if (args.lr_decay is None) != (args.lr_decay_every is None):
+        raise utils.UserError('--lr-decay and --lr-decay-every belong together')
     args.run_dir = args.run_dir or args.output[:-len('.npz')]
-    return args
+    return args, {name: parser.get_default(name) for name in vars(args)}
+
+
+def parse_coefficients(text, styles):
+    """``waves=2,dots=0.5`` as a list with the factor of each style, 1 where there is none; None for None."""
+    if text is None:
+        return None
+    coefficients = dict.fromkeys(styles, 1.)
+    for item in text.split(','):
+        style, equals, factor = item.strip().rpartition('=')
+        if style not in coefficients or not equals:
+            raise utils.UserError('--style-coefficients: %r is not STYLE=FACTOR for one of the styles %s'
+                                  % (item, ', '.join(styles[:40])))
+        try:
+            coefficients[style] = options.not_negative(factor)
+        except argparse.ArgumentTypeError as error:
+            raise utils.UserError('--style-coefficients: %s' % error)
+    return [coefficients[style] for style in styles]
 
 
 def load_base(args, styles):
@@ -132,7 +164,7 @@ def load_base(args, styles):
     return base
 
 
-def loss_expressions(network, loss, grams, deterministic):
+def loss_expressions(network, loss, grams, deterministic, coefficients=None):
     """The losses of a batch.
 
     Parameters
@@ -143,6 +175,8 @@ def loss_expressions(network, loss, grams, deterministic):
         For each style layer the Gram matrices of all styles, (styles, C, C), or of the last ones.
     deterministic : bool
         Whether batch norm uses its running averages.
+    coefficients : list of float, optional
+        For each style in `grams` what its style loss is multiplied by.
 
     Returns
     -------
@@ -161,7 +195,10 @@ def loss_expressions(network, loss, grams, deterministic):
     content = models.loss_network(image, loss.networks, [loss.content_layer])[loss.content_layer]
     first = len(network.meta['styles']) - len(grams[0])
     targets = [theano.shared(gram, 'gram')[style - first] for gram in grams]
-    return [image, style], pastiche, [v.mean() for v in losses.perceptual_losses(loss, pastiche, content, targets)]
+    if coefficients is not None:
+        coefficients = theano.shared(numpy.array(coefficients, 'float32'), 'coefficients')[style - first]
+    values = losses.perceptual_losses(loss, pastiche, content, targets, coefficients)
+    return [image, style], pastiche, [value.mean() for value in values]
 
 
 def fingerprint(paths):
@@ -180,6 +217,11 @@ def style_schedule(num_styles, batch_size, styles_per_batch, seed, iteration):
     return drawn[numpy.arange(batch_size) % styles_per_batch].astype('int32')
 
 
+def learning_rate(args, iteration):
+    """Adam's step for an update; a function of how many were made before, so that a resumed run repeats it."""
+    return args.learning_rate * (args.lr_decay**(iteration // args.lr_decay_every) if args.lr_decay else 1)
+
+
 def save_checkpoint(path, iteration, settings, variables):
     """Write what `load_checkpoint` needs to carry on exactly, atomically; refuse parameters that are not finite."""
     values = [variable.get_value(borrow=True) for variable in variables]
@@ -195,15 +237,19 @@ def last_good(path):
     return 'the last good checkpoint is %s' % path if os.path.exists(path) else 'there is no checkpoint yet'
 
 
-def load_checkpoint(path, settings, variables):
-    """Set the variables as they were and return the number of iterations done."""
+def load_checkpoint(path, settings, defaults, variables):
+    """Set the variables as they were and return the number of iterations done.
+
+    A setting that the checkpoint does not name was no option yet: the run had what is its default now.
+    """
     arrays = utils.load_npz(path)
     try:
         saved = json.loads(str(arrays['settings'][()]))
         for name in settings:
-            if saved.get(name) != settings[name]:
+            before = saved.get(name, defaults.get(name))
+            if before != settings[name]:
                 raise utils.UserError('%s was made with %s %s, and not %s: resume with the same settings'
-                                      % (path, name.replace('_', ' '), saved.get(name), settings[name]))
+                                      % (path, name.replace('_', ' '), before, settings[name]))
         values = [arrays['value_%d' % i] for i in range(len(variables))]
         if any(value.shape != variable.get_value(borrow=True).shape for value, variable in zip(values, variables)):
             raise ValueError
@@ -252,9 +298,20 @@ def plot_losses(path, metrics):
     pyplot.close(figure)
 
 
+def sample_styles(first, last):
+    """Up to 8 styles, spread over those from the first to the last."""
+    return numpy.unique(numpy.linspace(first, last, min(last - first + 1, 8)).astype(int))
+
+
+def read_sample_photo(path):
+    """A photo of the user's, (1, 3, H, W), of a size that can be stylized as a sample."""
+    shorter = min(utils.read_image(path).shape[:2])
+    return utils.to_float(utils.read_image(path, size=min(max(shorter, 16), SAMPLE_SIZE)))
+
+
 def validate(function, images, first, last, path):
     """Losses on the validation images in up to 8 of the styles, and a contact sheet of the pastiches."""
-    styles = numpy.unique(numpy.linspace(first, last, min(last - first + 1, 8)).astype(int))
+    styles = sample_styles(first, last)
     rows, columns = [], [utils.to_uint8(images)]
     for style in styles:
         results = function(images, numpy.full(len(images), style, 'int32'))
@@ -265,13 +322,28 @@ def validate(function, images, first, last, path):
     return numpy.mean(rows, axis=0)
 
 
+def stylize_samples(function, network, images, first, last, path):
+    """Write a contact sheet of the user's photos (down) and their pastiches in up to 8 styles (across)."""
+    names, sheet = network.meta['styles'], []
+    styles = sample_styles(first, last)
+    for image in images:
+        row = [image]
+        for style in styles:
+            inputs = [image] + ([layers.style_weights(style, len(names))] if network.style else [])
+            row.append(function(*inputs)[:, :, :image.shape[2], :image.shape[3]])
+        sheet.append([utils.to_uint8(cell)[0] for cell in row])
+    utils.write_image(path, utils.contact_sheet(sheet, ['photo'] + [names[style] for style in styles]))
+
+
 def main():
-    args = parse_arguments()
+    args, defaults = parse_arguments()
     style_paths = utils.find_images(args.style_dir)
     styles = [models.style_name(path) for path in style_paths]
     base = load_base(args, styles) if args.finetune or args.start_from else None
     if args.network == 'fns' and len(styles) != 1:
         raise utils.UserError('%s has %d style images, and --network fns takes one' % (args.style_dir, len(styles)))
+    args.style_coefficients = parse_coefficients(args.style_coefficients, styles)
+    sample_photos = [read_sample_photo(path) for path in utils.find_images(args.sample_photo or [])]
     content = photos.open_content(args.content, args.image_size, args.content_size, args.validation_split)
     backend.use(args)
     loss = losses.from_arguments(args)
@@ -308,20 +380,22 @@ def main():
                     style_images=fingerprint(style_paths))
 
     print('compiling the training function', file=sys.stderr)
-    inputs, _, values = loss_expressions(network, loss, grams, deterministic=False)
+    inputs, _, values = loss_expressions(network, loss, grams, False, args.style_coefficients)
     params = lasagne.layers.get_all_params(network.output, trainable=True)
     if args.finetune:
         # The old styles are in no batch: their gradient is zero, and so is every step of Adam's.
         params = [param for param in params if param.name in ('gamma', 'beta')]
-    updates = lasagne.updates.adam(values[0], params, args.learning_rate, beta1=0.9, beta2=0.999)
+    rate = theano.shared(numpy.float32(args.learning_rate), 'learning rate')
+    updates = lasagne.updates.adam(values[0], params, rate, beta1=0.9, beta2=0.999)
     train_function = theano.function(inputs, values, updates=updates)
-    inputs, pastiche, values = loss_expressions(network, loss, grams, deterministic=True)
+    inputs, pastiche, values = loss_expressions(network, loss, grams, True, args.style_coefficients)
     validation_function = theano.function(inputs, values + [pastiche])
+    pastiche_function = models.pastiche_function(network) if sample_photos else None
 
     # Everything that changes while training: parameters, running averages of batch norm, Adam's moments and step.
     variables = lasagne.layers.get_all_params(network.output)
     variables += [variable for variable in updates if variable not in variables]
-    iteration = load_checkpoint(checkpoint, settings, variables) if resuming else 0
+    iteration = load_checkpoint(checkpoint, settings, defaults, variables) if resuming else 0
     network.meta['training']['iterations'] = iteration
     if iteration >= iterations:
         # A run that was killed between its last checkpoint and this file lacks it.
@@ -342,6 +416,7 @@ def main():
         while iteration < iterations and not caught:
             start = time.time()
             style = first + style_schedule(len(styles), args.batch_size, args.styles_per_batch, args.seed, iteration)
+            rate.set_value(learning_rate(args, iteration))
             values = train_function(next(batches), style)
             iteration += 1
             if not numpy.isfinite(values).all():
@@ -354,6 +429,9 @@ def main():
                 sample = os.path.join(run_dir, 'samples', '%06d.jpg' % iteration)
                 last = first + len(styles) - 1
                 row += ['%.7g' % value for value in validate(validation_function, val_images, first, last, sample)]
+                if sample_photos:
+                    stylize_samples(pastiche_function, network, sample_photos, first, last,
+                                    os.path.join(run_dir, 'samples', '%06d_photos.jpg' % iteration))
             else:
                 row += [''] * len(names)
             runs.append_row(metrics, row, sync=bool(at_checkpoint or caught))

@@ -109,6 +109,57 @@ def test_a_resumed_run_has_the_numbers_of_an_uninterrupted_one(run, trained):
     assert len(got) == len(expected)
 
 
+def test_a_run_begun_before_an_option_existed_is_resumed_with_its_default(run, trained):
+    """And with another value it is not."""
+    start(run, trained, 'old.npz', iterations=2)
+    path = str(trained / 'old' / 'checkpoint.npz')
+    arrays = dict(np.load(path, allow_pickle=False))
+    settings = json.loads(str(arrays['settings']))
+    for name in ('lr_decay', 'lr_decay_every', 'style_coefficients', 'learning_rate'):
+        del settings[name]
+    arrays['settings'] = np.array(json.dumps(settings))
+    np.savez(path, **arrays)
+    result = run(*options(trained, 'old.npz', iterations=3, resume=True), cwd=str(trained))
+    assert result.returncode == 1 and 'learning rate 0.001, and not 0.01' in result.stderr.splitlines()[-1]
+    start(run, trained, 'old.npz', iterations=3, resume=True, learning_rate=None)
+
+
+def test_the_step_decays_by_the_iteration_also_when_the_run_is_resumed(run, trained):
+    """Adam's first steps are of the size of the learning rate: a step of 1e-9 leaves float32 parameters where they were."""
+    changes = dict(lr_decay=1e-9, lr_decay_every=2, learning_rate=.01, checkpoint_every=1)
+    photo = os.path.join(SAMPLES, 'cat.jpg')
+    for iterations in (1, 2, 4):
+        start(run, trained, 'decay.npz', iterations=iterations, resume=iterations > 1 or None, sample_photo=photo, **changes)
+        network = models.load_network(str(trained / 'decay.npz'))
+        values = [value.copy() for value in lasagne.layers.get_all_param_values(network.output)]
+        if iterations == 2:
+            assert any(np.abs(new - old).max() > 1e-3 for new, old in zip(values, before))
+        if iterations == 4:
+            assert all(np.abs(new - old).max() < 1e-8 for new, old in zip(values, before))
+        before = values
+    sheet = utils.read_image(str(trained / 'decay' / 'samples' / '000002_photos.jpg'))
+    # The photo, of 300 x 451 or so, and both pastiches beside it.
+    height, width = utils.read_image(photo).shape[:2]
+    assert sheet.shape[1] > 3 * min(width, 512 * width / height) and sheet.shape[0] > min(height, 512)
+
+
+def test_style_coefficients_multiply_the_style_loss_of_their_style(run, trained):
+    names = [models.style_name(path) for path in STYLES]
+    rows = {}
+    for factor in (1, 3):
+        output = 'times%d.npz' % factor
+        start(run, trained, output, iterations=1, style_coefficients='%s=%d, %s=%d' % (names[0], factor, names[1], factor))
+        rows[factor] = read_metrics(trained / output[:-4] / 'metrics.csv')[0]
+    plain = read_metrics(trained / 'cin' / 'metrics.csv')[0]
+    for name in ('style', 'style_conv1_2', 'style_conv2_2'):
+        assert float(rows[1][name]) == pytest.approx(float(plain[name]), rel=1e-5)
+        assert float(rows[3][name]) == pytest.approx(3 * float(plain[name]), rel=1e-5)
+    assert rows[3]['content'] == rows[1]['content']
+    meta = models.load_network(str(trained / 'times3.npz')).meta
+    assert meta['training']['style_coefficients'] == [3, 3]
+    assert train.parse_coefficients('b=2.5,a=0', ['a', 'b', 'c']) == [0, 2.5, 1]
+
+
 def test_fns_trains_on_a_dataset_with_batch_norm_and_total_variation(run, trained):
     style = os.path.join('styles', os.path.basename(STYLES[0]))
     start(run, trained, 'fns.npz', network='fns', style_dir=style, content='content.h5', norm='batch', tv_weight=1e-6,
@@ -143,6 +194,12 @@ def test_what_a_run_wrote_is_not_overwritten(run, fails, trained):
     (dict(output='vgg.npz/cin.npz'), 'vgg.npz'),
     (dict(image_size=8), '16 pixels'),
     (dict(styles_per_batch=3), '--batch-size'),
+    (dict(lr_decay=.5), '--lr-decay-every'),
+    (dict(lr_decay=1.5, lr_decay_every=5), 'up to 1'),
+    (dict(style_coefficients='nothing=2'), "'nothing=2' is not STYLE=FACTOR"),
+    (dict(style_coefficients='%s=-1' % models.style_name(STYLES[0])), 'not a number from 0'),
+    (dict(sample_photo='nothing.jpg'), 'nothing.jpg: no such file'),
+    (dict(sample_photo='vgg.npz'), 'not an image'),
 ], ids=lambda value: ' '.join('%s=%s' % item for item in value.items()) if isinstance(value, dict) else None)
 def test_bad_options_and_files_get_one_line(fails, place, changes, message):
     changes = dict(changes)
