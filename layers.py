@@ -16,6 +16,7 @@ from lasagne.nonlinearities import linear
 
 __all__ = [
     'Formula', 'FormulaGradient', 'ReflectPad', 'InstanceNorm', 'UpsampleNearest', 'Rectify',
+    'GramMatrix', 'SquaredDifference',
     'reflect_pad', 'instance_norm', 'upsample_nearest', 'rectify', 'style_weights',
     'ReflectPadLayer', 'InstanceNormLayer', 'ConditionalInstanceNormLayer', 'BatchNormLayer',
     'UpsampleNearestLayer', 'ConvLayer', 'FractionalConvLayer',
@@ -48,6 +49,14 @@ class Formula(theano.Op):
         if inputs[0].ndim != 4:
             raise TypeError('%s takes a 4-D tensor (images, channels, height, width), not %s'
                             % (self, inputs[0].type))
+
+    def gradient(self, *inputs):
+        """The gradients with respect to the inputs, as a list of expressions, by differentiating the formula.
+
+        The last input is the gradient with respect to the output. A subclass may state them otherwise.
+        """
+        inputs, output_gradient = list(inputs[:-1]), inputs[-1]
+        return theano.grad(None, inputs, known_grads={self.formula(*inputs): output_gradient})
 
     def make_node(self, *inputs):
         inputs = [T.as_tensor_variable(x) for x in inputs]
@@ -88,10 +97,8 @@ class FormulaGradient(theano.Op):
         return theano.Apply(self, inputs, [x.type() for x in inputs[:-1]])
 
     def formula(self, *inputs):
-        """The list of gradients as expressions, by differentiating the formula."""
-        inputs, output_gradient = list(inputs[:-1]), inputs[-1]
-        output = self.of.formula(*inputs)
-        return theano.grad(None, inputs, known_grads={output: output_gradient})
+        """The list of gradients as expressions."""
+        return [T.cast(gradient, x.dtype) for gradient, x in zip(self.of.gradient(*inputs), inputs)]
 
     def infer_shape(self, node, shapes):
         return shapes[:-1]
@@ -216,6 +223,58 @@ class Rectify(Formula):
 
     def formula(self, x):
         return T.switch(x > 0, x, T.zeros_like(x))
+
+
+class GramMatrix(Formula):
+    r"""The Gram matrix of each image's feature maps, (N, C, C).
+
+    .. math:: G_{nij} = \frac{1}{HW} \sum_{hw} F_{nihw} F_{njhw}
+
+    Parameters
+    ----------
+    divide_by_channels : bool
+        Divide by C as well.
+    """
+    __props__ = ('divide_by_channels',)
+
+    def __init__(self, divide_by_channels=False):
+        self.divide_by_channels = bool(divide_by_channels)
+
+    def flat(self, x):
+        """The features as (N, C, HW), and what the products are divided by."""
+        n, c, h, w = x.shape
+        size = c * h * w if self.divide_by_channels else h * w
+        return x.reshape((n, c, h * w)), size.astype(x.dtype)
+
+    def formula(self, x):
+        flat, size = self.flat(x)
+        return T.batched_dot(flat, flat.dimshuffle(0, 2, 1)) / size
+
+    def gradient(self, x, dy):
+        # Both factors are the features: one product with the sum of dy and its transpose, where differentiating the
+        # formula makes two products, the size of the features, and transposes one.
+        flat, size = self.flat(x)
+        dx = T.batched_dot((dy + dy.dimshuffle(0, 2, 1)) / size, flat).reshape(x.shape)
+        return [T.patternbroadcast(dx, x.broadcastable)]
+
+    def infer_shape(self, node, shapes):
+        n, c = shapes[0][:2]
+        return [(n, c, c)]
+
+
+class SquaredDifference(Formula):
+    """The mean squared difference of two tensors of one shape for each image, the first dimension."""
+
+    def check(self, x, y):
+        if x.ndim != y.ndim or x.ndim < 2:
+            raise TypeError('%s takes two tensors of the same number of dimensions, at least two, not %s and %s'
+                            % (self, x.type, y.type))
+
+    def formula(self, x, y):
+        return T.sqr(x - y).mean(axis=list(range(1, x.ndim)))
+
+    def infer_shape(self, node, shapes):
+        return [shapes[0][:1]]
 
 
 def reflect_pad(x, pad):

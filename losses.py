@@ -12,6 +12,7 @@ import models
 import options
 import utils
 from backend import T, theano
+from layers import GramMatrix, SquaredDifference
 
 __all__ = ['gram_matrix', 'content_loss', 'style_loss', 'total_variation_loss',
            'PerceptualLoss', 'add_arguments', 'from_arguments', 'perceptual_losses', 'loss_names',
@@ -41,10 +42,7 @@ def gram_matrix(features, divide_by_channels=False):
     3-D tensor
         Of shape (N, C, C).
     """
-    n, c, h, w = features.shape
-    flat = features.reshape((n, c, h * w))
-    size = c * h * w if divide_by_channels else h * w
-    return T.batched_dot(flat, flat.dimshuffle(0, 2, 1)) / size.astype(features.dtype)
+    return GramMatrix(divide_by_channels)(features)
 
 
 def content_loss(features, target):
@@ -60,7 +58,7 @@ def content_loss(features, target):
     vector
         One loss for each image.
     """
-    return T.sqr(features - target).mean(axis=(1, 2, 3))
+    return SquaredDifference()(features, target)
 
 
 def style_loss(gram, target):
@@ -79,7 +77,7 @@ def style_loss(gram, target):
     vector
         One loss for each image.
     """
-    return T.sqr(gram - target).mean(axis=(1, 2))
+    return SquaredDifference()(gram, target)
 
 
 def total_variation_loss(images):

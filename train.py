@@ -27,6 +27,7 @@ import runs
 import utils
 from backend import T, lasagne, theano
 from data import photos
+from updates import adam
 
 # Options that may change when a run is resumed: they do not touch the numbers.
 FREE_OPTIONS = {'resume', 'iterations', 'epochs', 'device', 'backend', 'tf32', 'run_dir', 'output', 'content',
@@ -386,7 +387,7 @@ def main():
         # The old styles are in no batch: their gradient is zero, and so is every step of Adam's.
         params = [param for param in params if param.name in ('gamma', 'beta')]
     rate = theano.shared(numpy.float32(args.learning_rate), 'learning rate')
-    updates = lasagne.updates.adam(values[0], params, rate, beta1=0.9, beta2=0.999)
+    updates = adam(values[0], params, rate, beta1=0.9, beta2=0.999)
     train_function = theano.function(inputs, values, updates=updates)
     inputs, pastiche, values = loss_expressions(network, loss, grams, True, args.style_coefficients)
     validation_function = theano.function(inputs, values + [pastiche])

@@ -39,6 +39,7 @@ def gogh(name, device, tf32):
     import layers
     import losses
     import models
+    import updates
     from backend import T, lasagne, theano
 
     def stylize(network, image):
@@ -56,9 +57,10 @@ def gogh(name, device, tf32):
         target = models.loss_network(image, vgg, [CONTENT_LAYER])[CONTENT_LAYER]
         loss = losses.content_loss(features[CONTENT_LAYER], target).mean()
         for layer in STYLE_LAYERS:
-            loss += 1e-4 * losses.style_loss(losses.gram_matrix(features[layer]), numpy.float32(0)).mean()
+            gram = losses.gram_matrix(features[layer])
+            loss += 1e-4 * losses.style_loss(gram, T.zeros_like(gram)).mean()
         params = lasagne.layers.get_all_params(network.output, trainable=True)
-        step = theano.function([image, style], loss, updates=lasagne.updates.adam(loss, params, 1e-3))
+        step = theano.function([image, style], loss, updates=updates.adam(loss, params, 1e-3))
         rows = layers.style_weights([i % 2 for i in range(len(batch))], len(network.meta['styles']))
         return lambda: float(step(batch, rows))
 

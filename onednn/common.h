@@ -140,6 +140,10 @@ void winograd(const float *x, const Frame &f, const float *weights, i64 oc, bool
 // winograd_weights.cpp, for what winograd_suits: the gradient dw (oc, ic, 3, 3), rotated by 180 degrees if `flip`
 void winograd_weights(const float *x, const Frame &f, const float *dy, i64 oc, bool flip, float *dw);
 
+// direct_weights.cpp, for what narrow_suits: the gradient dw (oc, ic, kh, kw), rotated by 180 degrees if `flip`
+bool narrow_suits(i64 ic, i64 oc, i64 sh, i64 sw);
+void narrow_weights(const float *x, const Frame &f, const float *dy, i64 oc, i64 kh, i64 kw, bool flip, float *dw);
+
 // direct.cpp
 // One tap of a filter: where it reads the padded frame, relative to the output's position times the stride, and its
 // weights, of (output, input) channels by the given strides.

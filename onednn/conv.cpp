@@ -1,6 +1,6 @@
 // Convolutions: forward, gradient to the input, gradient to the weights; products of matrices. 3x3 filters of stride 1
-// go to winograd.cpp and winograd_weights.cpp; the others, forward and to the input, to direct.cpp; the rest is
-// oneDNN's, whose primitives are kept for the shapes used last.
+// go to winograd.cpp and winograd_weights.cpp; the others, forward and to the input, to direct.cpp; those of three
+// channels, to the weights, to direct_weights.cpp; the rest is oneDNN's, whose primitives are kept for the shapes used last.
 #include "common.h"
 #include <algorithm>
 #include <dnnl.hpp>
@@ -178,6 +178,10 @@ static void input_gradient(const Shape &s, const float *w, const float *dy, floa
 static void weight_gradient(const Shape &s, const float *x, const float *dy, float *dw) {
     if (winograd_suits(s.c, s.oc, s.kh, s.kw, s.sh, s.sw)) {
         winograd_weights(x, s.frame(), dy, s.oc, s.flip, dw);
+        return;
+    }
+    if (narrow_suits(s.c, s.oc, s.sh, s.sw)) {
+        narrow_weights(x, s.frame(), dy, s.oc, s.kh, s.kw, s.flip, dw);
         return;
     }
     i64 oc = blocks(s.oc) * BLOCK, ic = blocks(s.c) * BLOCK, k = s.kh * s.kw;

@@ -18,7 +18,8 @@ import numpy
 
 __all__ = ['Unavailable', 'load', 'call', 'empty', 'trim']
 
-SOURCES = ['memory.cpp', 'blocked.cpp', 'norm.cpp', 'winograd.cpp', 'winograd_weights.cpp', 'direct.cpp', 'conv.cpp']
+SOURCES = ['memory.cpp', 'blocked.cpp', 'norm.cpp', 'winograd.cpp', 'winograd_weights.cpp', 'direct.cpp',
+           'direct_weights.cpp', 'conv.cpp', 'losses.cpp', 'adam.cpp']
 FLAGS = ['-O3', '-march=native', '-std=c++14', '-fPIC', '-fopenmp', '-ffp-contract=fast', '-fno-math-errno',
          '-Wno-psabi']
 VERSION = (3, 2)    # of oneDNN

@@ -17,7 +17,8 @@ from . import library
 __all__ = ['Blocked', 'ToBlocked', 'FromBlocked', 'Conv', 'ConvInputGradient', 'ConvWeightGradient', 'Norm',
            'NormGradient', 'Expand', 'ExpandGradient', 'MaxPool', 'MaxPoolGradient', 'AveragePool',
            'AveragePoolGradient', 'Add', 'Rectify',
-           'RectifyGradient', 'BatchedProduct']
+           'RectifyGradient', 'BatchedProduct', 'Gram', 'GramGradient', 'SquaredDifference',
+           'SquaredDifferenceGradient', 'AdamStep']
 
 Blocked = T.TensorType('float32', (False,) * 5)
 
@@ -502,3 +503,124 @@ class BatchedProduct(Op):
             library.call('gogh_product', a, b, c, numpy.array([n, i, k, j], 'int64'),
                          numpy.array([s // 4 for s in a.strides + b.strides], 'int64'))
         return c
+
+
+class Gram(Op):
+    """The products of all pairs of feature maps, (N, C, C), divided by height times width; C is the second input.
+
+    With `divide_by_channels` they are divided by C as well: see `layers.GramMatrix`.
+    """
+    __props__ = ('divide_by_channels',)
+
+    def __init__(self, divide_by_channels=False):
+        self.divide_by_channels = bool(divide_by_channels)
+
+    def make_node(self, x, channels):
+        return theano.Apply(self, [_blocked(x), _integer(channels)], [T.ftensor3()])
+
+    def infer_shape(self, node, shapes):
+        return [(shapes[0][0], node.inputs[1], node.inputs[1])]
+
+    def scale(self, x, channels):
+        return 1. / (x.shape[2] * x.shape[3] * (channels if self.divide_by_channels else 1))
+
+    def run(self, x, channels):
+        channels = int(channels)
+        _check_blocks(self, x, channels)
+        y = numpy.empty((len(x), channels, channels), 'float32')
+        library.call('gogh_gram', _array(x), y, len(x), channels, x.shape[2] * x.shape[3], self.scale(x, channels))
+        return y
+
+
+class GramGradient(Gram):
+    """The gradient of `Gram`, blocked: inputs are x and the gradient with respect to the matrices."""
+
+    def make_node(self, x, dy):
+        return theano.Apply(self, [_blocked(x), _tensor(dy, 3, 'dy')], [Blocked()])
+
+    def infer_shape(self, node, shapes):
+        return [shapes[0]]
+
+    def run(self, x, dy):
+        channels = dy.shape[1]
+        _check_blocks(self, x, channels)
+        _check_shape(self, dy, (len(x), channels, channels), 'dy')
+        dx = library.empty(*x.shape)
+        library.call('gogh_gram_gradient', _array(x), _array(dy), dx, len(x), channels, x.shape[2], x.shape[3],
+                     self.scale(x, channels))
+        return dx
+
+
+class SquaredDifference(Op):
+    """The sum of squared differences for each image, divided by an integer, the third input.
+
+    The other two are of one type, blocked or (N, rows, columns).
+    """
+
+    def inputs(self, x, y, size):
+        x, y = [_blocked(v) if v.ndim == 5 else _tensor(v, 3, 'x') for v in (x, y)]
+        return [x, y, _integer(size)]
+
+    def make_node(self, x, y, size):
+        return theano.Apply(self, self.inputs(x, y, size), [T.fvector()])
+
+    def infer_shape(self, node, shapes):
+        return [shapes[0][:1]]
+
+    def run(self, x, y, size):
+        _check_shape(self, y, x.shape, 'y')
+        result = numpy.empty(len(x), 'float32')
+        library.call('gogh_squared_difference', _array(x), _array(y), result, len(x), x[0].size, 1. / int(size))
+        return result
+
+
+class SquaredDifferenceGradient(SquaredDifference):
+    """The gradient of `SquaredDifference` with respect to its first input; the gradient to the result comes last."""
+
+    def make_node(self, x, y, size, dy):
+        inputs = self.inputs(x, y, size)
+        return theano.Apply(self, inputs + [_tensor(dy, 1, 'dy')], [inputs[0].type()])
+
+    def infer_shape(self, node, shapes):
+        return [shapes[0]]
+
+    def run(self, x, y, size, dy):
+        _check_shape(self, y, x.shape, 'y')
+        _check_shape(self, dy, (len(x),), 'dy')
+        dx = library.empty(*x.shape)
+        library.call('gogh_squared_difference_gradient', _array(x), _array(y), _array(dy), dx, len(x), x[0].size,
+                     1. / int(size))
+        return dx
+
+
+class AdamStep(Op):
+    """A step of Adam for many parameters; inputs and outputs are those of `updates.AdamStep`."""
+    __props__ = ('beta1', 'beta2', 'epsilon', 'inplace')
+
+    def __init__(self, beta1, beta2, epsilon, inplace=False):
+        self.beta1, self.beta2, self.epsilon, self.inplace = float(beta1), float(beta2), float(epsilon), inplace
+        self.destroys = {}
+
+    def make_node(self, rate, *arrays):
+        op, count = self, 3 * len(arrays) // 4
+        if self.inplace:
+            # How many outputs there are depends on the node.
+            op = type(self)(self.beta1, self.beta2, self.epsilon, True)
+            op.destroy_map = {i: [i + 1] for i in range(count)}
+        return theano.Apply(op, [_tensor(rate, 0, 'rate')] + [T.as_tensor_variable(x) for x in arrays],
+                            [x.type() for x in arrays[:count]])
+
+    def infer_shape(self, node, shapes):
+        return shapes[1:1 + len(node.outputs)]
+
+    def run(self, rate, *arrays):
+        count = len(arrays) // 4
+        for i, x in enumerate(arrays):
+            _check_shape(self, x, arrays[i % count].shape, 'an input')
+        results = tuple(x if self.inplace and x.flags.c_contiguous else numpy.array(x, 'float32', order='C')
+                        for x in arrays[:3 * count])
+        gradients = [_array(x) for x in arrays[3 * count:]]
+        pointers = numpy.array([x.ctypes.data for x in list(results) + gradients], 'uint64').reshape(4, count)
+        library.call('gogh_adam', *(list(pointers) + [numpy.array([x.size for x in gradients], 'int64'), count,
+                                                      float(rate), self.beta1, self.beta2, self.epsilon]))
+        return results

@@ -74,9 +74,10 @@ class ToBlockedGraph(theano.gof.Optimizer):
         fgraph.attach_feature(theano.gof.toolbox.ReplaceValidate())
 
     def apply(self, fgraph):
-        # layers imports backend, which registers this.
+        # They import backend, which registers this.
         import layers
-        Translation(fgraph, layers, self.bf16).run()
+        import updates
+        Translation(fgraph, layers, updates, self.bf16).run()
 
 
 class Translation(object):
@@ -92,7 +93,7 @@ class Translation(object):
         From an original variable that stays as it is to the `Image` that it enters the blocked graph as.
     """
 
-    def __init__(self, fgraph, layers, bf16):
+    def __init__(self, fgraph, layers, updates, bf16):
         self.fgraph, self.bf16 = fgraph, bf16
         self.images, self.plain, self.entered = {}, {}, {}
         self.rectified = {}     # from an original variable to the blocked variable of its rectification
@@ -105,7 +106,8 @@ class Translation(object):
             AveragePoolGrad: self.average_pool_gradient,
             T.Elemwise: self.elemwise, layers.ReflectPad: self.mirror, layers.UpsampleNearest: self.upsample,
             layers.InstanceNorm: self.norm, layers.Rectify: self.rectify, layers.FormulaGradient: self.gradient,
-            T.blas.BatchedDot: self.batched_dot}
+            layers.GramMatrix: self.gram, layers.SquaredDifference: self.squared_difference,
+            updates.AdamStep: self.adam_step, T.blas.BatchedDot: self.batched_dot}
 
     def run(self):
         nodes = self.fgraph.toposort()
@@ -251,8 +253,10 @@ class Translation(object):
 
     def gradient(self, node):
         handler = {self.layers.ReflectPad: self.mirror_gradient, self.layers.UpsampleNearest: self.upsample_gradient,
-                   self.layers.InstanceNorm: self.norm_gradient, self.layers.Rectify: self.rectify_gradient}
-        if type(node.op.of) in handler and _feature_map(node.inputs[0]) and _feature_map(node.inputs[-1]):
+                   self.layers.InstanceNorm: self.norm_gradient, self.layers.Rectify: self.rectify_gradient,
+                   self.layers.GramMatrix: self.gram_gradient,
+                   self.layers.SquaredDifference: self.squared_difference_gradient}
+        if type(node.op.of) in handler and all(x.dtype == 'float32' for x in node.inputs):
             handler[type(node.op.of)](node)
 
     def gradient_of(self, x, formula):
@@ -275,8 +279,6 @@ class Translation(object):
 
     def norm_gradient(self, node):
         x, gamma, beta, dy = node.inputs
-        if not gamma.dtype == beta.dtype == 'float32':
-            return
         rectify = False
         rectified = self.gradient_of(dy, self.layers.Rectify)
         if rectified:
@@ -293,6 +295,51 @@ class Translation(object):
         x, dy = node.inputs
         y = self.rectified[x] if x in self.rectified else self.blocked(x)
         self.became(node.outputs[0], ops.RectifyGradient()(y, self.blocked(dy)), self.image(dy).channels)
+
+    # -- Losses and updates
+
+    def gram(self, node):
+        x, = node.inputs
+        if _feature_map(x):
+            self.plain[node.outputs[0]] = ops.Gram(node.op.divide_by_channels)(self.blocked(x), self.image(x).channels)
+
+    def gram_gradient(self, node):
+        x, dy = node.inputs
+        gradient = ops.GramGradient(node.op.of.divide_by_channels)(self.blocked(x), dy)
+        self.became(node.outputs[0], gradient, self.image(x).channels)
+
+    def differing(self, x, y):
+        """The first inputs of `ops.SquaredDifference`: both tensors and the size of an image; None for other types."""
+        if not x.dtype == y.dtype == 'float32':
+            return None
+        if x.ndim == 3:
+            return x, y, x.shape[1] * x.shape[2]
+        if x.ndim != 4:
+            return None
+        source, channels = self.blocked(x), self.image(x).channels
+        return source, self.blocked(y), channels * source.shape[2] * source.shape[3]
+
+    def squared_difference(self, node):
+        inputs = self.differing(*node.inputs)
+        if inputs:
+            self.plain[node.outputs[0]] = ops.SquaredDifference()(*inputs)
+
+    def squared_difference_gradient(self, node):
+        (x, y), dy = node.inputs[:2], node.inputs[2]
+        # The targets are constants, as a rule, and what the gradient to them costs is not worth the code.
+        inputs = self.differing(x, y)
+        if node.outputs[1].clients or not inputs:
+            return
+        gradient = ops.SquaredDifferenceGradient()(*(inputs + (dy,)))
+        if x.ndim == 4:
+            self.became(node.outputs[0], gradient, self.image(x).channels)
+        else:
+            self.plain[node.outputs[0]] = gradient
+
+    def adam_step(self, node):
+        if all(x.dtype == 'float32' for x in node.inputs):
+            step = ops.AdamStep(node.op.beta1, node.op.beta2, node.op.epsilon)(*node.inputs)
+            self.plain.update(zip(node.outputs, step))
 
     # -- The rest
 
@@ -381,7 +428,8 @@ class Translation(object):
             self.plain[node.outputs[0]] = ops.BatchedProduct()(a, b)
 
 
-@theano.gof.local_optimizer([ops.Norm, ops.NormGradient, ops.Add, ops.Rectify, ops.RectifyGradient], inplace=True)
+@theano.gof.local_optimizer([ops.Norm, ops.NormGradient, ops.Add, ops.Rectify, ops.RectifyGradient, ops.AdamStep],
+                            inplace=True)
 def _in_place(node):
     if not hasattr(node.op, 'inplace') or not isinstance(node.op, ops.Op) or node.op.inplace:
         return False

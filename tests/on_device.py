@@ -18,6 +18,7 @@ import losses  # noqa: E402
 import models  # noqa: E402
 import train  # noqa: E402
 from backend import T, lasagne, theano  # noqa: E402
+from updates import adam  # noqa: E402
 
 # Upsampling, then padding: of shapes that no tile divides, some hardly larger than the padding.
 EXPANSIONS = [(1, 1), (1, 4), (2, 0), (2, 1), (3, 2)]
@@ -114,7 +115,7 @@ def training(results, graphs):
         grams = [generator.rand(len(settings['styles']), c, c).astype('float32') for c in (5, 8)]
         inputs, _, values = train.loss_expressions(network, loss, grams, deterministic=False)
         params = lasagne.layers.get_all_params(network.output, trainable=True)
-        updates = lasagne.updates.adam(values[0], params, 1e-3)
+        updates = adam(values[0], params, 1e-3)
         function = theano.function(inputs, values, updates=updates)
         graphs['training_' + name] = sorted({type(node.op).__name__ for node in function.maker.fgraph.apply_nodes})
         graphs['transfers_' + name] = transfers(function)

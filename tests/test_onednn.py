@@ -23,6 +23,7 @@ from onednn import ops  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sizes, channels, images = st.integers(1, 19), st.integers(1, 40), st.integers(1, 3)
+few_or_many = st.one_of(st.integers(1, 4), channels)
 draws = settings(max_examples=40, deadline=None)
 
 
@@ -70,7 +71,7 @@ def taps(padded, k, stride, out):
 
 
 @settings(max_examples=60, deadline=None)
-@given(images, channels, st.integers(3, 19), st.integers(3, 19), channels, st.sampled_from([1, 2, 3, 3, 3, 5, 9]),
+@given(images, few_or_many, st.integers(3, 19), st.integers(3, 19), few_or_many, st.sampled_from([1, 2, 3, 3, 3, 5, 9]),
        st.integers(1, 3), st.integers(0, 2), st.integers(0, 4), st.integers(1, 2), st.booleans())
 def test_convolution_and_its_gradients(n, c, h, w, oc, k, stride, pad, mirror, scale, flip):
     mirror = min(mirror, h * scale - 1, w * scale - 1)
@@ -236,6 +237,56 @@ def test_pointwise_operations():
     np.testing.assert_array_equal(plain(ops.Add().run(blocked(a), blocked(b)), 11), a + b)
     np.testing.assert_array_equal(plain(ops.Rectify().run(blocked(a)), 11), np.maximum(a, 0))
     np.testing.assert_array_equal(plain(ops.RectifyGradient().run(blocked(a), blocked(b)), 11), b * (a > 0))
+
+
+@settings(max_examples=40, deadline=None)
+@given(images, st.integers(1, 70), st.integers(1, 40), st.integers(1, 40), st.booleans())
+def test_gram_matrices_and_their_gradient(n, c, h, w, divide_by_channels):
+    x, dy = random(n, c, h, w), random(n, c, c, seed=1)     # which is not symmetric
+    result = ops.Gram(divide_by_channels).run(blocked(x), c)
+    assert_close(result, reference.gram(x.astype('float64'), divide_by_channels))
+    np.testing.assert_array_equal(result, result.transpose(0, 2, 1))
+    expected = np.einsum('nij,njhw->nihw', dy.astype('float64') + dy.transpose(0, 2, 1), x.astype('float64'))
+    gradient = ops.GramGradient(divide_by_channels).run(blocked(x), dy)
+    assert_close(plain(gradient, c), expected / (h * w * (c if divide_by_channels else 1)))
+
+
+@draws
+@given(images, channels, st.integers(1, 40), st.integers(1, 40))
+def test_squared_differences_and_their_gradient(n, c, h, w):
+    x, y, dy = random(n, c, h, w), random(n, c, h, w, seed=1), random(n, seed=2)
+    difference = x.astype('float64') - y
+    size = c * h * w
+    assert_close(ops.SquaredDifference().run(blocked(x), blocked(y), size), np.mean(difference ** 2, axis=(1, 2, 3)))
+    expected = 2 * dy[:, None, None, None] * difference / size
+    assert_close(plain(ops.SquaredDifferenceGradient().run(blocked(x), blocked(y), size, dy), c), expected)
+    x, y = x.reshape(n, c, -1), y.reshape(n, c, -1)
+    assert_close(ops.SquaredDifference().run(x, y, size), np.mean(difference ** 2, axis=(1, 2, 3)))
+    assert_close(ops.SquaredDifferenceGradient().run(x, y, size, dy), expected.reshape(x.shape))
+
+
+SUMS = '''
+import sys
+sys.path.insert(0, %r)
+import hashlib
+import numpy
+import backend
+from onednn import library, ops
+library.load(backend.cache_dir())
+random = numpy.random.RandomState(0)
+x, y, g = [random.randn(2, c, 40, 36, library.block()).astype('float32') for c in (3, 1, 3)]
+y[..., 3:] = 0
+results = [ops.Gram().run(x, 3 * library.block()), ops.SquaredDifference().run(x, g, 99),
+           ops.ConvWeightGradient(mirror=4).run(y, x, 3 * library.block(), 3, 9, 9),
+           ops.ConvWeightGradient(mirror=1).run(x, g, 3 * library.block(), 3 * library.block(), 3, 3)]
+print([hashlib.sha256(r.tobytes()).hexdigest() for r in results])
+''' % ROOT
+
+
+def test_sums_do_not_depend_on_the_number_of_threads():
+    outputs = {subprocess.run([sys.executable, '-c', SUMS], check=True, stdout=subprocess.PIPE,
+                              env=dict(os.environ, OMP_NUM_THREADS=threads)).stdout for threads in '123'}
+    assert len(outputs) == 1
 
 
 @draws

@@ -139,14 +139,19 @@ def test_training_has_the_gradients_of_the_plain_path(generator, kind, size, n):
     assert np.median(errors, axis=0).max() <= 1e-3
 
 
-def test_a_training_graph_is_blocked_but_for_its_losses(generator):
+def test_a_training_graph_is_blocked_from_the_photo_to_the_losses(generator):
     inputs, outputs, _ = loss_of(generator, 'cin', (32, 32), 1)
     nodes = count(theano.function(inputs, outputs, mode=FAST, on_unused_input='ignore'))
     assert nodes['ConvWeightGradient'] == nodes['NormGradient'] == nodes['Norm'] == 8
     assert nodes['Conv'] == 8 + 4 + 4
     assert nodes['ConvInputGradient'] == 7 + 4
-    assert nodes['ToBlocked'] <= 7
-    assert not any(nodes[name] for name in ('Expand', 'Rectify', 'Pool', 'MaxPoolGrad', 'FormulaGradient', 'BatchedDot'))
+    assert nodes['Gram'] == nodes['GramGradient'] == 2
+    # The content loss, and a style loss for each layer
+    assert nodes['SquaredDifference'] == nodes['SquaredDifferenceGradient'] == 1 + 2
+    # What enters is the photo, and the colours that the loss network takes and their gradient; what leaves is beside them.
+    assert nodes['ToBlocked'] <= 4 and nodes['FromBlocked'] <= 2
+    assert not any(nodes[name] for name in ('Expand', 'Rectify', 'Pool', 'MaxPoolGrad', 'FormulaGradient', 'BatchedDot',
+                                            'BatchedProduct'))
 
 
 def test_what_the_library_lacks_stays_plain():
