@@ -16,6 +16,7 @@ import tempfile
 import types
 
 import compat
+import options
 import utils
 
 
@@ -119,20 +120,7 @@ sys.modules.setdefault(_downsample.__name__, _downsample)
 with compat.lend():
     import lasagne  # noqa: E402
 
-__all__ = ['theano', 'T', 'lasagne', 'cache_dir', 'add_arguments', 'use']
-
-
-DEVICES = 'cpu, auto, cuda, cuda0 (or another number), opencl0:0 (platform:device)'
-
-
-def add_arguments(parser):
-    """Add --device, --backend and --tf32 to a script's argparse parser."""
-    parser.add_argument('--device', default='cpu',
-                        help='what computes: %s; auto is the first CUDA device, or else the CPU' % DEVICES)
-    parser.add_argument('--backend', choices=['onednn', 'plain'], default=os.environ.get('GOGH_BACKEND') or 'onednn',
-                        help="on the CPU: oneDNN, or Theano's own operations (environment: GOGH_BACKEND)")
-    parser.add_argument('--tf32', action='store_true',
-                        help='on NVIDIA cards since Ampere: multiply in TF32, faster and to three digits')
+__all__ = ['theano', 'T', 'lasagne', 'cache_dir', 'use']
 
 
 def use(args):
@@ -149,7 +137,7 @@ def use(args):
     if args.backend not in ('onednn', 'plain'):
         raise utils.UserError('GOGH_BACKEND=%s: there are onednn and plain' % args.backend)
     if not re.fullmatch(r'cpu|auto|cuda[0-9]{0,3}|opencl[0-9]{1,3}:[0-9]{1,3}', args.device):
-        raise utils.UserError('--device %s: there is no such device; there are %s' % (args.device, DEVICES))
+        raise utils.UserError('--device %s: there is no such device; there are %s' % (args.device, options.DEVICES))
     if getattr(args, 'precision', 'float32') == 'bf16' and (args.device != 'cpu' or args.backend != 'onednn'):
         raise utils.UserError('--precision bf16 is for the CPU with --backend onednn')
     if args.device == 'cpu' or not _use_gpu(args):

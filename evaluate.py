@@ -26,10 +26,11 @@ import optimize
 import options
 import runs
 import utils
+from formats import networks
 
 # What is not given and does not stand in the network's file; a content layer and style weight of None are set to
 # those of the kind of network.
-DEFAULTS = dict(content_layer=None, content_weight=1., style_layers=losses.STYLE_LAYERS, style_weight=None,
+DEFAULTS = dict(content_layer=None, content_weight=1., style_layers=options.STYLE_LAYERS, style_weight=None,
                 tv_weight=0., normalize_losses=False, image_size=256, content_size=0, style_size=512)
 KINDS = dict(content_layer=str, content_weight=float, style_layers=str, style_weight=float, tv_weight=float,
              normalize_losses=bool, image_size=int, content_size=int, style_size=int)
@@ -45,6 +46,7 @@ EQUAL_STYLE = ['style_name', 'photo', 'style_percent_of_photo', 'iteration', 'co
 def parse_arguments():
     parser = options.Parser(__doc__)
     parser.add_argument('--model', required=True, help='a trained network (.npz), or the name of one in data/models')
+    options.add_network(parser)
     parser.add_argument('--style-dir', required=True,
                         help="folder with the images of the network's styles, or of some, by the names they had in "
                              'training')
@@ -55,13 +57,13 @@ def parse_arguments():
                         help='shorter side that photos are resized to before that (at least --image-size)')
     parser.add_argument('--style-size', type=options.positive_int,
                         help='shorter side that style images are resized to')
-    losses.add_arguments(parser)
+    options.add_losses(parser)
     parser.set_defaults(content_weight=None, style_layers=None, tv_weight=None, normalize_losses=None)
     parser.add_argument('--iterations', type=options.whole_number, default=100,
                         help='of the optimization by L-BFGS for each style and photo; 0 for none')
     parser.add_argument('--output', default='evaluation', help='folder for tables and pictures')
     parser.add_argument('--resume', action='store_true', help='carry on with what the output folder has')
-    backend.add_arguments(parser)
+    options.add_device(parser)
     return parser.parse_args()
 
 
@@ -280,8 +282,8 @@ def optimized_image(function, photo, iterations):
 def main():
     args = parse_arguments()
     backend.use(args)
-    path = models.find_network(args.model)
-    network = models.load_network(path)
+    path = networks.find(args.model)
+    network = models.load_network(path, args.network)
     styles = network.meta['styles'] or ['style']
     chosen = find_styles(utils.find_images(args.style_dir), styles)
     photo_paths = utils.find_images(args.photos)[:args.count]

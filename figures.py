@@ -27,6 +27,8 @@ import optimize
 import options
 import runs
 import utils
+from data import photos
+from formats import networks, vgg
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 # 'many_iterations' are those of the network of many styles: as many as the others in the paper, but where the
@@ -39,7 +41,7 @@ SCALES = {
                  many_iterations=40000, checkpoint_every=1000, shown=10, picture_size=512, steps=500, timed_steps=500,
                  timed_sizes=[256, 512, 1024]),
 }
-COCO, SAMPLES = 'data/coco/ms-coco-256.h5', os.path.join(ROOT, 'data/samples')
+SAMPLES = os.path.join(ROOT, 'data', 'samples')
 LOSS_OPTIONS = ('loss_weights', 'content_layer', 'content_weight', 'style_layers', 'style_weight', 'tv_weight',
                 'normalize_losses')
 
@@ -72,15 +74,15 @@ def parse_arguments():
                         help='change a setting of the scale, such as iterations=2000')
     parser.add_argument('--style-dir', default=os.path.join(ROOT, 'data/styles/misc32'),
                         help='folder with the style images, of which the first are used')
-    parser.add_argument('--content', default=COCO,
+    parser.add_argument('--content', default=photos.COCO,
                         help='content images to train on: an HDF5 file of data/make_dataset.py, or a folder of photos')
     parser.add_argument('--photos', nargs='+', default=[SAMPLES], metavar='PHOTO',
                         help='photos to show and to measure on, which are not among the content images')
     parser.add_argument('--model', help='for pastiches, blend and finetune: a trained network instead of one of many styles')
-    losses.add_arguments(parser)
+    options.add_losses(parser)
     parser.add_argument('--output', default='figures', help='folder for pictures and tables')
     parser.add_argument('--run-dir', help='folder for the trained networks (default: runs/figures-SCALE)')
-    backend.add_arguments(parser)
+    options.add_device(parser)
     args = parser.parse_args()
     args.run_dir = args.run_dir or os.path.join('runs', 'figures-' + args.scale)
     for name, value in dict(SCALES[args.scale], **dict(args.changes)).items():
@@ -94,12 +96,12 @@ def use_what_is_there(args):
     """Without VGG16 or MS-COCO, settle for what comes with the project, and say so."""
     if args.model and args.figure == 'pastiches':
         return
-    if args.loss_weights is None and not os.path.exists(models.find_vgg16()):
+    if args.loss_weights is None and not os.path.exists(vgg.find()):
         print('WARNING: %s is not there: the loss network is random, and the figure shows only that the commands run; '
-              'python data/download.py vgg16-keras fetches VGG16' % models.find_vgg16(), file=sys.stderr)
+              '%s fetches VGG16' % (vgg.find(), vgg.FETCH), file=sys.stderr)
         args.loss_weights = ['random']
-    if args.content == COCO and not os.path.exists(COCO):
-        print('WARNING: %s is not there: training on the photos of %s, a few' % (COCO, SAMPLES), file=sys.stderr)
+    if args.content == photos.COCO and not os.path.exists(photos.COCO):
+        print('WARNING: %s is not there: training on the photos of %s, a few' % (photos.COCO, SAMPLES), file=sys.stderr)
         args.content = SAMPLES
 
 
@@ -249,7 +251,7 @@ def as_picture(batch):
 
 def network_to_show(args):
     """The path of the network of --model, or else of that of many styles."""
-    return models.find_network(args.model) if args.model else many_styles_network(args)[0]
+    return networks.find(args.model) if args.model else many_styles_network(args)[0]
 
 
 def many_styles_network(args):

@@ -9,13 +9,13 @@ import re
 import numpy
 
 import models
-import options
 import utils
 from backend import T, theano
+from formats import vgg
 from layers import GramMatrix, SquaredDifference
 
 __all__ = ['gram_matrix', 'content_loss', 'style_loss', 'total_variation_loss',
-           'PerceptualLoss', 'add_arguments', 'from_arguments', 'perceptual_losses', 'loss_names',
+           'PerceptualLoss', 'from_arguments', 'perceptual_losses', 'loss_names',
            'target_function', 'style_grams']
 
 
@@ -131,28 +131,9 @@ pool : {'max', 'average_exc_pad'}
     Pooling of the loss networks.
 """
 
-STYLE_LAYERS = 'conv1_2,conv2_2,conv3_3,conv4_3'
 # What the papers (and fast-neural-style's guide, for 'fns') use, where the two networks differ.
 NETWORK_DEFAULTS = {'cin': dict(content_layer='conv3_3', style_weight=4e-4),
                     'fns': dict(content_layer='conv2_2', style_weight=20.)}
-
-
-def add_arguments(parser):
-    """Add the options that choose a perceptual loss to a script's argparse parser."""
-    parser.add_argument('--loss-weights', nargs='+', metavar='FILE',
-                        help='pretrained VGG: .pkl of the Lasagne model zoo, .h5 of Keras or .npz; of several files a '
-                             "layer is taken from the first that has it; 'random' for trials (default: the VGG16 that "
-                             'data/download.py fetched)')
-    parser.add_argument('--content-layer', help='layer of the content loss (default: conv3_3 for cin, conv2_2 for fns)')
-    parser.add_argument('--content-weight', type=options.not_negative, default=1., help='weight of the content loss')
-    parser.add_argument('--style-layers', default=STYLE_LAYERS, metavar='LAYER[=WEIGHT],...',
-                        help='layers of the style loss; each weight is divided by the number of layers')
-    parser.add_argument('--style-weight', type=options.not_negative,
-                        help='weight of the layers that are given none (default: 4e-4 for cin, 20 for fns)')
-    parser.add_argument('--tv-weight', type=options.not_negative, default=0., help='weight of the total variation loss')
-    parser.add_argument('--normalize-losses', action='store_true',
-                        help='divide each style term by the mean square of its target Gram matrix and the content '
-                             'term by that of the photo\'s features, for loss networks that are scaled otherwise')
 
 
 def from_arguments(args, pool='max'):
@@ -161,7 +142,7 @@ def from_arguments(args, pool='max'):
     Parameters
     ----------
     args : argparse.Namespace
-        What `add_arguments` added, and ``network``, 'cin' or 'fns'; a content layer and a style
+        What `options.add_losses` added, and ``network``, 'cin' or 'fns'; a content layer and a style
         weight that are None are set to the defaults of that network.
     pool : {'max', 'average_exc_pad'}
 
@@ -174,11 +155,11 @@ def from_arguments(args, pool='max'):
     utils.UserError
         For layers that are none, and weights that cannot be read.
     """
-    for option, value in dict(NETWORK_DEFAULTS[args.network], loss_weights=[models.find_vgg16()]).items():
+    for option, value in dict(NETWORK_DEFAULTS[args.network], loss_weights=[vgg.find()]).items():
         if getattr(args, option) is None:
             setattr(args, option, value)
     layers = parse_style_layers(args.style_layers, args.style_weight)
-    return PerceptualLoss(models.read_loss_weights(args.loss_weights), args.content_layer, layers, args.content_weight,
+    return PerceptualLoss(vgg.read_all(args.loss_weights), args.content_layer, layers, args.content_weight,
                           args.tv_weight, args.normalize_losses, args.network == 'fns', pool)
 
 

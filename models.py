@@ -1,30 +1,22 @@
 """The networks: transformer networks, VGG loss networks, and the files that hold their weights."""
 import collections
-import json
 import os
 import re
-import sys
 
-import h5py
 import numpy
 
-import arrays
 import utils
 from backend import T, lasagne, theano
+from formats import networks, vgg
 from layers import EPSILON, ConvLayer, conv_block, rectify, residual_block, upsampling_block
 
 from lasagne.layers import InputLayer, NonlinearityLayer, get_all_params
 from lasagne.nonlinearities import sigmoid
 
-__all__ = ['VERSION', 'transformer_network', 'with_styles', 'single_style_network', 'style_name', 'save_network', 'find_network',
-           'load_network', 'pastiche_function', 'pastiche_bytes',
-           'VGG_MEAN', 'vgg_preprocess', 'vgg_deprocess', 'vgg_layer_names', 'loss_network',
-           'read_loss_weights', 'read_vgg_weights', 'random_vgg_weights']
+__all__ = ['transformer_network', 'with_styles', 'single_style_network', 'style_name', 'save_network', 'load_network',
+           'pastiche_function', 'pastiche_bytes',
+           'VGG_MEAN', 'vgg_preprocess', 'vgg_deprocess', 'loss_network']
 
-VERSION = '1.0'
-FORMAT = 1
-DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'data')
-MODELS, WEIGHTS = os.path.join(DATA, 'models'), os.path.join(DATA, 'weights')
 
 # ---------------------------------------------------------------------------------------------
 # Transformer networks
@@ -46,12 +38,9 @@ meta : dict
     kept in the network's file.
 """
 
-DEFAULTS = dict(network='cin', styles=[], widths=[32, 64, 128], up_widths=[64, 32], residual_blocks=5,
-                epsilon=EPSILON, norm='instance', pad='reflect', upsampling='nearest')
-
-
 def transformer_network(network='cin', styles=(), widths=(32, 64, 128), up_widths=(64, 32), residual_blocks=5,
-                        epsilon=EPSILON, norm='instance', pad='reflect', upsampling='nearest', **more):
+                        epsilon=EPSILON, norm='instance', pad='reflect', upsampling='nearest', filter_sizes=(9, 3, 3),
+                        **more):
     """The network that turns a photo into a pastiche (arXiv:1610.07629, table 1).
 
     ======================  ======================================================
@@ -84,6 +73,9 @@ def transformer_network(network='cin', styles=(), widths=(32, 64, 128), up_width
         'batch' is for 'fns' only.
     pad : {'reflect', 'zero'}
     upsampling : {'nearest', 'deconv'}
+    filter_sizes : sequence of int
+        Sides of the filters of the first three convolutions. Networks of the original repository from before
+        July 2017 have 9, 9, 9.
     **more
         Kept in the network's ``meta``.
 
@@ -92,16 +84,17 @@ def transformer_network(network='cin', styles=(), widths=(32, 64, 128), up_width
     Network
     """
     meta = dict(more, network=network, styles=list(styles), widths=list(widths), up_widths=list(up_widths),
-                residual_blocks=residual_blocks, epsilon=epsilon, norm=norm, pad=pad, upsampling=upsampling)
+                residual_blocks=residual_blocks, epsilon=epsilon, norm=norm, pad=pad, upsampling=upsampling,
+                filter_sizes=list(filter_sizes))
     image = layer = InputLayer((None, 3, None, None), name='image')
     style = InputLayer((None, len(styles)), name='style') if network == 'cin' else None
     block = dict(style=style, norm=norm, pad=pad, epsilon=epsilon)
 
     if network == 'fns':
         layer = NonlinearityLayer(layer, vgg_preprocess)
-    layer = conv_block(layer, widths[0], 9, **block)
-    layer = conv_block(layer, widths[1], 3, stride=2, **block)
-    layer = conv_block(layer, widths[2], 3, stride=2, **block)
+    layer = conv_block(layer, widths[0], filter_sizes[0], **block)
+    layer = conv_block(layer, widths[1], filter_sizes[1], stride=2, **block)
+    layer = conv_block(layer, widths[2], filter_sizes[2], stride=2, **block)
     for _ in range(residual_blocks):
         layer = residual_block(layer, **block)
     layer = upsampling_block(layer, up_widths[0], upsampling=upsampling, **block)
@@ -225,40 +218,23 @@ def pastiche_bytes(network, backend='onednn'):
     images = 36
     if backend == 'onednn':
         return images + 4 * max([2 * size for size in sizes] + [x + y for x, y in zip(sizes, sizes[1:])])
-    windows = [81 * 3, 9 * a / 4, 9 * b / 16, 9 * c / 16, 9 * c / 4, 9 * d, 81 * e]
+    i, j, k = (size**2 for size in meta['filter_sizes'])
+    windows = [i * 3, j * a / 4, k * b / 16, 9 * c / 16, 9 * c / 4, 9 * d, 81 * e]
     return images + 4 * max(2 * x + 2 * y + window for x, y, window in zip(sizes, sizes[1:], windows))
 
 
 def save_network(path, network):
-    """Write a transformer network as an ``.npz``, atomically.
-
-    ``arr_0`` … are the parameters in Lasagne's order: for each convolution its filters W (OIHW,
-    flipped: a true convolution), beta and gamma, and for batch norm the running mean and variance.
-    ``meta`` is a JSON string with the format version and the network's settings.
-    """
-    values = lasagne.layers.get_all_param_values(network.output)
-    entries = collections.OrderedDict(('arr_%d' % i, value) for i, value in enumerate(values))
-    entries['meta'] = numpy.array(json.dumps(dict(network.meta, format=FORMAT, version=VERSION), sort_keys=True))
-    utils.save_npz(path, entries)
+    """Write a transformer network as an ``.npz``, atomically; see `formats.networks.write`."""
+    networks.write(path, network.meta, lasagne.layers.get_all_param_values(network.output))
 
 
-def find_network(name):
-    """The path of a network's file that is given by its path, or by its name if it is one of data/models."""
-    shipped = os.path.join(MODELS, name + '.npz')
-    if not os.path.exists(name) and os.path.basename(name) == name and os.path.exists(shipped):
-        return shipped
-    return name
-
-
-def load_network(path):
+def load_network(path, network=None):
     """Read a transformer network written by `save_network` or by the original repository.
-
-    A file of the original repository has no ``meta``: the widths, the number of residual blocks and
-    of styles come from the shapes of the arrays, and epsilon is 1e-4.
 
     Parameters
     ----------
-    path : str
+    path, network : str
+        As for `formats.networks.read`.
 
     Returns
     -------
@@ -269,17 +245,7 @@ def load_network(path):
     utils.UserError
         If the file is not such a network; one line that names the file and says why.
     """
-    entries = utils.load_npz(path)
-    meta = _read_meta(path, entries.pop('meta', None))
-    numbers = sorted(int(name[4:]) for name in entries if re.fullmatch(r'arr_[0-9]{1,6}', name))
-    if not numbers or numbers != list(range(len(entries))):
-        raise utils.UserError('%s: not a trained network: its arrays should be arr_0, arr_1, …, and meta' % path)
-    values = [entries['arr_%d' % i] for i in numbers]
-    if any(value.dtype.kind != 'f' for value in values):
-        raise utils.UserError('%s: not a trained network: its parameters are not floating-point numbers' % path)
-    if meta is None:
-        meta = dict(_settings_from_shapes(path, [value.shape for value in values]), epsilon=1e-4)
-    _check_sizes(path, meta)
+    meta, values = networks.read(path, network)
     network = transformer_network(**meta)
     params = get_all_params(network.output)
     if len(params) != len(values):
@@ -294,72 +260,12 @@ def load_network(path):
     return network
 
 
-def _read_meta(path, text):
-    """The settings in a network's file, checked one by one, or None if it has none."""
-    if text is None:
-        return None
-    try:
-        meta = json.loads(str(text[()]))
-        if meta.get('format') != FORMAT:
-            raise utils.UserError('%s: written in format %r, and this version reads format %d'
-                                  % (path, meta.get('format'), FORMAT))
-        meta = dict(DEFAULTS, **{key: value for key, value in meta.items() if key not in ('format', 'version')})
-
-        def is_size(value):
-            return type(value) is int and 1 <= value <= 4096
-
-        good = (meta['network'] in ('cin', 'fns')
-                and all(isinstance(name, str) for name in meta['styles'])
-                and (meta['styles'] or meta['network'] == 'fns')
-                and len(meta['widths']) == 3 and all(map(is_size, meta['widths']))
-                and len(meta['up_widths']) == 2 and all(map(is_size, meta['up_widths']))
-                and type(meta['residual_blocks']) is int and 0 <= meta['residual_blocks'] <= 100
-                and type(meta['epsilon']) is float and 0 < meta['epsilon'] < 1
-                and (meta['norm'] == 'instance' or (meta['norm'] == 'batch' and meta['network'] == 'fns'))
-                and meta['pad'] in ('reflect', 'zero') and meta['upsampling'] in ('nearest', 'deconv'))
-    except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
-        good = False
-    if not good:
-        raise utils.UserError('%s: its meta entry does not describe a network' % path)
-    return meta
-
-
-def _settings_from_shapes(path, shapes):
-    """The settings of a network without ``meta``: W, beta, gamma for each convolution."""
-    error = utils.UserError('%s: its arrays are not those of a transformer network' % path)
-    filters, betas, gammas = shapes[0::3], shapes[1::3], shapes[2::3]
-    if len(shapes) % 3 or len(filters) < 6 or len(filters) % 2 or any(len(shape) != 4 for shape in filters):
-        raise error
-    if betas != gammas or len(betas[0]) not in (1, 2):
-        raise error
-    widths = [shape[0] for shape in filters]
-    settings = dict(widths=widths[:3], up_widths=widths[-3:-1], residual_blocks=(len(filters) - 6) // 2)
-    if len(betas[0]) == 1:
-        return dict(settings, network='fns', styles=['style'])
-    return dict(settings, network='cin', styles=['style %d' % i for i in range(betas[0][0])])
-
-
-def _check_sizes(path, meta):
-    """Refuse settings whose network would not fit into memory, before it is built."""
-    a, b, c = meta['widths']
-    d, e = meta['up_widths']
-    styles = max(1, len(meta['styles']))
-    filters = 243 * (a + e) + 9 * (a * b + b * c + c * d + d * e) + 18 * meta['residual_blocks'] * c * c
-    maps = a + b + c + d + e + 3 + 2 * meta['residual_blocks'] * c
-    if 4 * (filters + 2 * styles * maps) > utils.limit('GOGH_MAX_BYTES', utils.MAX_BYTES):
-        raise utils.UserError('%s: describes a network of unreasonable size' % path)
-
-
 # ---------------------------------------------------------------------------------------------
 # Loss networks
 # ---------------------------------------------------------------------------------------------
 
 # Blue, green, red of ImageNet, as the Caffe networks subtract them.
 VGG_MEAN = numpy.array([103.939, 116.779, 123.68], 'float32')
-
-VGG_BLOCKS = {'vgg16': (2, 2, 3, 3, 3), 'vgg19': (2, 2, 4, 4, 4)}
-VGG_WIDTHS = (64, 128, 256, 512, 512)
-
 
 def vgg_preprocess(image):
     """RGB in [0, 1] to BGR in 0–255 minus the mean of ImageNet, for a 4-D tensor (N, 3, H, W)."""
@@ -371,12 +277,6 @@ def vgg_deprocess(image):
     return ((image + VGG_MEAN.reshape(1, 3, 1, 1)) / numpy.float32(255))[:, ::-1]
 
 
-def vgg_layer_names(architecture='vgg19'):
-    """Names of the convolutions of 'vgg16' or 'vgg19', from the first to the last."""
-    return ['conv%d_%d' % (block, i) for block, count in enumerate(VGG_BLOCKS[architecture], 1)
-            for i in range(1, count + 1)]
-
-
 def loss_network(image, weights, layers, pool='max'):
     """Features of images in a VGG network (arXiv:1409.1556).
 
@@ -385,7 +285,7 @@ def loss_network(image, weights, layers, pool='max'):
     image : 4-D tensor
         Of shape (N, 3, H, W), RGB in [0, 1].
     weights : dict or list of dict
-        Filters and biases, ``conv1_1_W``, ``conv1_1_b`` …, as `read_vgg_weights` returns them. With
+        Filters and biases, ``conv1_1_W``, ``conv1_1_b`` …, as `formats.vgg.read` returns them. With
         several of them a layer is taken from the first one that reaches it.
     layers : list of str
         Names of the layers, such as 'conv3_3'.
@@ -430,7 +330,7 @@ def _vgg_features(image, weights, layers, pool):
     last = max(layers)
     # A fourth convolution in a block tells VGG19 from VGG16.
     architecture = 'vgg19' if any(name.endswith('_4_W') for name in weights) else 'vgg16'
-    names = [name for name in vgg_layer_names(architecture) if name <= last]
+    names = [name for name in vgg.layer_names(architecture) if name <= last]
     outputs = {}
     for name in names:
         if name.endswith('_1') and name != 'conv1_1':
@@ -450,113 +350,3 @@ def _weight(weights, name, shape):
         raise utils.UserError('the loss network has %s of shape %s instead of %s'
                               % (name, value.shape, tuple('any' if n is None else n for n in shape)))
     return value.astype(theano.config.floatX)
-
-
-def find_vgg16():
-    """The path of the VGG16 that data/download.py has fetched, or would fetch."""
-    paths = [os.path.join(WEIGHTS, name) for name in
-             ('vgg16.pkl', 'vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5')]
-    return next(filter(os.path.exists, paths), paths[-1])
-
-
-def read_loss_weights(files):
-    """The weights of the loss networks that ``--loss-weights`` names, in its order.
-
-    Parameters
-    ----------
-    files : list of str
-        For `read_vgg_weights`, or the one word 'random'.
-
-    Returns
-    -------
-    list of dict
-    """
-    if files == ['random']:
-        print('WARNING: the loss network is random: it sees no content and no style, and serves trials only',
-              file=sys.stderr)
-        return [random_vgg_weights()]
-    for path in files:
-        if not os.path.exists(path):
-            raise utils.UserError('%s: no such file; fetch VGG16 with: python data/download.py vgg16-keras' % path)
-    return [read_vgg_weights(path) for path in files]
-
-
-def read_vgg_weights(path):
-    """Read the convolutions of a VGG network.
-
-    Parameters
-    ----------
-    path : str
-        A ``.pkl`` of the Lasagne model zoo (a Python 2 pickle, read without running any code that it
-        names), Keras' ``.h5`` without the top, or an ``.npz`` with ``conv1_1_W``, ``conv1_1_b`` …
-        that may end at any layer.
-
-    Returns
-    -------
-    dict
-        ``NAME_W`` of shape OIHW, cross-correlation, BGR input, and ``NAME_b``.
-
-    Raises
-    ------
-    utils.UserError
-        If the file is not one of those.
-    """
-    if path.endswith('.npz'):
-        weights = utils.load_npz(path)
-    elif path.endswith('.h5') or path.endswith('.hdf5'):
-        weights = _read_keras(path)
-    else:
-        weights = _read_model_zoo(path)
-    for name, value in weights.items():
-        if not re.fullmatch(r'conv(0|[1-5]_[1-4])_[Wb]', name) or value.dtype.kind != 'f':
-            raise utils.UserError('%s: %s is not a weight of a VGG network' % (path, name))
-        if not numpy.isfinite(value).all():
-            raise utils.UserError('%s: %s holds numbers that are not finite' % (path, name))
-    if 'conv1_1_W' not in weights:
-        raise utils.UserError('%s: no weights of a VGG network: conv1_1_W is missing' % path)
-    return weights
-
-
-def _read_model_zoo(path):
-    content = utils.load_pickle(path)
-    values = content.get('param values') if isinstance(content, dict) else None
-    if not isinstance(values, list) or not all(isinstance(value, numpy.ndarray) for value in values):
-        raise utils.UserError("%s: not a network of Lasagne's model zoo: there is no list 'param values'" % path)
-    filters = sum(value.ndim == 4 for value in values)
-    architecture = {13: 'vgg16', 16: 'vgg19'}.get(filters)
-    if architecture is None:
-        raise utils.UserError('%s: neither VGG16 nor VGG19: it has %d convolutions' % (path, filters))
-    names = [name + suffix for name in vgg_layer_names(architecture) for suffix in ('_W', '_b')]
-    return dict(zip(names, values))
-
-
-def _read_keras(path):
-    """Keras' file, whose filters are HWIO and, like Caffe's, take their input in the order BGR."""
-    weights = {}
-    try:
-        with h5py.File(path, 'r') as file:
-            for name, item in arrays.hdf5_datasets(file).items():
-                match = re.search(r'block([1-5])_conv([1-4])_?(W|b)|block([1-5])_conv([1-4])/(kernel|bias)', name)
-                if match:
-                    block, i, kind = match.groups()[:3] if match.group(1) else match.groups()[3:]
-                    if item.size > 512 * 512 * 9:
-                        raise ValueError('%s is too large' % name)
-                    value = item[()]
-                    weights['conv%s_%s_%s' % (block, i, {'kernel': 'W', 'bias': 'b'}.get(kind, kind))] = (
-                        value.transpose(3, 2, 0, 1) if value.ndim == 4 else value)
-    except arrays.ERRORS as error:
-        raise utils.UserError('%s: not a readable HDF5 file of a VGG network: %s' % (path, utils.reason(error)))
-    return weights
-
-
-def random_vgg_weights(architecture='vgg16', seed=0):
-    """He-initialised weights of the right shapes, for trials and tests: their features mean nothing."""
-    generator = numpy.random.RandomState(seed)
-    weights, channels = {}, 3
-    for name in vgg_layer_names(architecture):
-        width = VGG_WIDTHS[int(name[4]) - 1]
-        deviation = numpy.sqrt(2. / (9 * channels))
-        weights[name + '_W'] = generator.normal(0, deviation, (width, channels, 3, 3)).astype('float32')
-        weights[name + '_b'] = numpy.zeros(width, 'float32')
-        channels = width
-    return weights

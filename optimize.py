@@ -41,7 +41,7 @@ def parse_arguments():
     parser.add_argument('--network', choices=['cin', 'fns'], default='cin',
                         help='the network whose loss it is: decides on the two defaults below and, for fns, divides '
                              'Gram matrices by the number of channels')
-    losses.add_arguments(parser)
+    options.add_losses(parser)
     parser.add_argument('--pool', choices=sorted(POOLS), default='max', help='pooling of the loss network')
     parser.add_argument('--init', default='content', metavar='content|style|noise|IMAGE', help='what to start from')
     parser.add_argument('--optimizer', choices=['lbfgs', 'adam'], default='lbfgs', help='what minimizes the loss')
@@ -54,7 +54,7 @@ def parse_arguments():
     parser.add_argument('--image-every', type=options.positive_int, metavar='ITERATIONS',
                         help='write the image every so many iterations as well')
     parser.add_argument('--seed', type=options.whole_number, default=0, help='of the noise to start from')
-    backend.add_arguments(parser)
+    options.add_device(parser)
     args = parser.parse_args()
     if os.path.splitext(args.output)[1].lower() not in utils.WRITE_FORMATS:
         raise utils.UserError('--output %s: the name of an image ends in one of %s'

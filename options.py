@@ -1,6 +1,7 @@
 """Command lines: what the parsers of all scripts have in common."""
 import argparse
 import math
+import os
 
 import utils
 
@@ -44,3 +45,44 @@ positive = _number(float, lambda x: x > 0, 'a positive number')
 not_negative = _number(float, lambda x: x >= 0, 'a number from 0')
 decay = _number(float, lambda x: 0 < x <= 1, 'a number above 0, up to 1')
 fraction = _number(float, lambda x: 0 <= x < 1, 'a number from 0 to below 1')
+
+
+DEVICES = 'cpu, auto, cuda, cuda0 (or another number), opencl0:0 (platform:device)'
+
+
+def add_device(parser):
+    """Add --device, --backend and --tf32 to a parser: see `backend.use`."""
+    parser.add_argument('--device', default='cpu',
+                        help='what computes: %s; auto is the first CUDA device, or else the CPU' % DEVICES)
+    parser.add_argument('--backend', choices=['onednn', 'plain'], default=os.environ.get('GOGH_BACKEND') or 'onednn',
+                        help="on the CPU: oneDNN, or Theano's own operations (environment: GOGH_BACKEND)")
+    parser.add_argument('--tf32', action='store_true',
+                        help='on NVIDIA cards since Ampere: multiply in TF32, faster and to three digits')
+
+
+STYLE_LAYERS = 'conv1_2,conv2_2,conv3_3,conv4_3'
+
+
+def add_losses(parser):
+    """Add the options that choose a perceptual loss to a parser: see `losses.from_arguments`."""
+    parser.add_argument('--loss-weights', nargs='+', metavar='FILE',
+                        help='pretrained VGG: .pkl of the Lasagne model zoo, .h5 of Keras or .npz; of several files a '
+                             "layer is taken from the first that has it; 'random' for trials (default: the VGG16 that "
+                             'data/download.py fetched)')
+    parser.add_argument('--content-layer', help='layer of the content loss (default: conv3_3 for cin, conv2_2 for fns)')
+    parser.add_argument('--content-weight', type=not_negative, default=1., help='weight of the content loss')
+    parser.add_argument('--style-layers', default=STYLE_LAYERS, metavar='LAYER[=WEIGHT],...',
+                        help='layers of the style loss; each weight is divided by the number of layers')
+    parser.add_argument('--style-weight', type=not_negative,
+                        help='weight of the layers that are given none (default: 4e-4 for cin, 20 for fns)')
+    parser.add_argument('--tv-weight', type=not_negative, default=0., help='weight of the total variation loss')
+    parser.add_argument('--normalize-losses', action='store_true',
+                        help='divide each style term by the mean square of its target Gram matrix and the content '
+                             'term by that of the photo\'s features, for loss networks that are scaled otherwise')
+
+
+def add_network(parser, what='--model'):
+    """Add --network to a parser: what a file of the original repository does not say of itself."""
+    parser.add_argument('--network', choices=['cin', 'fns'],
+                        help='the kind of network in %s, where its file does not say: the original repository\'s '
+                             'networks of a single style' % what)

@@ -3,6 +3,9 @@
     python stylize.py --model cin.npz --style-index 3 photo.jpg
     python stylize.py --model misc32 --style all --grid sheet.jpg holiday/*.jpg --output pastiches/
     python stylize.py --model cin.npz --blend 0=0.7,5=0.3 photo.jpg --output blend.png
+    python stylize.py --info misc32
+
+Without photos those of data/samples are stylized.
 """
 import argparse
 import math
@@ -10,14 +13,13 @@ import os
 import re
 import sys
 
-import backend  # before all others: it names what is missing
+import compat  # noqa: F401, before all others: it names what is missing
 
 import numpy
 
-import layers
-import models
 import options
 import utils
+from formats import networks
 
 # Sides are padded to a multiple of what the two strides of 2 divide by, and the padding of the inner layers needs
 # a few pixels to reflect.
@@ -26,17 +28,20 @@ FIXED_BYTES = 2**27
 # For each pixel of the photo and the pastiche, when all else is in the memory of a GPU.
 HOST_BYTES = 36
 THUMBNAIL = 256
+SAMPLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'data', 'samples')
 
 
 def parse_arguments():
     parser = options.Parser(__doc__)
     parser.add_argument('images', nargs='*', metavar='IMAGE', help='image files, folders and patterns')
-    parser.add_argument('--model', required=True, help='a trained network (.npz), or the name of one in data/models')
+    parser.add_argument('--model', help='a trained network (.npz), or the name of one in data/models')
+    options.add_network(parser)
     parser.add_argument('--style-index', metavar='INDEX,...', help="styles by number, from 0; or 'all'")
     parser.add_argument('--style', metavar='NAME,...', help="styles by name; or 'all'")
     parser.add_argument('--blend', metavar='STYLE=WEIGHT,...',
                         help='one pastiche in a mixture of styles, by number or name, such as 0=0.7,5=0.3')
     parser.add_argument('--list-styles', action='store_true', help="print the network's styles and do nothing else")
+    parser.add_argument('--info', metavar='MODEL', help="print a network's settings, styles and training, and do nothing else")
     parser.add_argument('--size', type=options.positive_int, help='resize the photos to this shorter side first')
     parser.add_argument('--batch-size', type=options.positive_int, default=1,
                         help='pastiches of the same size that are computed at once')
@@ -45,8 +50,11 @@ def parse_arguments():
     parser.add_argument('--precision', choices=['float32', 'bf16'], default='float32',
                         help='of the factors of convolutions with oneDNN; bf16 is faster on processors with AVX512-BF16')
     parser.add_argument('--grid', metavar='FILE', help='write a contact sheet as well: photos down, styles across, eight beside each other')
-    backend.add_arguments(parser)
-    return parser.parse_args()
+    options.add_device(parser)
+    args = parser.parse_args()
+    if not (args.model or args.info):
+        parser.error('--model is missing; these networks come with the project: %s' % ', '.join(networks.shipped()))
+    return args
 
 
 def parse_style(text, names):
@@ -183,21 +191,26 @@ def in_batches(photos, styles, size):
 
 def main():
     args = parse_arguments()
-    backend.use(args)
-    network = models.load_network(models.find_network(args.model))
-    names = network.meta['styles'] or ['style']
-    if args.list_styles:
-        for index, name in enumerate(names):
-            print('%3d  %s' % (index, utils.one_line(name)))
+    path = networks.find(args.info or args.model)
+    meta = networks.read_settings(path, args.network)
+    names = meta['styles'] or ['style']
+    if args.info or args.list_styles:
+        print('\n'.join([path] + networks.describe(meta) if args.info else networks.list_styles(meta)))
         return None
-    if not args.images:
-        raise utils.UserError('no photos to stylize')
     styles = parse_styles(args, names)
-    images = utils.find_images(args.images)
+    if not args.images:
+        print('no photos named: stylizing those of data/samples', file=sys.stderr)
+    images = utils.find_images(args.images or [SAMPLES])
     outputs = file_names(images, [label for label, _ in styles], args.output)
     for folder in {os.path.dirname(path) for path in outputs.values()}:
         utils.make_folder(folder or '.')
 
+    # Theano takes seconds to import: all that needs none of it has been answered or refused by now.
+    import backend
+    import layers
+    import models
+    backend.use(args)
+    network = models.load_network(path, args.network)
     stylize = models.pastiche_function(network)
     at_once = min(args.batch_size, len(outputs))
     on_host = args.device == 'cpu'
@@ -222,11 +235,13 @@ def main():
             for (path, photo, label, _), pastiche in zip(batch, pastiches):
                 pastiche = pastiche[:photo.shape[0], :photo.shape[1]]
                 utils.write_image(outputs[path, label], pastiche)
+                bar.write(outputs[path, label])
                 if args.grid:
                     sheet.setdefault(path, [utils.thumbnail(photo, THUMBNAIL)]).append(utils.thumbnail(pastiche, THUMBNAIL))
                 bar.update()
     if args.grid and sheet:
         utils.write_image(args.grid, utils.style_sheet(list(sheet.values()), ['photo'] + [s for s, _ in styles]))
+        print(args.grid)
     if failed:
         print('error: %d of %d photos could not be stylized' % (len(failed), len(images)), file=sys.stderr)
         return 1

@@ -26,6 +26,7 @@ import options
 import runs
 import utils
 from backend import T, lasagne, theano
+from formats import networks, vgg
 from data import photos
 from updates import adam
 
@@ -42,7 +43,7 @@ def parse_arguments():
     """The options, and their defaults by name."""
     parser = options.Parser(__doc__)
     parser.add_argument('--style-dir', required=True, help='folder with the style images (or one image)')
-    parser.add_argument('--content', default='data/coco/ms-coco-256.h5',
+    parser.add_argument('--content', default=photos.COCO,
                         help='content images: an HDF5 file of data/make_dataset.py, or a folder of photos')
     parser.add_argument('--network', choices=['cin', 'fns'],
                         help='conditional instance normalization, or fast neural style with a single style '
@@ -61,7 +62,7 @@ def parse_arguments():
                         help='start with the filters of this trained network, and with its gamma and beta for the '
                              'styles that it has; everything is trained. With --network fns a network of many styles '
                              'will do, too')
-    losses.add_arguments(parser)
+    options.add_losses(parser)
     parser.add_argument('--learning-rate', type=options.positive, default=1e-3, help="Adam's step")
     parser.add_argument('--lr-decay', type=options.decay, metavar='FACTOR',
                         help="multiply Adam's step by this factor, once every --lr-decay-every updates")
@@ -91,7 +92,7 @@ def parse_arguments():
     parser.add_argument('--run-dir', help='folder of the run (default: the output without .npz)')
     parser.add_argument('--resume', action='store_true', help="carry on from the run folder's checkpoint")
     parser.add_argument('--workers', type=options.positive_int, default=2, help='threads that read images ahead')
-    backend.add_arguments(parser)
+    options.add_device(parser)
     args = parser.parse_args()
 
     given = [argument.split('=')[0] for argument in sys.argv[1:]]
@@ -144,9 +145,22 @@ def parse_coefficients(text, styles):
     return [coefficients[style] for style in styles]
 
 
+def check_data(args):
+    """Name everything at once that a training needs and that is not there, with what brings it."""
+    missing = []
+    if args.content == photos.COCO and not os.path.exists(args.content):
+        missing.append('content images (python data/download.py coco, 20 GB, and python data/make_dataset.py; or '
+                       '--content FOLDER with photos of your own)')
+    if args.loss_weights is None and not os.path.exists(vgg.find()):
+        missing.append('VGG16 (%s, 59 MB)' % vgg.FETCH)
+    if missing:
+        raise utils.UserError('not there yet: %s; make train-demo is a small training that fetches what it needs'
+                              % '; '.join(missing))
+
+
 def load_base(args, styles):
     """The network that --finetune or --start-from names; sets the options that it settles."""
-    base = models.load_network(models.find_network(args.finetune or args.start_from))
+    base = models.load_network(networks.find(args.finetune or args.start_from), args.network)
     if args.finetune:
         if base.meta['network'] != 'cin':
             raise utils.UserError('%s: a network of a single style; only one for many (cin) can be given more'
@@ -339,6 +353,7 @@ def stylize_samples(function, network, images, first, last, path):
 def main():
     args, defaults = parse_arguments()
     style_paths = utils.find_images(args.style_dir)
+    check_data(args)
     styles = [models.style_name(path) for path in style_paths]
     base = load_base(args, styles) if args.finetune or args.start_from else None
     if args.network == 'fns' and len(styles) != 1:

@@ -16,7 +16,8 @@ import numpy
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
-import models  # noqa: E402
+
+from formats import vgg
 import utils  # noqa: E402
 
 # What is different from the first run: options, and the number of threads.
@@ -28,7 +29,7 @@ RUNS = [('1 thread', [], 1), ('1 thread, again', [], 1), ('1 thread, another see
 def train(folder, number, iterations, options, threads):
     """Train, and return the parameters one after the other and the total loss of each iteration."""
     output = os.path.join(folder, '%d.npz' % number)
-    weights = models.find_vgg16()
+    weights = vgg.find()
     command = [sys.executable, os.path.join(ROOT, 'train.py'), '--style-dir',
                os.path.join(ROOT, 'data', 'styles', 'misc32'), '--content', os.path.join(ROOT, 'data', 'samples'),
                '--loss-weights', weights if os.path.exists(weights) else 'random',

@@ -21,7 +21,7 @@ import numpy
 
 from measure import Engine, EngineFailed, prepare, take_turns
 from setup_peers import peers_python
-import models
+from formats import vgg
 
 sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'tests'))
 import reference  # noqa: E402
@@ -36,7 +36,7 @@ STEPS = 3
 
 def write_vgg(folder, dtype='float32'):
     """Write VGG16 to conv4_3 with random weights; returns its path."""
-    weights = models.random_vgg_weights('vgg16')
+    weights = vgg.random_weights('vgg16')
     path = os.path.join(folder, 'vgg-%s.npz' % dtype)
     numpy.savez(path, **{key: weights[key].astype(dtype) for key in sorted(weights) if 'conv1_1' <= key < 'conv4_4'})
     return path

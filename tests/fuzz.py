@@ -42,6 +42,7 @@ if atheris and __name__ == '__main__' and '--child' in sys.argv:
                          PngImagePlugin, PpmImagePlugin, TiffImagePlugin, WebPImagePlugin)
         import data.photos  # noqa: F401
         import models
+        from formats import vgg
 
 import json  # noqa: E402
 import zipfile  # noqa: E402
@@ -254,7 +255,7 @@ def vgg_arrays():
 
 
 def vgg_npz_seeds():
-    names = [name + suffix for name in models.vgg_layer_names('vgg16') for suffix in ('_W', '_b')]
+    names = [name + suffix for name in vgg.layer_names('vgg16') for suffix in ('_W', '_b')]
     arrays = dict(zip(names, vgg_arrays()))
     return [npz(arrays), npz({name: arrays[name] for name in names[:4]}), npz({name: arrays[name] for name in names[4:]})]
 
@@ -306,7 +307,7 @@ def feed_content(data):
 
 for _name, _seeds in (('npz', vgg_npz_seeds), ('pkl', vgg_pkl_seeds), ('h5', vgg_h5_seeds)):
     target('vgg-' + _name, _seeds)(lambda data, extension='.' + _name: check_values(
-        feed_file(with_limit(models.read_vgg_weights), data, extension)))
+        feed_file(with_limit(vgg.read), data, extension)))
 
 
 # ---------------------------------------------------------------------------------------------------- fuzzing

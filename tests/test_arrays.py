@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 import arrays as arrays_
-import models
 import utils
+from formats import vgg
 from data import photos
 
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=60,
@@ -479,7 +479,7 @@ def objects(file, name):
                                          (objects, 'plain numbers')])
 def test_hdf5_that_leads_elsewhere_or_takes_memory_is_refused(tmp_path, monkeypatch, make, words):
     monkeypatch.chdir(tmp_path)
-    for load, name in ((models.read_vgg_weights, 'block1_conv1/block1_conv1_W_1:0'),
+    for load, name in ((vgg.read, 'block1_conv1/block1_conv1_W_1:0'),
                        (lambda path: photos.open_content(path, 16), 'train2014/images')):
         with h5py.File('a.h5', 'w') as file:
             make(file, name)
@@ -498,7 +498,7 @@ def test_links_in_hdf5_are_passed_over(tmp_path, monkeypatch):
             file['train2014'] = link
             file['block1_conv1'] = h5py.ExternalLink('other.h5', '/block1_conv1')
         refused(lambda path: photos.open_content(path, 16), 'a.h5', 'layout')
-        refused(models.read_vgg_weights, 'a.h5', 'conv1_1_W is missing')
+        refused(vgg.read, 'a.h5', 'conv1_1_W is missing')
 
 
 def test_hdf5_of_groups_without_end(tmp_path):

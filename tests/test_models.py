@@ -11,6 +11,7 @@ import models
 import reference
 import utils
 from backend import T, lasagne, theano
+from formats import vgg
 from layers import style_weights
 
 SMALL = dict(widths=(3, 4, 5), up_widths=(4, 3), residual_blocks=1)
@@ -153,7 +154,7 @@ def narrow():
     """A VGG16 with few maps."""
     generator = np.random.RandomState(3)
     weights, channels = {}, 3
-    for name in models.vgg_layer_names('vgg16'):
+    for name in vgg.layer_names('vgg16'):
         width = int(name[4]) + 2
         weights[name + '_W'] = (generator.randn(width, channels, 3, 3) / (3 * channels ** .5)).astype('float32')
         weights[name + '_b'] = generator.randn(width).astype('float32')
@@ -194,8 +195,8 @@ def test_a_layer_is_taken_from_the_first_weights_that_reach_it(narrow, compile):
 
 
 def test_vgg19_has_four_convolutions_in_its_deep_blocks():
-    assert models.vgg_layer_names('vgg19')[-4:] == ['conv5_1', 'conv5_2', 'conv5_3', 'conv5_4']
-    assert len(models.vgg_layer_names('vgg19')) == 16 and len(models.vgg_layer_names('vgg16')) == 13
+    assert vgg.layer_names('vgg19')[-4:] == ['conv5_1', 'conv5_2', 'conv5_3', 'conv5_4']
+    assert len(vgg.layer_names('vgg19')) == 16 and len(vgg.layer_names('vgg16')) == 13
 
 
 def python2_pickle(path, content):
@@ -204,7 +205,7 @@ def python2_pickle(path, content):
 
 
 def test_the_three_kinds_of_weight_files_agree(tmp_path, narrow):
-    names = models.vgg_layer_names('vgg16')
+    names = vgg.layer_names('vgg16')
     values = [narrow[name + suffix] for name in names for suffix in ('_W', '_b')]
     python2_pickle(str(tmp_path / 'vgg.pkl'), {
         'param values': values + [np.zeros((5, 5), 'float32')] * 6, 'mean value': models.VGG_MEAN,
@@ -216,7 +217,7 @@ def test_the_three_kinds_of_weight_files_agree(tmp_path, narrow):
             file['%s/%s_b_1:0' % (group, group)] = narrow[name + '_b']
     np.savez(str(tmp_path / 'vgg.npz'), **narrow)
     for kind in ('pkl', 'h5', 'npz'):
-        weights = models.read_vgg_weights(str(tmp_path / ('vgg.' + kind)))
+        weights = vgg.read(str(tmp_path / ('vgg.' + kind)))
         assert set(weights) == set(narrow)
         for name in narrow:
             np.testing.assert_array_equal(weights[name], narrow[name])
@@ -231,7 +232,7 @@ def test_pickles_that_name_other_things_are_refused_by_name(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     python2_pickle('evil.pkl', {'param values': [Evil()]})
     with pytest.raises(utils.UserError, match='system'):
-        models.read_vgg_weights('evil.pkl')
+        vgg.read('evil.pkl')
     assert not os.path.exists('executed')
 
 
@@ -240,24 +241,24 @@ def test_files_of_other_things_are_refused(tmp_path):
     for content in ([1, 2], {'param values': 3}, {'param values': [np.zeros(3)] * 4}):
         python2_pickle(path, content)
         with pytest.raises(utils.UserError, match='x.pkl'):
-            models.read_vgg_weights(path)
+            vgg.read(path)
     path = str(tmp_path / 'x.h5')
     with h5py.File(path, 'w') as file:
         file['images'] = np.zeros(3)
     with pytest.raises(utils.UserError, match='conv1_1_W is missing'):
-        models.read_vgg_weights(path)
+        vgg.read(path)
     with open(path, 'wb') as file:
         file.write(b'garbage')
     with pytest.raises(utils.UserError, match='HDF5'):
-        models.read_vgg_weights(path)
+        vgg.read(path)
     path = str(tmp_path / 'x.npz')
     np.savez(path, conv1_1_W=np.full((2, 3, 3, 3), np.inf))
     with pytest.raises(utils.UserError, match='not finite'):
-        models.read_vgg_weights(path)
+        vgg.read(path)
 
 
 def test_random_weights_are_he_initialised_and_seeded():
-    a, b = models.random_vgg_weights('vgg16', 1), models.random_vgg_weights('vgg16', 1)
+    a, b = vgg.random_weights('vgg16', 1), vgg.random_weights('vgg16', 1)
     assert all((a[name] == b[name]).all() for name in a) and len(a) == 26
     W = a['conv3_2_W']
     assert W.shape == (256, 256, 3, 3) and abs(W.std() / np.sqrt(2 / (9 * 256)) - 1) < .01

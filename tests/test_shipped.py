@@ -9,10 +9,12 @@ import pytest
 import layers
 import models
 import utils
+from conftest import ROOT
+from formats import networks
 
-SHIPPED = sorted(name[:-len('.npz')] for name in os.listdir(models.MODELS) if name.endswith('.npz'))
-STYLES = os.path.join(models.DATA, 'styles', 'misc32')
-PAVILION = os.path.join(models.DATA, 'samples', 'pavilion.jpg')
+SHIPPED = sorted(name[:-len('.npz')] for name in os.listdir(networks.MODELS) if name.endswith('.npz'))
+STYLES = os.path.join(ROOT, 'data', 'styles', 'misc32')
+PAVILION = os.path.join(ROOT, 'data', 'samples', 'pavilion.jpg')
 
 
 def test_the_networks_that_are_promised_are_there():
@@ -21,8 +23,8 @@ def test_the_networks_that_are_promised_are_there():
 
 @pytest.mark.parametrize('name', SHIPPED)
 def test_a_network_has_a_card_that_agrees_with_it(name):
-    network = models.load_network(models.find_network(name))
-    with open(os.path.join(models.MODELS, name + '.md'), encoding='utf-8') as file:
+    network = models.load_network(networks.find(name))
+    with open(os.path.join(networks.MODELS, name + '.md'), encoding='utf-8') as file:
         card = file.read()
     count = re.fullmatch(r'[a-z]+([0-9]*)(?:-[a-z-]+)?', name).group(1)
     assert len(network.meta['styles']) == int(count or 1)
@@ -41,7 +43,7 @@ def palette(image):
 
 def test_each_of_32_styles_has_its_own_palette():
     """Of 32 styles, the four whose images' colours are nearest to a pastiche's include its own, for 28 at least."""
-    network = models.load_network(models.find_network('misc32'))
+    network = models.load_network(networks.find('misc32'))
     with open(os.path.join(STYLES, 'styles.json'), encoding='utf-8') as file:
         assert network.meta['styles'] == json.load(file)
     function = models.pastiche_function(network)

@@ -1,5 +1,7 @@
 """Stylizing as a user does it."""
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -103,6 +105,40 @@ def test_a_file_of_the_original_repository(run, place):
     assert utils.read_image(str(place / 'original.png')).shape == (37, 50, 3)
 
 
+def test_without_photos_those_of_the_samples_are_stylized_and_the_pastiches_named(run, place):
+    result = stylize(run, place, '--model', 'cin.npz', '--style-index', 1, '--size', 32, '--output', 'samples')
+    assert 'data/samples' in result.stderr
+    assert result.stdout.split() == [os.path.join('samples', '%s_night-sky.jpg' % name)
+                                     for name in ('astronaut', 'cat', 'pavilion')]
+    assert all(os.path.exists(str(place / path)) for path in result.stdout.split())
+
+
+def test_what_needs_no_theano_does_not_wait_for_it(place):
+    """Nor for a compiler: --help, --list-styles, --info, and errors that nothing has to be computed for."""
+    for arguments in (['--help'], ['--model', 'misc32', '--list-styles'], ['--info', 'misc32'], ['--model', 'nothing.npz'],
+                      ['--model', 'misc32', '--style', 'nothing']):
+        code = ("import runpy, sys; sys.path.insert(0, %r); sys.argv = ['stylize.py'] + %r\n"
+                "try: runpy.run_module('stylize', run_name='__main__')\n"
+                "finally: assert 'theano' not in sys.modules" % (ROOT, arguments))
+        done = subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              universal_newlines=True, env=dict(os.environ, PATH=''), cwd=str(place))
+        assert 'Traceback' not in done.stderr, done.stderr
+
+
+def test_a_missing_network_is_told_with_those_that_ship_and_the_way_to_train_one(fails, place):
+    line = fails('stylize.py', '--model', 'nothing.npz', '--style-index', 3, cwd=str(place))
+    assert 'misc32' in line and 'paintings16' in line and 'python train.py' in line and '--output nothing.npz' in line
+    assert 'misc32' in fails('stylize.py', '--style-index', 3, cwd=str(place))
+
+
+def test_info_says_what_a_network_is_and_how_it_was_trained(run, place):
+    out = run('stylize.py', '--info', 'misc32').stdout
+    for word in ('1610.07629', '9×9 → 32', '5 residual blocks', 'learning rate', ' 31  agate', 'epsilon 1e-05'):
+        assert word in out
+    out = run('stylize.py', '--info', 'original.npz', cwd=str(place)).stdout
+    assert 'epsilon 0.0001' in out and 'training' not in out
+
+
 def test_styles_are_listed(run, place):
     assert run('stylize.py', '--model', 'cin.npz', '--list-styles', cwd=str(place)).stdout.split('\n')[1] == '  1  night sky'
     # Their names come from a file, and cannot steer the terminal.
@@ -125,7 +161,6 @@ def test_two_photos_of_one_name_get_two_pastiches(run, place):
     (['--style', 'waves', '--blend', '0=1', 'photos/a.png'], 'contradict'),
     (['--blend', '0=-1', 'photos/a.png'], '0=-1'),
     (['--blend', '0=0', 'photos/a.png'], 'zero'),
-    (['--style', 'waves'], 'no photos'),
     (['--style', 'waves', 'nothing.jpg'], 'nothing.jpg'),
     (['--style', 'waves', 'photos/*.gif'], 'photos/*.gif'),
     (['--style', 'all', 'photos/a.png', '--output', 'x.png'], 'one file'),
