@@ -37,12 +37,12 @@ except ImportError:
     atheris = None
 
 if atheris and __name__ == '__main__' and '--child' in sys.argv:
-    with atheris.instrument_imports(include=['PIL', 'arrays', 'data.photos', 'json', 'models', 'utils', 'zipfile']):
+    with atheris.instrument_imports(include=['PIL', 'arrays', 'data.photos', 'formats', 'json', 'models', 'utils', 'zipfile']):
         from PIL import (BmpImagePlugin, GifImagePlugin, JpegImagePlugin, MpoImagePlugin,  # noqa: F401
                          PngImagePlugin, PpmImagePlugin, TiffImagePlugin, WebPImagePlugin)
         import data.photos  # noqa: F401
         import models
-        from formats import vgg
+        from formats import networks, vgg
 
 import json  # noqa: E402
 import zipfile  # noqa: E402
@@ -56,6 +56,7 @@ import models  # noqa: E402, F811
 import options  # noqa: E402
 import utils  # noqa: E402
 from data import photos  # noqa: E402
+from formats import networks, vgg  # noqa: E402, F811
 
 MAX_PIXELS, MAX_BYTES, SECONDS = 10**4, 10**6, 10
 
@@ -219,7 +220,7 @@ def network_arrays():
     network = models.transformer_network('cin', ['style'], (1, 1, 1), (1, 1), 0)
     values = models.lasagne.layers.get_all_param_values(network.output)
     arrays = {'arr_%d' % i: value for i, value in enumerate(values)}
-    return arrays, json.dumps(dict(network.meta, format=models.FORMAT)).encode()
+    return arrays, json.dumps(dict(network.meta, format=networks.FORMAT)).encode()
 
 
 def npz(arrays):
@@ -305,7 +306,15 @@ def feed_content(data):
     feed_file(load, data, '.h5')
 
 
-for _name, _seeds in (('npz', vgg_npz_seeds), ('pkl', vgg_pkl_seeds), ('h5', vgg_h5_seeds)):
+def vgg_onnx_seeds():
+    from test_formats import model, tensor
+    b = np.ones(4, 'float32')
+    W = np.ones((4, 3, 3, 3), 'float32')
+    return [model(tensor('block1_conv1_1/convolution/x', W), tensor('block1_conv1_1/Squeeze:0', b, packed=packed))
+            for packed in (False, True)]
+
+
+for _name, _seeds in (('npz', vgg_npz_seeds), ('pkl', vgg_pkl_seeds), ('h5', vgg_h5_seeds), ('onnx', vgg_onnx_seeds)):
     target('vgg-' + _name, _seeds)(lambda data, extension='.' + _name: check_values(
         feed_file(with_limit(vgg.read), data, extension)))
 
