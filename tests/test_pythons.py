@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not OTHER, reason='GOGH_OTHER_PYTHON names no ot
 
 def on(python, *command, cwd=ROOT):
     result = subprocess.run([python] + [str(word) for word in command], cwd=str(cwd), stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, universal_newlines=True)
+                            stderr=subprocess.PIPE, universal_newlines=True, env=dict(os.environ, OMP_NUM_THREADS='1'))
     assert result.returncode == 0, result.stderr
     return result.stdout
 
