@@ -5,6 +5,8 @@
 // zero in every blocked tensor that these functions read or write.
 #pragma once
 #include <cstddef>
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <new>
@@ -143,6 +145,11 @@ void winograd_weights(const float *x, const Frame &f, const float *dy, i64 oc, b
 // direct_weights.cpp, for what narrow_suits: the gradient dw (oc, ic, kh, kw), rotated by 180 degrees if `flip`
 bool narrow_suits(i64 ic, i64 oc, i64 sh, i64 sw);
 void narrow_weights(const float *x, const Frame &f, const float *dy, i64 oc, i64 kh, i64 kw, bool flip, float *dw);
+
+// primitives.cpp, or portable.cpp: the gradient dw (oc, ic, kh, kw) for any filters, of a blocked x without a frame.
+// s: n, ic, h, w, oc, oh, ow, kh, kw, stride_h, stride_w, pad_h, pad_w; channels are multiples of BLOCK.
+typedef std::array<i64, 13> PlainShape;
+void plain_weight_gradient(const float *x, const float *dy, const PlainShape &s, float *dw);
 
 // direct.cpp
 // One tap of a filter: where it reads the padded frame, relative to the output's position times the stride, and its

@@ -89,7 +89,9 @@ static inline __attribute__((always_inline)) void dot_narrow(const float *x, i64
 #pragma GCC unroll 4
             for (int j = 0; j < 4; j++) {
                 vec v = load(source + j * BLOCK);
+#ifdef __x86_64__
                 asm("" : "+v"(v)); // load once: GCC would read it from memory, across cache lines, for every r
+#endif
 #pragma GCC unroll 4
                 for (int r = 0; r < R; r++) total[r][j] += scale[r] * v;
             }

@@ -20,6 +20,8 @@ __all__ = ['Unavailable', 'load', 'call', 'empty', 'trim']
 
 SOURCES = ['memory.cpp', 'blocked.cpp', 'norm.cpp', 'winograd.cpp', 'winograd_weights.cpp', 'direct.cpp',
            'direct_weights.cpp', 'conv.cpp', 'losses.cpp', 'adam.cpp']
+# With oneDNN, and without; see conv.cpp.
+WITH, WITHOUT = 'primitives.cpp', 'portable.cpp'
 FLAGS = ['-O3', '-march=native', '-std=c++14', '-fPIC', '-fopenmp', '-ffp-contract=fast', '-fno-math-errno',
          '-Wno-psabi']
 VERSION = (3, 2)    # of oneDNN
@@ -62,18 +64,27 @@ def _processor():
         return platform.processor()
 
 
+def with_onednn():
+    """Whether oneDNN serves here: its wheels are for Linux on x86-64."""
+    return platform.machine() == 'x86_64'
+
+
 def _build(folder):
     """The path of the shared library, compiled unless it is in `folder` already."""
-    if platform.system() != 'Linux' or platform.machine() != 'x86_64':
-        raise Unavailable('the library is for Linux on x86-64, and this is %s on %s'
+    if platform.system() != 'Linux' or platform.machine() not in ('x86_64', 'aarch64'):
+        raise Unavailable('the library is for Linux on x86-64 and on 64-bit Arm, and this is %s on %s'
                           % (platform.system(), platform.machine()))
-    include, lib, dnnl, version = _find_onednn()
+    if with_onednn():
+        include, lib, dnnl, version = _find_onednn()
+        sources, flags, link = SOURCES + [WITH], ['-I' + include], ['-L' + lib, '-l:' + dnnl, '-Wl,-rpath,' + lib]
+    else:
+        sources, flags, link, version = SOURCES + [WITHOUT], [], [], None
     compiler = shutil.which(os.environ.get('CXX', 'g++'))
     if not compiler:
         raise Unavailable('%s is not on the PATH' % os.environ.get('CXX', 'g++'))
     here = os.path.dirname(os.path.abspath(__file__))
-    key = hashlib.sha256(repr((FLAGS, version, include, lib, compiler, _processor())).encode())
-    for name in ['common.h', 'winograd.h'] + SOURCES:
+    key = hashlib.sha256(repr((FLAGS, flags, link, version, compiler, _processor())).encode())
+    for name in ['common.h', 'winograd.h'] + sources:
         with open(os.path.join(here, name), 'rb') as f:
             key.update(f.read())
     path = os.path.join(folder, 'gogh-onednn-%s.so' % key.hexdigest()[:16])
@@ -86,20 +97,19 @@ def _build(folder):
             return path
         work = tempfile.mkdtemp(prefix='gogh-onednn-', dir=folder)
         try:
-            _compile(compiler, here, include, lib, dnnl, work)
+            _compile(compiler, here, sources, flags, link, work)
             os.rename(os.path.join(work, 'library.so'), path)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return path
 
 
-def _compile(compiler, here, include, lib, dnnl, work):
+def _compile(compiler, here, sources, flags, link, work):
     """Compile the sources side by side and link them into work/library.so."""
-    objects = [os.path.join(work, name + '.o') for name in SOURCES]
-    commands = [[compiler] + FLAGS + ['-I' + include, '-c', os.path.join(here, name), '-o', target]
-                for name, target in zip(SOURCES, objects)]
-    link = ([compiler, '-shared', '-fopenmp', '-o', os.path.join(work, 'library.so')] + objects
-            + ['-L' + lib, '-l:' + dnnl, '-Wl,-rpath,' + lib])
+    objects = [os.path.join(work, name + '.o') for name in sources]
+    commands = [[compiler] + FLAGS + flags + ['-c', os.path.join(here, name), '-o', target]
+                for name, target in zip(sources, objects)]
+    link = [compiler, '-shared', '-fopenmp', '-o', os.path.join(work, 'library.so')] + objects + link
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for command in commands]
     outputs = [process.communicate()[0] for process in running]
     failed = [output for process, output in zip(running, outputs) if process.returncode]

@@ -497,7 +497,9 @@ class BatchedProduct(Op):
         if (n, k) != (m, l):
             raise ValueError('%s: shapes %s and %s do not match' % (self, a.shape, b.shape))
         c = library.empty(n, i, j) if k else numpy.zeros((n, i, j), 'float32')
-        if c.size and k:
+        if c.size and k and not library.with_onednn():
+            numpy.matmul(a, b, out=c)
+        elif c.size and k:
             a, b = [x if all(s > 0 and s % 4 == 0 for s in x.strides) and 4 in x.strides[1:] else _array(x)
                     for x in (a, b)]
             library.call('gogh_product', a, b, c, numpy.array([n, i, k, j], 'int64'),

@@ -1,5 +1,6 @@
 """The native library's operations against float64 references, on shapes that hypothesis draws."""
 import os
+import shutil
 import subprocess
 import sys
 
@@ -24,6 +25,7 @@ from onednn import ops  # noqa: E402
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sizes, channels, images = st.integers(1, 19), st.integers(1, 40), st.integers(1, 3)
 few_or_many = st.one_of(st.integers(1, 4), channels)
+ARM_COMPILER = 'aarch64-linux-gnu-g++'
 draws = settings(max_examples=40, deadline=None)
 
 
@@ -403,11 +405,38 @@ def test_two_processes_may_build_at_once(tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
+@pytest.mark.slow
+def test_where_there_is_no_onednn_the_operations_are_the_same(tmp_path, monkeypatch):
+    """Its part in them is written out for such processors; this one can run it as well."""
+    monkeypatch.setattr(library, '_library', None)
+    monkeypatch.setattr(library.platform, 'machine', lambda: 'aarch64')
+    library.load(str(tmp_path))
+    test_convolution_and_its_gradients()
+    test_batched_product()
+
+
+@pytest.mark.skipif(not shutil.which(ARM_COMPILER), reason='there is no %s' % ARM_COMPILER)
+@pytest.mark.parametrize('source', library.SOURCES + [library.WITHOUT])
+def test_compiles_for_arm(source, tmp_path):
+    flags = [flag for flag in library.FLAGS if not flag.startswith('-march')]
+    subprocess.run([ARM_COMPILER, '-Werror', '-c', '-o', str(tmp_path / 'o')] + flags
+                   + [os.path.join(ROOT, 'onednn', source)], check=True)
+
+
+def test_other_platforms_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(library, '_library', None)
+    monkeypatch.setattr(library.platform, 'system', lambda: 'Darwin')
+    monkeypatch.setattr(library.platform, 'machine', lambda: 'arm64')
+    with pytest.raises(onednn.Unavailable, match='for Linux on x86-64 and on 64-bit Arm, and this is Darwin on arm64'):
+        library.load(str(tmp_path))
+
+
 def test_what_is_missing_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(library, '_library', None)
     monkeypatch.setenv('CXX', 'no-such-compiler')
     with pytest.raises(onednn.Unavailable, match='not on the PATH'):
         library.load(str(tmp_path))
+    monkeypatch.setattr(library.platform, 'machine', lambda: 'x86_64')
     monkeypatch.setattr(sys, 'prefix', str(tmp_path))
     with pytest.raises(onednn.Unavailable, match='oneDNN is not installed'):
         library.load(str(tmp_path))
