@@ -51,7 +51,7 @@ def _check():
             _fail('%s is not installed' % package if missing else '%s is damaged: %s' % (_found(package), error))
         except Exception as error:      # an ImportError, and a ValueError or AttributeError if it is for another numpy
             _fail('%s does not work with %s: %s' % (_found(package), _found('numpy'), ' '.join(str(error).split())))
-    for module, package in {'theano': 'Theano', 'lasagne': 'Lasagne'}.items():
+    for module, package in {'theano': 'Theano', 'lasagne': 'Lasagne', 'matplotlib': 'matplotlib'}.items():
         if importlib.util.find_spec(module) is None:
             _fail('%s is not installed' % package)
     folder = os.path.dirname(importlib.util.find_spec('theano').origin or '.')

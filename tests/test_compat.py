@@ -193,7 +193,7 @@ def error_of(code='import backend', *arguments, **environment):
 
 
 @pytest.mark.parametrize('module, package', [('theano', 'Theano'), ('lasagne', 'Lasagne'), ('numpy', 'numpy'),
-                                             ('h5py', 'h5py'), ('PIL', 'pillow')])
+                                             ('h5py', 'h5py'), ('PIL', 'pillow'), ('matplotlib', 'matplotlib')])
 def test_a_missing_package_is_named(module, package):
     code = '''if True:
         import sys
