@@ -14,9 +14,7 @@
 #include <string>
 #include <vector>
 #include <omp.h>
-#ifdef __AVX512BF16__
 #include <immintrin.h>
-#endif
 
 #ifdef __AVX512F__
 #define BLOCK 16
@@ -31,6 +29,14 @@ typedef int32_t mask __attribute__((vector_size(BLOCK * 4)));
 
 static inline vec load(const float *p) { return *(const loose_vec *)p; }
 static inline void store(float *p, vec v) { *(loose_vec *)p = v; }
+// Past the caches, for what they could not hold until it is read: aligned, and followed by _mm_sfence().
+static inline void store_past(float *p, vec v) {
+#ifdef __AVX512F__
+    _mm512_stream_ps(p, (__m512)v);
+#else
+    _mm256_stream_ps(p, (__m256)v);
+#endif
+}
 static inline vec splat(float value) { return value - (vec){}; }
 static inline vec rectified(vec v) { return v > 0.0f ? v : (vec){}; }
 

@@ -7,12 +7,16 @@
 // a matrix (tiles, input channels), and the filters are a matrix (input channels, output channels).
 // Enlarging and padding the image costs nothing: tiles are gathered through tables of source coordinates.
 #include "winograd.h"
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <tuple>
 #include <vector>
+
+#define WIDE_BYTES (16 << 20)   // of the transforms of filters
+#define LARGE_BYTES (16 << 20)  // of a result
 
 bool winograd_suits(i64 ic, i64 oc, i64 kh, i64 kw, i64 sh, i64 sw) {
     return kh == 3 && kw == 3 && sh == 1 && sw == 1 && ic >= 8 && oc >= 8;
@@ -182,11 +186,12 @@ static void convolve(const float *x, const Frame &f, const float *weights, i64 o
     source_coordinates(f.h, f.scale, f.mirror, f.pad_h, rows.size(), rows.data());
     source_coordinates(f.w, f.scale, f.mirror, f.pad_w, columns.size(), columns.data());
 
-    // A group: as many tiles as keep both transforms within the cache, the same for every thread.
-    i64 threads = omp_get_max_threads();
-    i64 group = 800 * 1024 / (POINTS * (ic * sizeof(E) + oc_padded * 4)) / ROWS * ROWS;
-    if (group < 2 * ROWS) group = 2 * ROWS;
-    if (group > 8 * ROWS) group = 8 * ROWS;
+    // A group: as many tiles as keep both transforms within the second-level cache, the same for every thread; more
+    // where the filters' transforms exceed the third-level one, as they come from memory for each group.
+    i64 threads = omp_get_max_threads(), u_stride = panels * ic * PANEL;
+    bool wide = POINTS * u_stride * (i64)sizeof(E) > WIDE_BYTES;
+    i64 group = (wide ? 8 << 20 : 800 << 10) / (POINTS * (ic * sizeof(E) + oc_padded * 4)) / ROWS * ROWS;
+    group = std::max<i64>(2 * ROWS, std::min<i64>(group, 8 * ROWS * (1 + wide)));
     i64 rounds = (tiles + group * threads - 1) / (group * threads);
     group = (tiles + rounds * threads - 1) / (rounds * threads);
     group = (group + ROWS - 1) / ROWS * ROWS;
@@ -198,7 +203,7 @@ static void convolve(const float *x, const Frame &f, const float *weights, i64 o
     Scratch<float> products(threads * POINTS * m_stride);
     auto filters = transformed<E>(weights, f.c, oc, ic, panels, flip, transpose);
     const E *u = (const E *)filters->u;
-    i64 u_stride = panels * ic * PANEL;
+    bool past = f.n * oc_blocks * oh * ow * BLOCK * 4 > LARGE_BYTES && (uintptr_t)y % sizeof(vec) == 0;
 
 #pragma omp parallel for schedule(dynamic)
     for (i64 g = 0; g < groups; g++) {
@@ -245,10 +250,12 @@ static void convolve(const float *x, const Frame &f, const float *weights, i64 o
                         r[j] += bias;
                         if (epilogue.rectify) r[j] = rectified(r[j]);
                     }
-                    for (int j = 0; j < width; j++) store(target + (i * ow + j) * BLOCK, r[j]);
+                    for (int j = 0; j < width; j++)
+                        past ? store_past(target + (i * ow + j) * BLOCK, r[j]) : store(target + (i * ow + j) * BLOCK, r[j]);
                 }
             }
         }
+        _mm_sfence();
     }
 }
 

@@ -1,6 +1,7 @@
 // What the convolution by Winograd's method and its gradient to the weights share.
 #pragma once
 #include "common.h"
+#include <algorithm>
 
 #define TILE 4
 #define SPAN 6
@@ -38,6 +39,12 @@ static inline void transform_tile(const float *x, const Frame &f, i64 n, const i
     for (int i = 0; i < SPAN; i++) inside = inside && row[i] >= 0 && column[i] >= 0;
     for (i64 cb = 0; cb < ic_blocks; cb++) {
         const float *plane = x + (n * ic_blocks + cb) * f.h * f.w * BLOCK;
+        // The tile after this one is that of the next pixels of the same rows, as a rule: too many streams for the
+        // processor to foresee.
+        for (int i = 0; i < SPAN; i++) {
+            const float *next = plane + ((i64)std::max(row[i], 0) * f.w + std::max(column[SPAN - 1], 0) + 1) * BLOCK;
+            for (int j = 0; j < TILE * BLOCK; j += 16) __builtin_prefetch(next + j);
+        }
         vec half[SPAN][SPAN];
         for (int j = 0; j < SPAN; j++) {
             vec d[SPAN], r[SPAN];
