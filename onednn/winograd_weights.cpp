@@ -9,6 +9,7 @@
 #include <vector>
 
 #define SIDE 3
+#define GROUP_BYTES (2 << 20) // of the transforms of a group of tiles
 
 // G v: from 4 values to 6
 static inline __attribute__((always_inline)) void gradient_transform(const vec v[TILE], vec r[SPAN]) {
@@ -58,49 +59,58 @@ void winograd_weights(const float *x, const Frame &f, const float *dy, i64 oc, b
     source_coordinates(f.h, f.scale, f.mirror, f.pad_h, rows.size(), rows.data());
     source_coordinates(f.w, f.scale, f.mirror, f.pad_w, columns.size(), columns.data());
 
-    // A group: as many tiles as keep their transforms within a share of the third-level cache.
-    i64 group = (8 << 20) / (POINTS * (ic + oc_padded) * 4);
-    group = std::min(tiles, std::max<i64>(64, group));
+    // Each thread sums up groups of its own: of few tiles, whose transforms stay near its core, yet of so many that the
+    // passes over the sums are few. The same threads make the same sums.
+    i64 threads = omp_get_max_threads();
+    i64 group = GROUP_BYTES / (POINTS * (ic + oc_padded) * 4);
+    group = std::max<i64>(16, std::min(group, (tiles + threads - 1) / threads));
     i64 x_stride = group * ic + 16, y_stride = group * oc_padded + 16, sum_stride = panels * ic * PANEL;
-    Scratch<float> xs(POINTS * x_stride), ys(POINTS * y_stride), sums(POINTS * sum_stride);
-    memset(sums, 0, POINTS * sum_stride * sizeof(float));
+    Scratch<float> all_xs(threads * POINTS * x_stride), all_ys(threads * POINTS * y_stride);
+    Scratch<float> sums(threads * POINTS * sum_stride);
 
 #pragma omp parallel
-    for (i64 first = 0; first < tiles; first += group) {
-        i64 count = std::min(group, tiles - first);
+    {
+        i64 me = omp_get_thread_num();
+#pragma omp single
+        threads = omp_get_num_threads();
+        float *xs = all_xs + me * POINTS * x_stride, *ys = all_ys + me * POINTS * y_stride;
+        float *sum = sums + me * POINTS * sum_stride;
+        memset(sum, 0, POINTS * sum_stride * sizeof(float));
 #pragma omp for schedule(static)
-        for (i64 t = 0; t < count; t++) {
-            i64 n = (first + t) / (tiles_h * tiles_w), th = (first + t) / tiles_w % tiles_h, tw = (first + t) % tiles_w;
-            transform_tile(x, f, n, rows.data() + th * TILE, columns.data() + tw * TILE, xs + t * ic, x_stride);
-            i64 height = std::min<i64>(TILE, oh - th * TILE), width = std::min<i64>(TILE, ow - tw * TILE);
-            for (i64 ob = 0; ob < panels * 2; ob++) {
-                const float *source = dy + (((n * oc_blocks + ob) * oh + th * TILE) * ow + tw * TILE) * BLOCK;
-                vec half[SPAN][TILE];
-                for (int j = 0; j < TILE; j++) {
-                    vec d[TILE] = {}, r[SPAN];
-                    if (j < width && ob < oc_blocks)
-                        for (int i = 0; i < height; i++) d[i] = load(source + (i * ow + j) * BLOCK);
-                    gradient_transform(d, r);
-                    for (int i = 0; i < SPAN; i++) half[i][j] = r[i];
-                }
-                float *target = ys + t * oc_padded + ob * BLOCK;
-                for (int i = 0; i < SPAN; i++) {
-                    vec r[SPAN];
-                    gradient_transform(half[i], r);
-                    for (int j = 0; j < SPAN; j++) store(target + (i * SPAN + j) * y_stride, r[j]);
+        for (i64 g = 0; g < (tiles + group - 1) / group; g++) {
+            i64 first = g * group, count = std::min(group, tiles - first);
+            for (i64 t = 0; t < count; t++) {
+                i64 n = (first + t) / (tiles_h * tiles_w), th = (first + t) / tiles_w % tiles_h, tw = (first + t) % tiles_w;
+                transform_tile(x, f, n, rows.data() + th * TILE, columns.data() + tw * TILE, xs + t * ic, x_stride);
+                i64 height = std::min<i64>(TILE, oh - th * TILE), width = std::min<i64>(TILE, ow - tw * TILE);
+                for (i64 ob = 0; ob < panels * 2; ob++) {
+                    const float *source = dy + (((n * oc_blocks + ob) * oh + th * TILE) * ow + tw * TILE) * BLOCK;
+                    vec half[SPAN][TILE];
+                    for (int j = 0; j < TILE; j++) {
+                        vec d[TILE] = {}, r[SPAN];
+                        if (j < width && ob < oc_blocks)
+                            for (int i = 0; i < height; i++) d[i] = load(source + (i * ow + j) * BLOCK);
+                        gradient_transform(d, r);
+                        for (int i = 0; i < SPAN; i++) half[i][j] = r[i];
+                    }
+                    float *target = ys + t * oc_padded + ob * BLOCK;
+                    for (int i = 0; i < SPAN; i++) {
+                        vec r[SPAN];
+                        gradient_transform(half[i], r);
+                        for (int j = 0; j < SPAN; j++) store(target + (i * SPAN + j) * y_stride, r[j]);
+                    }
                 }
             }
+            for (int p = 0; p < POINTS; p++)
+                for (i64 o = 0; o < panels; o++) {
+                    const float *a = xs + p * x_stride, *b = ys + p * y_stride + o * PANEL;
+                    float *c = sum + p * sum_stride + o * ic * PANEL;
+                    i64 i = 0;
+                    for (; i + ROWS <= ic; i += ROWS)
+                        accumulate<ROWS>(a + i, ic, b, oc_padded, count, c + i * PANEL);
+                    for (; i < ic; i += 2) accumulate<2>(a + i, ic, b, oc_padded, count, c + i * PANEL);
+                }
         }
-#pragma omp for schedule(static)
-        for (int p = 0; p < POINTS; p++)
-            for (i64 o = 0; o < panels; o++) {
-                const float *a = xs + p * x_stride, *b = ys + p * y_stride + o * PANEL;
-                float *c = sums + p * sum_stride + o * ic * PANEL;
-                i64 i = 0;
-                for (; i + ROWS <= ic; i += ROWS)
-                    accumulate<ROWS>(a + i, ic, b, oc_padded, count, c + i * PANEL);
-                for (; i < ic; i += 2) accumulate<2>(a + i, ic, b, oc_padded, count, c + i * PANEL);
-            }
     }
 
 #pragma omp parallel for collapse(2) schedule(static)
@@ -110,7 +120,11 @@ void winograd_weights(const float *x, const Frame &f, const float *dy, i64 oc, b
             vec half[SIDE][SPAN];
             for (int b = 0; b < SPAN; b++) {
                 vec d[SPAN], r[SIDE];
-                for (int a = 0; a < SPAN; a++) d[a] = load(source + (a * SPAN + b) * sum_stride);
+                for (int a = 0; a < SPAN; a++) {
+                    d[a] = (vec){};
+                    for (i64 k = 0; k < threads; k++)
+                        d[a] += load(source + (k * POINTS + a * SPAN + b) * sum_stride);
+                }
                 weight_transform(d, r);
                 for (int a = 0; a < SIDE; a++) half[a][b] = r[a];
             }

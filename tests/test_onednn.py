@@ -279,13 +279,12 @@ random = numpy.random.RandomState(0)
 x, y, g = [random.randn(2, c, 40, 36, library.block()).astype('float32') for c in (3, 1, 3)]
 y[..., 3:] = 0
 results = [ops.Gram().run(x, 3 * library.block()), ops.SquaredDifference().run(x, g, 99),
-           ops.ConvWeightGradient(mirror=4).run(y, x, 3 * library.block(), 3, 9, 9),
-           ops.ConvWeightGradient(mirror=1).run(x, g, 3 * library.block(), 3 * library.block(), 3, 3)]
+           ops.ConvWeightGradient(mirror=4).run(y, x, 3 * library.block(), 3, 9, 9)]
 print([hashlib.sha256(r.tobytes()).hexdigest() for r in results])
 ''' % ROOT
 
 
-def test_sums_do_not_depend_on_the_number_of_threads():
+def test_the_sums_of_losses_and_large_filters_do_not_depend_on_the_number_of_threads():
     outputs = {subprocess.run([sys.executable, '-c', SUMS], check=True, stdout=subprocess.PIPE,
                               env=dict(os.environ, OMP_NUM_THREADS=threads)).stdout for threads in '123'}
     assert len(outputs) == 1
