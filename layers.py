@@ -165,9 +165,9 @@ class InstanceNorm(Formula):
     .. math:: y_{nchw} = \gamma_{nc} \frac{x_{nchw} - \mu_{nc}}{\sqrt{\sigma^2_{nc} + \epsilon}} + \beta_{nc}
 
     where the mean and the (biased) variance are taken over height and width (arXiv:1607.08022,
-    equation 4). The inputs are x of shape (N, C, H, W), gamma and beta of shape (N, C), or (1, C)
+    equation 3). The inputs are x of shape (N, C, H, W), gamma and beta of shape (N, C), or (1, C)
     with a broadcastable first dimension: conditional instance normalization (arXiv:1610.07629,
-    equation 5) is the case in which gamma and beta depend on the style of each image.
+    section 2.1) is the case in which gamma and beta depend on the style of each image.
 
     Parameters
     ----------
@@ -353,7 +353,7 @@ class InstanceNormLayer(lasagne.layers.Layer):
 
 
 class ConditionalInstanceNormLayer(lasagne.layers.MergeLayer):
-    r"""Instance normalization with a gamma and a beta for each style (arXiv:1610.07629, section 2.2).
+    r"""Instance normalization with a gamma and a beta for each style (arXiv:1610.07629, section 2.1).
 
     The style is a row of weights for each image, w of shape (N, styles): a one-hot row is one
     style, and a convex combination blends styles (section 3.5 of the paper):
@@ -395,7 +395,7 @@ class ConditionalInstanceNormLayer(lasagne.layers.MergeLayer):
 class BatchNormLayer(lasagne.layers.Layer):
     """Batch normalization over images, height and width: what instance normalization replaces.
 
-    For the comparison in section 4 of arXiv:1607.08022; Lasagne 0.1 has no such layer. Training
+    For the comparison in section 3 of arXiv:1607.08022; Lasagne 0.1 has no such layer. Training
     uses the statistics of the batch and keeps running averages of them, which are used when the
     output is asked for with ``deterministic=True``.
 

@@ -34,8 +34,8 @@ def gram_matrix(features, divide_by_channels=False):
     features : 4-D tensor
         Of shape (N, C, H, W).
     divide_by_channels : bool
-        Divide by C as well, as arXiv:1603.08155 does (equation 3); arXiv:1610.07629 divides by
-        the number of positions only (equation 4).
+        Divide by C as well, as arXiv:1603.08155 does (equation 3). The text of arXiv:1610.07629 gives no
+        normalization; its authors' implementation (Magenta) divides by the number of positions only.
 
     Returns
     -------

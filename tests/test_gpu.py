@@ -92,7 +92,7 @@ def test_upsampling_and_reflection_are_numpys(computed, scale, pad):
 
 
 @pytest.mark.parametrize('rows', ['each', 'one'])
-def test_instance_norm_is_equation_4(computed, rows):
+def test_instance_norm_is_equation_3(computed, rows):
     for (x, gamma, beta, _), results in zip(on_device.norm_inputs(rows), computed[0][0]['norm_' + rows]):
         close(results[0], reference.instance_norm(x.astype('float64'), gamma, beta), 1e-5)
 

@@ -36,7 +36,7 @@ def test_reflection_padding_refuses_images_that_are_too_small(compile):
 
 
 @pytest.mark.parametrize('epsilon', [1e-5, 1e-1])
-def test_instance_norm_is_equation_4(compile, generator, epsilon):
+def test_instance_norm_is_equation_3(compile, generator, epsilon):
     x = 3 + generator.randn(2, 3, 5, 6)
     gamma, beta = generator.rand(3), generator.rand(3)
     layer = layers.InstanceNormLayer((None, 3, None, None), epsilon, beta=beta.astype('float32'),
