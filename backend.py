@@ -95,6 +95,7 @@ _check_toolchain()
 _users_flags = os.environ.get('THEANO_FLAGS')
 os.environ['THEANO_FLAGS'] = _flags()
 
+compat.check({'six': 'six', 'scipy.linalg': 'scipy'})       # which Theano imports
 with compat.lend():
     import theano  # noqa: E402
     import theano.tensor as T  # noqa: E402

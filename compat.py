@@ -18,7 +18,7 @@ import sysconfig
 import types
 import warnings
 
-__all__ = ['NUMPY', 'lend', 'mend', 'compiler_flags']
+__all__ = ['NUMPY', 'check', 'lend', 'mend', 'compiler_flags']
 
 # The first and the last Python that this has been tried on.
 PYTHONS = (3, 8), (3, 14)
@@ -30,8 +30,10 @@ THEANO = '1.0.5'
 # The environment
 # ---------------------------------------------------------------------------------------------
 
-# Modules that the program imports anyway, and their packages: each must be there, and fit the ones before it.
-PACKAGES = {'numpy': 'numpy', 'six': 'six', 'scipy.linalg': 'scipy', 'h5py': 'h5py', 'PIL.Image': 'pillow', 'tqdm': 'tqdm'}
+# Modules that every script imports, and their packages.
+PACKAGES = {'numpy': 'numpy', 'h5py': 'h5py', 'PIL.Image': 'pillow', 'tqdm': 'tqdm'}
+# What is imported later, if at all: it must be there.
+LATER = {'scipy': 'scipy', 'six': 'six', 'theano': 'Theano', 'lasagne': 'Lasagne', 'matplotlib': 'matplotlib'}
 
 
 def _check():
@@ -42,7 +44,26 @@ def _check():
     if sys.version_info[:2] > PYTHONS[1]:
         print('warning: this is Python %d.%d, and gogh-figure has been tried on %d.%d to %d.%d'
               % (sys.version_info[:2] + PYTHONS[0] + PYTHONS[1]), file=sys.stderr)
-    for module, package in PACKAGES.items():
+    check(PACKAGES)
+    for module, package in LATER.items():
+        if importlib.util.find_spec(module) is None:
+            _fail('%s is not installed' % package)
+    folder = os.path.dirname(importlib.util.find_spec('theano').origin or '.')
+    version = _theano_version(folder)
+    if version is None or not version.startswith(THEANO):
+        _fail('the package theano in %s is %s, and not Theano %s'
+              % (folder, version or 'something else', THEANO))
+
+
+def check(packages):
+    """End the program if a package is missing or does not work with numpy.
+
+    Parameters
+    ----------
+    packages : dict
+        {module to import: name of its package}
+    """
+    for module, package in packages.items():
         try:
             with contextlib.redirect_stderr(io.StringIO()):     # where numpy 2 explains at length what the error says
                 importlib.import_module(module)
@@ -51,14 +72,6 @@ def _check():
             _fail('%s is not installed' % package if missing else '%s is damaged: %s' % (_found(package), error))
         except Exception as error:      # an ImportError, and a ValueError or AttributeError if it is for another numpy
             _fail('%s does not work with %s: %s' % (_found(package), _found('numpy'), ' '.join(str(error).split())))
-    for module, package in {'theano': 'Theano', 'lasagne': 'Lasagne', 'matplotlib': 'matplotlib'}.items():
-        if importlib.util.find_spec(module) is None:
-            _fail('%s is not installed' % package)
-    folder = os.path.dirname(importlib.util.find_spec('theano').origin or '.')
-    version = _theano_version(folder)
-    if version is None or not version.startswith(THEANO):
-        _fail('the package theano in %s is %s, and not Theano %s'
-              % (folder, version or 'something else', THEANO))
 
 
 def _theano_version(folder):

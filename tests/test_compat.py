@@ -193,7 +193,7 @@ def error_of(code='import backend', *arguments, **environment):
 
 
 @pytest.mark.parametrize('module, package', [('theano', 'Theano'), ('lasagne', 'Lasagne'), ('numpy', 'numpy'),
-                                             ('h5py', 'h5py'), ('PIL', 'pillow'), ('matplotlib', 'matplotlib')])
+                                             ('h5py', 'h5py'), ('PIL', 'pillow'), ('matplotlib', 'matplotlib'), ('scipy', 'scipy')])
 def test_a_missing_package_is_named(module, package):
     code = '''if True:
         import sys
@@ -224,6 +224,8 @@ def test_a_package_for_another_numpy_is_named_with_both_versions(tmp_path):
     page += "raise ValueError('numpy.dtype size changed, may indicate binary incompatibility')"
     message = error_of(**in_front(tmp_path, {'h5py.py': page}))
     assert 'h5py ' in message and 'does not work with numpy %s: numpy.dtype size changed' % np.__version__ in message
+    scipy = {'scipy/__init__.py': '', 'scipy/linalg.py': page.replace('NumPy 1.x', 'NumPy 2.x')}
+    assert 'scipy ' in error_of(**in_front(tmp_path / 'second', scipy))
 
 
 def test_the_scripts_name_what_is_missing(fails, tmp_path):

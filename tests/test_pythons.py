@@ -35,6 +35,7 @@ def same_numpy():
 PASTICHE = """if True:
     import argparse, sys
     import backend, numpy, layers, models, utils
+    from formats import networks
     backend.use(argparse.Namespace(device='cpu', backend='onednn'))
     network = models.load_network(networks.find(sys.argv[1]))
     photo = utils.to_float(utils.read_image(sys.argv[2], size=96)[None, :96, :96])
