@@ -132,11 +132,25 @@ static inline void source_coordinates(i64 size, i64 scale, i64 mirror, i64 pad, 
 // blocked.cpp
 void expand(const float *x, const Frame &f, float *y);          // materialize a frame, without its zeros
 
-// What follows a convolution before its result is stored.
+// What follows a convolution before its result is stored. Absent pointers are null.
 struct Epilogue {
-    const float *bias;   // oc values, or null
+    const float *bias;   // oc values
     int rectify;
+    const float *addend; // of the result's shape: is added
+    const float *gate;   // of the result's shape: where it is not positive, the result is zero
 };
+// All of it but the bias, for the vector that goes to y + at.
+static inline vec finished(vec v, const Epilogue &e, i64 at) {
+    if (e.addend) v += load(e.addend + at);
+    if (e.rectify) v = rectified(v);
+    if (e.gate) v = load(e.gate + at) > 0.0f ? v : (vec){};
+    return v;
+}
+// Results from here on pass by the caches.
+#define LARGE_BYTES (16 << 20)
+static inline bool passes_by(const float *y, i64 count) {
+    return count * (i64)sizeof(float) >= LARGE_BYTES && (uintptr_t)y % sizeof(vec) == 0;
+}
 
 // winograd.cpp
 bool winograd_suits(i64 ic, i64 oc, i64 kh, i64 kw, i64 sh, i64 sw);

@@ -47,13 +47,13 @@ static void convolve(const Shape &s, const float *x, const float *w, bool transp
 }
 
 // The gradient to the frame, (n, c, frame height, frame width), not to the image behind it.
-static void input_gradient(const Shape &s, const float *w, const float *dy, float *dx) {
+static void input_gradient(const Shape &s, const float *w, const float *dy, const float *gate, float *dx) {
     i64 height = s.frame().height(), width = s.frame().width(), k = s.kh * s.kw;
     if (s.sh == 1 && s.sw == 1 && s.pad_h < s.kh && s.pad_w < s.kw) {
         // The convolution of dy with the filters turned about, over a border that lets every tap reach.
         Shape back = {s.n, s.oc, s.oh(), s.ow(), 1, 0, s.c, s.kh, s.kw, 1, 1, s.kh - 1 - s.pad_h, s.kw - 1 - s.pad_w,
                       !s.flip, s.low};
-        convolve(back, dy, w, true, {nullptr, 0}, dx);
+        convolve(back, dy, w, true, {nullptr, 0, nullptr, gate}, dx);
         return;
     }
     // The frame's rows at one offset modulo the stride get their gradient through the same taps: each such set of
@@ -72,7 +72,7 @@ static void input_gradient(const Shape &s, const float *w, const float *dy, floa
                     taps.push_back({border_h + shift_h - i / s.sh, border_w + shift_w - j / s.sw,
                                     tap_weights(w, s, i, j), k, s.c * k});
             Grid grid = {rows, columns, height * width, width * s.sh, s.sw, a * width + b};
-            direct(dy, f, taps, 1, 1, s.c, s.low, {nullptr, 0}, dx, grid);
+            direct(dy, f, taps, 1, 1, s.c, s.low, {nullptr, 0, nullptr, gate}, dx, grid);
         }
 }
 
@@ -105,12 +105,12 @@ static void weight_gradient(const Shape &s, const float *x, const float *dy, flo
 
 // y: blocked (n, oc, oh, ow)
 extern "C" int gogh_conv(const Shape *shape, const float *x, const float *w, const float *bias, i64 rectify, float *y) {
-    GUARDED(check(*shape); convolve(*shape, x, w, false, {bias, (int)rectify}, y))
+    GUARDED(check(*shape); convolve(*shape, x, w, false, {bias, (int)rectify, nullptr, nullptr}, y))
 }
 
-// dx: blocked, see input_gradient
-extern "C" int gogh_conv_input_gradient(const Shape *shape, const float *w, const float *dy, float *dx) {
-    GUARDED(check(*shape); input_gradient(*shape, w, dy, dx))
+// dx: blocked, see input_gradient; with a gate (or null), a frame that is rectified, the gradient to what it was before
+extern "C" int gogh_conv_input_gradient(const Shape *shape, const float *w, const float *dy, const float *gate, float *dx) {
+    GUARDED(check(*shape); input_gradient(*shape, w, dy, gate, dx))
 }
 
 // dw: (oc, c, kh, kw)

@@ -71,6 +71,12 @@ static inline __attribute__((always_inline)) void dot(const bf16 *x, i64 pixel, 
     for (int r = 0; r < R; r++) sum[r][0] = total[r][0], sum[r][1] = total[r][1];
 }
 
+// Not inline, for the pixels that are left over at the end of a row.
+template <int R, class E>
+static void dots(const E *x, i64 pixel, i64 plane, i64 ic, i64 taps, const i64 *offsets, const E *w, vec sum[][2]) {
+    dot<R>(x, pixel, plane, ic, taps, offsets, w, sum);
+}
+
 // As dot, for vectors of 4 x BLOCK neighbouring pixels and R output channels; x holds one plane for each channel.
 template <int R>
 static inline __attribute__((always_inline)) void dot_narrow(const float *x, i64 plane, i64 ic, i64 taps,
@@ -134,15 +140,16 @@ static void gather_planes(const float *x, const Frame &f, i64 n, const int *rows
 }
 
 template <int R>
-static void narrow_row(const float *x, i64 plane, i64 ic, i64 taps, const i64 *offsets, const float *w, const float *bias,
-                       bool rectify, i64 width, float *y, i64 pixel) {
+static void narrow_row(const float *x, i64 plane, i64 ic, i64 taps, const i64 *offsets, const float *w,
+                       const Epilogue &epilogue, i64 width, float *y, i64 at, i64 pixel) {
     for (i64 j = 0; j < width; j += 4 * BLOCK) {
         vec sum[R][4];
         dot_narrow<R>(x + j, plane, ic, taps, offsets, w, sum);
         for (i64 p = 0; p < 4 * BLOCK && j + p < width; p++) {
             vec v = {};
-            for (int r = 0; r < R; r++) v[r] = sum[r][p / BLOCK][p % BLOCK] + (bias ? bias[r] : 0.0f);
-            store(y + (j + p) * pixel, rectify ? rectified(v) : v);
+            for (int r = 0; r < R; r++) v[r] = sum[r][p / BLOCK][p % BLOCK] + (epilogue.bias ? epilogue.bias[r] : 0.0f);
+            i64 target = at + (j + p) * pixel;
+            store(y + target, finished(v, epilogue, target));
         }
     }
 }
@@ -159,6 +166,7 @@ static void convolve(const float *x, const Frame &f, const std::vector<Tap> &tap
     i64 reach_h = 0, reach_w = 0;
     for (const Tap &tap : taps) reach_h = std::max(reach_h, tap.row), reach_w = std::max(reach_w, tap.column);
     bool narrow = is_narrow(oc, stride_w);
+    bool past = grid.pixel == 1 && passes_by(y, f.n * oc_blocks * grid.plane * BLOCK);
     i64 width = (grid.width - 1) * stride_w + reach_w + 1;
     if (narrow) width += 4 * BLOCK; // the last vectors read beyond the frame
     std::vector<int> rows((grid.height - 1) * stride_h + reach_h + 1), columns(width);
@@ -219,8 +227,8 @@ static void convolve(const float *x, const Frame &f, const std::vector<Tap> &tap
                 float *out = y + (n * oc_blocks * grid.plane + (first + i) * grid.row + grid.offset) * BLOCK;
                 if (narrow) {
                     auto run = oc == 1 ? narrow_row<1> : oc == 2 ? narrow_row<2> : oc == 3 ? narrow_row<3> : narrow_row<4>;
-                    run((float *)buffer + i * width, plane, f.c, count, offsets, (float *)w.data, epilogue.bias,
-                        epilogue.rectify, grid.width, out, grid.pixel * BLOCK);
+                    run((float *)buffer + i * width, plane, f.c, count, offsets, (float *)w.data, epilogue,
+                        grid.width, y, out - y, grid.pixel * BLOCK);
                     continue;
                 }
                 for (i64 p = 0; p < panels; p++) {
@@ -235,18 +243,24 @@ static void convolve(const float *x, const Frame &f, const std::vector<Tap> &tap
                         if (pixels == PIXELS)
                             dot<PIXELS>(source + j * step, step, plane, f.c, count, offsets, weights, sum);
                         else
-                            for (i64 r = 0; r < pixels; r++)
-                                dot<1>(source + (j + r) * step, step, plane, f.c, count, offsets, weights, sum + r);
+                            for (i64 r = 0; r < pixels;) {
+                                i64 rest = pixels - r, some = rest >= 4 ? 4 : rest >= 2 ? 2 : 1;
+                                auto run = some == 4 ? dots<4, E> : some == 2 ? dots<2, E> : dots<1, E>;
+                                run(source + (j + r) * step, step, plane, f.c, count, offsets, weights, sum + r);
+                                r += some;
+                            }
                         for (int half = 0; half < 2 && 2 * p + half < oc_blocks; half++) {
                             float *target = out + ((2 * p + half) * grid.plane + j * grid.pixel) * BLOCK;
                             for (i64 r = 0; r < pixels; r++) {
-                                vec v = sum[r][half] + bias[half];
-                                store(target + r * grid.pixel * BLOCK, epilogue.rectify ? rectified(v) : v);
+                                float *pixel = target + r * grid.pixel * BLOCK;
+                                vec v = finished(sum[r][half] + bias[half], epilogue, pixel - y);
+                                past ? store_past(pixel, v) : store(pixel, v);
                             }
                         }
                     }
                 }
             }
+            _mm_sfence();
         }
 }
 

@@ -74,7 +74,8 @@ extern "C" int gogh_gram(const float *x, float *y, i64 n, i64 c, i64 hw, double 
     GUARDED(gram(x, y, n, c, hw, scale))
 }
 
-static void gram_gradient(const float *x, const float *dy, float *dx, i64 n, i64 c, i64 h, i64 w, double scale) {
+static void gram_gradient(const float *x, const float *dy, const float *other, bool rectify, float *dx, i64 n, i64 c,
+                          i64 h, i64 w, double scale) {
     Scratch<float> symmetric(c * c);
     for (i64 i = 0; i < n; i++) {
         const float *g = dy + i * c * c;
@@ -82,14 +83,17 @@ static void gram_gradient(const float *x, const float *dy, float *dx, i64 n, i64
             for (i64 s = 0; s <= r; s++)
                 symmetric[r * c + s] = symmetric[s * c + r] = (float)(scale * (g[r * c + s] + g[s * c + r]));
         i64 image = i * blocks(c) * h * w * BLOCK;
-        direct(x + image, {1, c, h, w, 1, 0, 0, 0}, {{0, 0, symmetric, c, 1}}, 1, 1, c, false, {nullptr, 0}, dx + image,
+        direct(x + image, {1, c, h, w, 1, 0, 0, 0}, {{0, 0, symmetric, c, 1}}, 1, 1, c, false,
+               {nullptr, 0, other ? other + image : nullptr, rectify ? x + image : nullptr}, dx + image,
                {h, w, h * w, w, 1, 0});
     }
 }
 
-// dy: (n, c, c) -> dx: blocked (n, c, h, w)
-extern "C" int gogh_gram_gradient(const float *x, const float *dy, float *dx, i64 n, i64 c, i64 h, i64 w, double scale) {
-    GUARDED(gram_gradient(x, dy, dx, n, c, h, w, scale))
+// dy: (n, c, c) -> dx: blocked (n, c, h, w), with another gradient added; with `rectify` it is the gradient to what x is
+// the rectified values of.
+extern "C" int gogh_gram_gradient(const float *x, const float *dy, const float *other, i64 rectify, float *dx, i64 n, i64 c,
+                                  i64 h, i64 w, double scale) {
+    GUARDED(gram_gradient(x, dy, other, rectify, dx, n, c, h, w, scale))
 }
 
 #define CHUNK_FLOATS 8192

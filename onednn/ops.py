@@ -202,21 +202,27 @@ class Conv(_Convolution):
 
 class ConvInputGradient(_Convolution):
     """The gradient with respect to the frame, which is blocked too: inputs are filters, gradient to the output and the
-    frame's height and width."""
+    frame's height and width.
 
-    def make_node(self, w, dy, height, width):
-        return theano.Apply(self, [_tensor(w, 4, 'filters'), _blocked(dy, 'dy'), _integer(height), _integer(width)],
-                            [Blocked()])
+    With a fifth input, which is a rectified frame, it is the gradient with respect to that before it was rectified.
+    """
+
+    def make_node(self, w, dy, height, width, *frame):
+        inputs = [_tensor(w, 4, 'filters'), _blocked(dy, 'dy'), _integer(height), _integer(width)]
+        return theano.Apply(self, inputs + [_blocked(f, 'frame') for f in frame], [Blocked()])
 
     def infer_shape(self, node, shapes):
         return [(shapes[1][0], _blocks(shapes[0][1]), node.inputs[2], node.inputs[3], shapes[1][4])]
 
-    def run(self, w, dy, height, width):
+    def run(self, w, dy, height, width, rectified=None):
         oc, c = w.shape[:2]
         sizes, frame, out = self.shape(dy.shape[0], c, int(height), int(width), oc, w.shape[2:])
         _check_shape(self, dy, out, 'dy')
+        if rectified is not None:
+            _check_shape(self, rectified, frame, 'frame')
+            rectified = _array(rectified)
         dx = library.empty(*frame)
-        library.call('gogh_conv_input_gradient', sizes, _array(w), _array(dy), dx)
+        library.call('gogh_conv_input_gradient', sizes, _array(w), _array(dy), rectified, dx)
         return dx
 
 
@@ -535,20 +541,32 @@ class Gram(Op):
 
 
 class GramGradient(Gram):
-    """The gradient of `Gram`, blocked: inputs are x and the gradient with respect to the matrices."""
+    """The gradient of `Gram`, blocked: inputs are x, the gradient to the matrices, and optionally one to add.
 
-    def make_node(self, x, dy):
-        return theano.Apply(self, [_blocked(x), _tensor(dy, 3, 'dy')], [Blocked()])
+    With `rectify`, x is rectified, and the gradient is that with respect to x before.
+    """
+    __props__ = ('divide_by_channels', 'rectify')
+
+    def __init__(self, divide_by_channels=False, rectify=False):
+        Gram.__init__(self, divide_by_channels)
+        self.rectify = bool(rectify)
+
+    def make_node(self, x, dy, *other):
+        return theano.Apply(self, [_blocked(x), _tensor(dy, 3, 'dy')] + [_blocked(o, 'other') for o in other],
+                            [Blocked()])
 
     def infer_shape(self, node, shapes):
         return [shapes[0]]
 
-    def run(self, x, dy):
+    def run(self, x, dy, other=None):
         channels = dy.shape[1]
         _check_blocks(self, x, channels)
         _check_shape(self, dy, (len(x), channels, channels), 'dy')
+        if other is not None:
+            _check_shape(self, other, x.shape, 'other')
+            other = _array(other)
         dx = library.empty(*x.shape)
-        library.call('gogh_gram_gradient', _array(x), _array(dy), dx, len(x), channels, x.shape[2], x.shape[3],
+        library.call('gogh_gram_gradient', _array(x), _array(dy), other, self.rectify, dx, len(x), channels, x.shape[2], x.shape[3],
                      self.scale(x, channels))
         return dx
 

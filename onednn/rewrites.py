@@ -294,6 +294,16 @@ class Translation(object):
     def rectify_gradient(self, node):
         x, dy = node.inputs
         y = self.rectified[x] if x in self.rectified else self.blocked(x)
+        conv, gram = self.producer(dy, ops.ConvInputGradient), self.producer(dy, ops.GramGradient)
+        if self.only(dy, node):
+            gradient = None
+            if conv is not None and len(conv.inputs) == 4:
+                gradient = conv.op(*(conv.inputs + [y]))
+            elif gram is not None and gram.inputs[0] is y:
+                gradient = ops.GramGradient(gram.op.divide_by_channels, rectify=True)(*gram.inputs)
+            if gradient is not None:
+                self.became(node.outputs[0], gradient, self.image(dy).channels)
+                return
         self.became(node.outputs[0], ops.RectifyGradient()(y, self.blocked(dy)), self.image(dy).channels)
 
     # -- Losses and updates
@@ -388,6 +398,14 @@ class Translation(object):
             return
         if any(x.type != node.outputs[0].type for x in node.inputs) or not _feature_map(node.outputs[0]):
             return
+        if len(node.inputs) == 2:
+            for x, other in (node.inputs, node.inputs[::-1]):
+                gram = self.producer(x, ops.GramGradient)
+                if gram is not None and not gram.op.rectify and self.only(x, node) and x is not other:
+                    others = gram.inputs[2:] + [self.blocked(other)]
+                    other = others[0] if len(others) == 1 else ops.Add()(*others)
+                    self.became(node.outputs[0], gram.op(*(gram.inputs[:2] + [other])), self.image(x).channels)
+                    return
         # The last summand that is a normalization takes the others with it.
         total, rest = None, list(node.inputs)
         for x in reversed(node.inputs):

@@ -16,7 +16,6 @@
 #include <vector>
 
 #define WIDE_BYTES (16 << 20)   // of the transforms of filters
-#define LARGE_BYTES (16 << 20)  // of a result
 
 bool winograd_suits(i64 ic, i64 oc, i64 kh, i64 kw, i64 sh, i64 sw) {
     return kh == 3 && kw == 3 && sh == 1 && sw == 1 && ic >= 8 && oc >= 8;
@@ -203,7 +202,7 @@ static void convolve(const float *x, const Frame &f, const float *weights, i64 o
     Scratch<float> products(threads * POINTS * m_stride);
     auto filters = transformed<E>(weights, f.c, oc, ic, panels, flip, transpose);
     const E *u = (const E *)filters->u;
-    bool past = f.n * oc_blocks * oh * ow * BLOCK * 4 > LARGE_BYTES && (uintptr_t)y % sizeof(vec) == 0;
+    bool past = passes_by(y, f.n * oc_blocks * oh * ow * BLOCK);
 
 #pragma omp parallel for schedule(dynamic)
     for (i64 g = 0; g < groups; g++) {
@@ -246,12 +245,11 @@ static void convolve(const float *x, const Frame &f, const float *weights, i64 o
                 for (int i = 0; i < height; i++) {
                     vec r[TILE];
                     output_transform(half[i], r);
-                    for (int j = 0; j < TILE; j++) {
-                        r[j] += bias;
-                        if (epilogue.rectify) r[j] = rectified(r[j]);
+                    for (int j = 0; j < width; j++) {
+                        float *pixel = target + (i * ow + j) * BLOCK;
+                        vec v = finished(r[j] + bias, epilogue, pixel - y);
+                        past ? store_past(pixel, v) : store(pixel, v);
                     }
-                    for (int j = 0; j < width; j++)
-                        past ? store_past(target + (i * ow + j) * BLOCK, r[j]) : store(target + (i * ow + j) * BLOCK, r[j]);
                 }
             }
         }

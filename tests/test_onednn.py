@@ -102,7 +102,21 @@ def test_convolution_and_its_gradients(n, c, h, w, oc, k, stride, pad, mirror, s
     assert_close(ops.ConvWeightGradient(**settings).run(blocked(x), blocked(dy), oc, c, k, k), d_filters)
     settings.update(scale=1, mirror=0)
     d_frame = ops.ConvInputGradient(**settings).run(filters, blocked(dy), framed.shape[2], framed.shape[3])
-    assert_close(plain(d_frame, c), d_padded[:, :, pad:pad + framed.shape[2], pad:pad + framed.shape[3]])
+    expected = d_padded[:, :, pad:pad + framed.shape[2], pad:pad + framed.shape[3]]
+    assert_close(plain(d_frame, c), expected)
+    rectified = np.maximum(random(*framed.shape, seed=4), 0)
+    d_frame = ops.ConvInputGradient(**settings).run(filters, blocked(dy), framed.shape[2], framed.shape[3],
+                                                    blocked(rectified))
+    assert_close(plain(d_frame, c), expected * (rectified > 0))
+
+
+@pytest.mark.parametrize('k', [3, 5])
+def test_a_batch_too_large_for_the_caches_is_convolved_as_its_images_are(k):
+    x, filters = blocked(random(10, 8, 120, 130)), random(48, 8, k, k, seed=1)
+    op = ops.Conv(mirror=k // 2, rectify=True)
+    together = op.run(x, filters)
+    assert together.nbytes > 16 << 20
+    np.testing.assert_array_equal(together, np.concatenate([op.run(image, filters) for image in np.split(x, 10)]))
 
 
 def rounded(x):
@@ -250,7 +264,11 @@ def test_gram_matrices_and_their_gradient(n, c, h, w, divide_by_channels):
     np.testing.assert_array_equal(result, result.transpose(0, 2, 1))
     expected = np.einsum('nij,njhw->nihw', dy.astype('float64') + dy.transpose(0, 2, 1), x.astype('float64'))
     gradient = ops.GramGradient(divide_by_channels).run(blocked(x), dy)
-    assert_close(plain(gradient, c), expected / (h * w * (c if divide_by_channels else 1)))
+    expected /= h * w * (c if divide_by_channels else 1)
+    assert_close(plain(gradient, c), expected)
+    other = random(n, c, h, w, seed=2)
+    gradient = ops.GramGradient(divide_by_channels, rectify=True).run(blocked(x), dy, blocked(other))
+    assert_close(plain(gradient, c), (expected + other) * (x > 0))
 
 
 @draws
