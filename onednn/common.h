@@ -14,7 +14,9 @@
 #include <string>
 #include <vector>
 #include <omp.h>
+#ifdef __AVX__
 #include <immintrin.h>
+#endif
 
 #ifdef __AVX512F__
 #define BLOCK 16
@@ -29,12 +31,19 @@ typedef int32_t mask __attribute__((vector_size(BLOCK * 4)));
 
 static inline vec load(const float *p) { return *(const loose_vec *)p; }
 static inline void store(float *p, vec v) { *(loose_vec *)p = v; }
-// Past the caches, for what they could not hold until it is read: aligned, and followed by _mm_sfence().
+// Past the caches, where the processor can, for what they could not hold until it is read: aligned, and followed by fence().
 static inline void store_past(float *p, vec v) {
-#ifdef __AVX512F__
+#if defined __AVX512F__
     _mm512_stream_ps(p, (__m512)v);
-#else
+#elif defined __AVX__
     _mm256_stream_ps(p, (__m256)v);
+#else
+    store(p, v);
+#endif
+}
+static inline void fence() {
+#ifdef __AVX__
+    _mm_sfence();
 #endif
 }
 static inline vec splat(float value) { return value - (vec){}; }

@@ -260,7 +260,7 @@ static void convolve(const float *x, const Frame &f, const std::vector<Tap> &tap
                     }
                 }
             }
-            _mm_sfence();
+            fence();
         }
 }
 

@@ -253,7 +253,7 @@ static void convolve(const float *x, const Frame &f, const float *weights, i64 o
                 }
             }
         }
-        _mm_sfence();
+        fence();
     }
 }
 
