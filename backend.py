@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import sys
 import sysconfig
@@ -20,8 +21,32 @@ import options
 import utils
 
 
+ROOM = 2**20        # bytes that a folder for compiled code must have room for
+
+
+def _limit_threads():
+    """Make of OMP_NUM_THREADS what Theano can read, and the machine can run.
+
+    It may be a list, for parallel regions inside of others, of which there are none here; and a library asked for
+    thousands of threads crashes.
+    """
+    text = os.environ.get('OMP_NUM_THREADS')
+    if not text:
+        os.environ.pop('OMP_NUM_THREADS', None)
+        return
+    first = text.split(',')[0].strip()
+    if not re.fullmatch('[0-9]{1,9}', first) or int(first) == 0:
+        sys.exit('error: OMP_NUM_THREADS=%s: expected a whole number from 1' % utils.one_line(text))
+    most = max(64, 4 * (os.cpu_count() or 1))
+    if int(first) > most:
+        print('OMP_NUM_THREADS=%s: computing with %d threads' % (first, most), file=sys.stderr)
+    os.environ['OMP_NUM_THREADS'] = str(min(int(first), most))
+
+
 def _check_toolchain():
     """Name what Theano would miss before it fails obscurely."""
+    if sys.flags.optimize > 1:
+        sys.exit('error: Theano needs its docstrings: run without -OO, or PYTHONOPTIMIZE=2')
     if not shutil.which('g++'):
         sys.exit('error: Theano compiles its functions with g++, which is not on the PATH; '
                  'install it (Debian, Ubuntu: sudo apt install g++; Fedora: sudo dnf install gcc-c++; '
@@ -37,16 +62,39 @@ def cache_dir():
     """The folder for compiled code: ``$XDG_CACHE_HOME/gogh-figure``, or a temporary one if that is unwritable."""
     root = os.environ.get('XDG_CACHE_HOME') or os.path.join(os.path.expanduser('~'), '.cache')
     path = os.path.join(root, 'gogh-figure')
+    reason = _unusable(path)
+    if reason is None:
+        return path
     try:
-        os.makedirs(path, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            return path
-    except OSError:
         path = os.path.join(tempfile.gettempdir(), 'gogh-figure-%d' % os.getuid())
         os.makedirs(path, mode=0o700, exist_ok=True)
         if os.stat(path).st_uid != os.getuid():
-            sys.exit('error: %s belongs to somebody else; set XDG_CACHE_HOME to a folder of your own' % path)
-        return path
+            reason = 'it belongs to somebody else'
+        else:
+            reason = _unusable(path)
+    except OSError as error:        # no temporary folder either
+        reason = utils.reason(error)
+    if reason is not None:
+        sys.exit('error: %s cannot hold compiled code: %s; set XDG_CACHE_HOME to a folder of your own with some room'
+                 % (path, reason))
+    return path
+
+
+def _unusable(path):
+    """Why a folder cannot hold compiled code, or None if it can."""
+    try:
+        os.makedirs(path, exist_ok=True)
+        # Theano waits for ever where it cannot write what it has compiled.
+        with tempfile.TemporaryFile(dir=path) as file:
+            file.write(bytes(ROOM))
+        if hasattr(os, 'ST_NOEXEC') and os.statvfs(path).f_flag & os.ST_NOEXEC:
+            return 'nothing in it may be run (mounted noexec)'
+        for name in os.listdir(path):
+            if name.startswith('theano-') and not os.access(os.path.join(path, name), os.W_OK | os.X_OK):
+                return '%s in it cannot be written to' % name
+    except OSError as error:
+        return utils.reason(error)
+    return None
 
 
 # Those that Theano's code calls.
@@ -87,26 +135,40 @@ def _flags():
     # Theano's cache does not key on the linker flags, so each set of flags gets a folder of its own.
     key = hashlib.sha256(repr((sorted(ours.items()), users)).encode()).hexdigest()[:8]
     ours.update(base_compiledir=os.path.join(cache_dir(), 'theano-' + key), print_active_device=False)
-    flags = ['%s=%s' % item for item in ours.items()]
+    # Quoted, since a path may have commas and quotes.
+    flags = ['%s=%s' % (name, shlex.quote(str(value))) for name, value in ours.items()]
     return ','.join(flags + ([users] if users else []))
 
 
 _check_toolchain()
-_users_flags = os.environ.get('THEANO_FLAGS')
+_limit_threads()
+_users = {name: os.environ.get(name) for name in ('THEANO_FLAGS', 'THEANORC')}
 os.environ['THEANO_FLAGS'] = _flags()
+# What ~/.theanorc says was written for other programs, often for devices and modes of former days.
+os.environ.setdefault('THEANORC', os.devnull)
 
 compat.check({'six': 'six', 'scipy.linalg': 'scipy'})       # which Theano imports
-with compat.lend():
-    import theano  # noqa: E402
-    import theano.tensor as T  # noqa: E402
-    from theano.tensor.signal.pool import pool_2d  # noqa: E402
+try:
+    with compat.lend():
+        import theano  # noqa: E402
+        import theano.tensor as T  # noqa: E402
+        from theano.tensor.signal.pool import pool_2d  # noqa: E402
+except Exception as _error:
+    if not any(_users.values()):
+        raise
+    sys.exit('error: Theano does not start with what %s say: %s'
+             % (' and '.join(name for name in _users if _users[name]), utils.reason(_error)))
+if theano.config.floatX != 'float32' or theano.config.mode.upper().replace('_', '') == 'DEBUGMODE':
+    sys.exit('error: THEANO_FLAGS set floatX to %s and mode to %s: gogh-figure needs float32, and no DebugMode'
+             % (theano.config.floatX, theano.config.mode))
 compat.mend(theano)
 
 # Processes that this one starts may be of another Python, with a numpy whose headers need other flags.
-if _users_flags is None:
-    del os.environ['THEANO_FLAGS']
-else:
-    os.environ['THEANO_FLAGS'] = _users_flags
+for _name, _value in _users.items():
+    if _value is None:
+        del os.environ[_name]
+    else:
+        os.environ[_name] = _value
 
 
 def _max_pool_2d(input, ds, ignore_border, st, padding, mode):

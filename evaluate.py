@@ -77,6 +77,8 @@ def loss_of_network(args, meta):
             setattr(args, option, kind(value) if good else DEFAULTS[option])
     if args.image_size < 16:
         raise utils.UserError('--image-size %d: the network needs at least 16 pixels' % args.image_size)
+    if args.style_size < 16:
+        raise utils.UserError('--style-size %d: the loss network needs at least 16 pixels' % args.style_size)
     # A network whose photos had the size of its crops, or of a dataset, says nothing of their size.
     args.content_size = max(args.content_size, args.image_size)
     args.network = meta['network']
@@ -85,7 +87,7 @@ def loss_of_network(args, meta):
 
 def find_styles(paths, names):
     """Which of the network's styles each image shows: a list of pairs (number, path), in the network's order."""
-    by_name = {models.style_name(path): path for path in paths}
+    by_name = dict(zip(models.style_names(paths), paths))
     found = [(number, by_name[name]) for number, name in enumerate(names) if name in by_name]
     if not found and len(names) == len(paths) == 1:
         found = [(0, paths[0])]
@@ -106,9 +108,9 @@ def read_photos(paths, image_size, content_size=None):
     content_size = content_size or image_size
     start = (content_size - image_size) // 2
     middle = slice(start, start + image_size)
-    return {os.path.splitext(os.path.basename(path))[0]:
-            utils.to_float(utils.cover(utils.read_image(path), content_size, content_size)[middle, middle])
-            for path in paths}
+    names = utils.unique([os.path.splitext(os.path.basename(path))[0] for path in paths], 'the photo')
+    return {name: utils.to_float(utils.cover(utils.read_image(path), content_size, content_size)[middle, middle])
+            for name, path in zip(names, paths)}
 
 
 def stylize(function, network, photo, style):
@@ -292,7 +294,7 @@ def main():
 
     names = losses.loss_names(loss)
     settings = {name: getattr(args, name) for name in sorted(KINDS) + ['iterations']}
-    settings.update(model=fingerprint(path), style_images=fingerprint(*[p for _, p in chosen]), photos=sorted(photos),
+    settings.update(model=fingerprint(path), style_images=fingerprint(*[p for _, p in chosen]), photos=sorted(photos), photo_files=fingerprint(*photo_paths),
                     loss_weights=fingerprint(*[p for p in args.loss_weights if p != 'random']))
     rows = start_or_resume(args, settings)
     table_path, path_of_trajectories = (os.path.join(args.output, name) for name in ('losses.csv', 'trajectories.csv'))

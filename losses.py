@@ -131,6 +131,8 @@ pool : {'max', 'average_exc_pad'}
     Pooling of the loss networks.
 """
 
+# Squares of gradients still fit into a float.
+MAX_WEIGHT = 1e12
 # What the papers (and fast-neural-style's guide, for 'fns') use, where the two networks differ.
 NETWORK_DEFAULTS = {'cin': dict(content_layer='conv3_3', style_weight=4e-4),
                     'fns': dict(content_layer='conv2_2', style_weight=20.)}
@@ -158,6 +160,10 @@ def from_arguments(args, pool='max'):
     for option, value in dict(NETWORK_DEFAULTS[args.network], loss_weights=[vgg.find()]).items():
         if getattr(args, option) is None:
             setattr(args, option, value)
+    for option in ('content_weight', 'style_weight', 'tv_weight'):
+        if getattr(args, option) > MAX_WEIGHT:
+            raise utils.UserError('--%s %g: a weight is %g at most'
+                                  % (option.replace('_', '-'), getattr(args, option), MAX_WEIGHT))
     layers = parse_style_layers(args.style_layers, args.style_weight)
     return PerceptualLoss(vgg.read_all(args.loss_weights), args.content_layer, layers, args.content_weight,
                           args.tv_weight, args.normalize_losses, args.network == 'fns', pool)
@@ -172,7 +178,7 @@ def parse_style_layers(text, default_weight):
             weight = default_weight if match.group(2) is None else float(match.group(2))
         except (AttributeError, ValueError):
             raise utils.UserError('--style-layers: %r is not LAYER or LAYER=WEIGHT, such as conv1_2=4e-4' % item)
-        if not 0 <= weight < float('inf') or match.group(1) in dict(layers):
+        if not 0 <= weight <= MAX_WEIGHT or match.group(1) in dict(layers):
             raise utils.UserError('--style-layers: %r has a bad weight or repeats a layer' % item)
         layers.append((match.group(1), weight))
     return layers

@@ -13,8 +13,8 @@ from layers import EPSILON, ConvLayer, conv_block, rectify, residual_block, upsa
 from lasagne.layers import InputLayer, NonlinearityLayer, get_all_params
 from lasagne.nonlinearities import sigmoid
 
-__all__ = ['transformer_network', 'with_styles', 'single_style_network', 'style_name', 'save_network', 'load_network',
-           'pastiche_function', 'pastiche_bytes',
+__all__ = ['transformer_network', 'with_styles', 'single_style_network', 'style_name', 'style_names', 'save_network',
+           'load_network', 'pastiche_function', 'pastiche_bytes',
            'VGG_MEAN', 'vgg_preprocess', 'vgg_deprocess', 'loss_network']
 
 
@@ -174,7 +174,13 @@ def single_style_network(network, style):
 
 def style_name(path):
     """The name of the style of an image: that of its file without the extension and a leading number."""
-    return re.sub(r'^[0-9]+[_-]+', '', os.path.splitext(os.path.basename(path))[0])
+    stem = os.path.splitext(os.path.basename(path))[0]
+    return re.sub(r'^[0-9]+[_-]+', '', stem) or stem
+
+
+def style_names(paths):
+    """The names of the styles of images, all different."""
+    return utils.unique([style_name(path) for path in paths], 'the style')
 
 
 def pastiche_function(network):

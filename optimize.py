@@ -5,7 +5,7 @@
 
 No network is trained: L-BFGS or Adam minimizes the loss that train.py minimizes, over the pixels of
 one image. Beside the pastiche lies a CSV with the losses of every iteration. The pastiche is written
-every 50 iterations: --init with its name carries on from a run that was cut off.
+every 50 iterations: --init with its name carries on from a run that was cut off, and so do the losses.
 """
 import argparse
 import os
@@ -54,6 +54,7 @@ def parse_arguments():
     parser.add_argument('--image-every', type=options.positive_int, metavar='ITERATIONS',
                         help='write the image every so many iterations as well')
     parser.add_argument('--seed', type=options.whole_number, default=0, help='of the noise to start from')
+    options.add_overwrite(parser)
     options.add_device(parser)
     args = parser.parse_args()
     if os.path.splitext(args.output)[1].lower() not in utils.WRITE_FORMATS:
@@ -62,6 +63,8 @@ def parse_arguments():
     if args.size < 16:
         raise utils.UserError('--size %d: the loss network needs at least 16 pixels' % args.size)
     args.style_size = args.style_size or args.size
+    if args.style_size < 16:
+        raise utils.UserError('--style-size %d: the loss network needs at least 16 pixels' % args.style_size)
     return args
 
 
@@ -260,6 +263,37 @@ def first_image(args, content, style):
     return numpy.clip(start, 0, 1).astype('float32')[numpy.newaxis]
 
 
+def past_losses(args, styles, columns):
+    """Make sure that nothing is overwritten but what the same command wrote.
+
+    Returns
+    -------
+    list of dict
+        Rows of the losses of the run that this one carries on; empty for one that starts.
+    """
+    table = os.path.splitext(args.output)[0] + '.csv'
+    carries_on = os.path.exists(args.init) and os.path.exists(args.output) and os.path.samefile(args.init, args.output)
+    try:
+        rows = runs.read_table(table) if os.path.exists(table) else []
+        ours = not rows or list(rows[0])[:4] == columns[:4]
+    except utils.UserError:
+        ours = False
+    inputs = [args.content] + [path for path, _ in styles]
+    made = utils.read_origin(args.output) == origin_of(args, styles)
+    utils.check_outputs({args.output: carries_on or made, table: ours},
+                        inputs + [args.init] * (os.path.exists(args.init) and not carries_on), args.overwrite)
+    if not (carries_on and ours and rows):
+        return []
+    if list(rows[0]) != columns or not rows[-1]['iteration'].isdigit():
+        raise utils.UserError('%s has the losses of other layers: choose another --output than that of --init' % table)
+    return rows
+
+
+def origin_of(args, styles):
+    """What tells a pastiche of these images from others."""
+    return utils.origin('optimize', args.content, *[path for path, _ in styles])
+
+
 def main():
     args = parse_arguments()
     styles = parse_styles(args.style)
@@ -268,6 +302,9 @@ def main():
     backend.use(args)
     loss = losses.from_arguments(args, POOLS[args.pool])
     stem = os.path.splitext(args.output)[0]
+    columns = ['iteration'] + losses.loss_names(loss)
+    past = past_losses(args, styles, columns)
+    done_before = int(past[-1]['iteration']) if past else 0
     utils.make_folder(os.path.dirname(args.output) or '.')
 
     content = photo
@@ -287,12 +324,14 @@ def main():
     start = first_image(args, content, paintings[0])
 
     def as_image(image):
+        if not numpy.isfinite(image).all():
+            raise utils.UserError('the image holds numbers that are not finite: stopped')
         return utils.to_uint8(restore_color(image[0], photo)[numpy.newaxis] if args.preserve_color == 'luminance'
                               else image)[0]
 
     # An interrupt lets the iteration finish and the image be written.
     caught = runs.catch_interrupts()
-    with runs.open_table(stem + '.csv', ['iteration'] + losses.loss_names(loss)) as history, \
+    with runs.open_table(stem + '.csv', columns, past) as history, \
             utils.progress(total=args.iterations, desc='optimizing', unit='it') as bar:
         last = [start]
 
@@ -300,11 +339,13 @@ def main():
             if not numpy.isfinite(values).all():
                 raise utils.UserError('the loss is %s at iteration %d: stopped' % (values[0], iteration))
             last[0] = image
-            runs.append_row(history, [iteration] + ['%.7g' % value for value in values])
+            if iteration or not past:
+                runs.append_row(history, [done_before + iteration] + ['%.7g' % value for value in values])
             if args.image_every and iteration and iteration % args.image_every == 0:
-                utils.write_image('%s_%06d%s' % (stem, iteration, os.path.splitext(args.output)[1]), as_image(image))
+                utils.write_image('%s_%06d%s' % (stem, done_before + iteration, os.path.splitext(args.output)[1]),
+                                  as_image(image), origin_of(args, styles))
             if iteration and iteration % CHECKPOINT_EVERY == 0:
-                utils.write_image(args.output, as_image(image))
+                utils.write_image(args.output, as_image(image), origin_of(args, styles))
             bar.set_postfix_str('total %.4g content %.4g style %.4g' % tuple(values[:3]), refresh=False)
             bar.update(iteration - bar.n)
             return bool(caught)
@@ -318,7 +359,7 @@ def main():
         else:
             reason = minimize_adam(function, start, args.iterations, record, args.learning_rate)
         done = bar.n
-    utils.write_image(args.output, as_image(last[0]))
+    utils.write_image(args.output, as_image(last[0]), origin_of(args, styles))
     if reason:
         print('L-BFGS stopped after %d iterations: %s' % (done, reason), file=sys.stderr)
     if caught and done < args.iterations:

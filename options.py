@@ -27,6 +27,12 @@ class Parser(argparse.ArgumentParser):
         raise utils.UserError('%s (--help lists the options)' % message)
 
 
+def add_overwrite(parser):
+    """Add the option that allows outputs to replace any file but an input (`utils.check_outputs`)."""
+    parser.add_argument('--overwrite', action='store_true',
+                        help='write the outputs over files that this command did not make')
+
+
 def _number(convert, good, expected):
     def parse(text):
         try:

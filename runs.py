@@ -1,13 +1,73 @@
 """Long runs: settings to resume with, tables that grow while they last, and interrupts that lose nothing."""
+import contextlib
 import csv
 import io
 import json
 import os
 import signal
 
+try:
+    import fcntl
+except ImportError:        # Windows
+    fcntl = None
+
 import utils
 
-__all__ = ['check_settings', 'read_table', 'open_table', 'append_row', 'catch_interrupts']
+__all__ = ['lock', 'check_settings', 'read_table', 'open_table', 'append_row', 'catch_interrupts']
+
+
+@contextlib.contextmanager
+def lock(path):
+    """Hold a folder or a file that is to be written for this process alone.
+
+    The file of the lock lies in the folder, or beside the file, and is removed in the end. What counts is the
+    system's lock on it, which ends with the process: the file that a killed one left holds nobody up.
+
+    Parameters
+    ----------
+    path : str
+
+    Raises
+    ------
+    utils.UserError
+        Naming the process that holds it, or if nothing can be written there.
+    """
+    folder, name = os.path.split(path)
+    lock_path = os.path.join(path, '.lock') if os.path.isdir(path) else os.path.join(folder, '.%s.lock' % name)
+    with contextlib.ExitStack() as stack:
+        try:
+            while True:
+                handle = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o666)
+                with contextlib.ExitStack() as opened:
+                    opened.callback(os.close, handle)
+                    if fcntl:
+                        _lock_file(handle, path)
+                    # The process that held it may have removed the file after it was opened here.
+                    with contextlib.suppress(FileNotFoundError):
+                        if os.path.samestat(os.fstat(handle), os.stat(lock_path)):
+                            stack.enter_context(opened.pop_all())
+                            break
+        except OSError as error:
+            raise utils.UserError('%s: cannot write: %s' % (path, utils.reason(error)))
+        with contextlib.suppress(OSError):      # a full disk: it is for the message of another process only
+            os.ftruncate(handle, 0)
+            os.write(handle, b'%d' % os.getpid())
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                os.remove(lock_path)
+
+
+def _lock_file(handle, path):
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(handle, 20).decode('ascii', 'replace')
+        raise utils.UserError('%s is being written by another run%s: wait for its end, or choose another --output'
+                              % (path, ', process ' + utils.one_line(holder) if holder else ''))
+    except OSError:
+        pass        # a file system without locks
 
 
 def check_settings(path, settings):
@@ -32,8 +92,10 @@ def check_settings(path, settings):
                 before = json.load(file)
         except (OSError, ValueError, RecursionError) as error:
             raise utils.UserError('%s: cannot read: %s' % (path, utils.reason(error)))
-        if before != settings:
-            changed = [name for name in settings if not isinstance(before, dict) or before.get(name) != settings[name]]
+        # What is not noted is what former versions did not ask for.
+        changed = (['all'] if not isinstance(before, dict) else
+                   [name for name in before if before[name] != settings.get(name)])
+        if changed:
             raise utils.UserError('%s was made with other settings (%s): give the same, or another folder'
                                   % (os.path.dirname(path) or '.', ', '.join(changed).replace('_', ' ')))
     with utils.atomic_write(path) as file:
@@ -89,7 +151,7 @@ def _line(values):
 
 
 def catch_interrupts():
-    """Let Ctrl-C and SIGTERM wait for a good moment.
+    """Let Ctrl-C, SIGTERM and a terminal that is closed (SIGHUP) wait for a good moment.
 
     Returns
     -------
@@ -102,6 +164,9 @@ def catch_interrupts():
         caught.append(number)
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupted)
+    hangup = getattr(signal, 'SIGHUP', None)        # not on Windows
+    for number in (signal.SIGINT, signal.SIGTERM, hangup):
+        # nohup has the hangup ignored, and so it stays.
+        if number is not None and not (number == hangup and signal.getsignal(number) == signal.SIG_IGN):
+            signal.signal(number, interrupted)
     return caught

@@ -8,6 +8,7 @@
 Without photos those of data/samples are stylized.
 """
 import argparse
+import collections
 import math
 import os
 import re
@@ -39,7 +40,7 @@ def parse_arguments():
     parser.add_argument('--style-index', metavar='INDEX,...', help="styles by number, from 0; or 'all'")
     parser.add_argument('--style', metavar='NAME,...', help="styles by name; or 'all'")
     parser.add_argument('--blend', metavar='STYLE=WEIGHT,...',
-                        help='one pastiche in a mixture of styles, by number or name, such as 0=0.7,5=0.3')
+                        help='one pastiche in a mixture of styles, by name or else number, such as 0=0.7,5=0.3')
     parser.add_argument('--list-styles', action='store_true', help="print the network's styles and do nothing else")
     parser.add_argument('--info', metavar='MODEL', help="print a network's settings, styles and training, and do nothing else")
     parser.add_argument('--size', type=options.positive_int, help='resize the photos to this shorter side first')
@@ -49,6 +50,7 @@ def parse_arguments():
                                          '(default: PHOTO_STYLE in the current folder)')
     parser.add_argument('--precision', choices=['float32', 'bf16'], default='float32',
                         help='of the factors of convolutions with oneDNN; bf16 is faster on processors with AVX512-BF16')
+    options.add_overwrite(parser)
     parser.add_argument('--grid', metavar='FILE', help='write a contact sheet as well: photos down, styles across, eight beside each other')
     options.add_device(parser)
     args = parser.parse_args()
@@ -57,16 +59,61 @@ def parse_arguments():
     return args
 
 
-def parse_style(text, names):
-    """The number of the style that `text` says by number or by name."""
-    text = text.strip()
-    if text in names:
-        return names.index(text)
-    if re.fullmatch(r'[0-9]{1,6}', text):
-        if int(text) < len(names):
-            return int(text)
-        raise utils.UserError('there is no style %s: the styles are 0 to %d' % (text, len(names) - 1))
-    raise utils.UserError('there is no style %r: --list-styles shows what there is' % text)
+def style_of_index(text, names):
+    """The number of the style that `text` says by its number."""
+    if int(text) < len(names):
+        return int(text)
+    raise utils.UserError('there is no style %s: the styles are 0 to %d' % (text.strip(), len(names) - 1))
+
+
+def style_of_name(text, names):
+    """The number of the style that `text` says by its name."""
+    for name in (text, text.strip()):
+        if name in names:
+            return names.index(name)
+    raise utils.UserError('there is no style %r: --list-styles shows what there is' % text.strip())
+
+
+def split_names(text, names):
+    """The names of a list separated by commas, some of which may have commas themselves."""
+    parts, found = text.split(','), []
+    while parts:
+        # The longest beginning that is a name, or else up to the next comma.
+        length = next((n for n in range(len(parts), 1, -1) if ','.join(parts[:n]).strip() in names), 1)
+        found.append(','.join(parts[:length]))
+        parts = parts[length:]
+    return found
+
+
+def parse_blend(text, names):
+    """A mixture of styles as {style: weight}, the weights summing to one."""
+    blend, item = {}, ''
+    for part in text.split(','):
+        item += part
+        style, equals, weight = item.rpartition('=')
+        try:
+            weight = options.not_negative(weight)
+        except argparse.ArgumentTypeError:
+            equals = ''
+        if not equals or not (style.strip() in names or re.fullmatch(r'\s*[0-9]{1,6}\s*', style)):
+            item += ','         # of the name of a style
+            continue
+        number = style_of_name(style, names) if style.strip() in names else style_of_index(style, names)
+        blend[number] = blend.get(number, 0) + weight
+        item = ''
+    if item:
+        raise utils.UserError('--blend: %r is not STYLE=WEIGHT, such as 0=0.7, of a style that --list-styles shows'
+                              % item[:-1])
+    largest = max(blend.values())
+    if not largest:
+        raise utils.UserError('--blend: the weights are all zero')
+    # Divided first: a sum of large numbers is infinite.
+    total = sum(weight / largest for weight in blend.values())
+    normalized = {style: weight / largest / total for style, weight in blend.items()}
+    if any(abs(normalized[style] - weight) > 1e-6 for style, weight in blend.items()):
+        print('--blend: the weights are divided by their sum, so that it is one: %s'
+              % ', '.join('%s=%g' % (names[style], weight) for style, weight in normalized.items()), file=sys.stderr)
+    return normalized
 
 
 def parse_styles(args, names):
@@ -75,19 +122,7 @@ def parse_styles(args, names):
     if len(given) > 1:
         raise utils.UserError('%s contradict each other' % ' and '.join('--' + g.replace('_', '-') for g in given))
     if args.blend is not None:
-        blend = {}
-        for item in args.blend.split(','):
-            style, equals, weight = item.rpartition('=')
-            try:
-                weight = options.not_negative(weight)
-            except argparse.ArgumentTypeError:
-                equals = ''
-            if not equals:
-                raise utils.UserError('--blend: %r is not STYLE=WEIGHT, such as 0=0.7' % item)
-            style = parse_style(style, names)
-            blend[style] = blend.get(style, 0) + weight
-        if not sum(blend.values()):
-            raise utils.UserError('--blend: the weights are all zero')
+        blend = parse_blend(args.blend, names)
         return [('+'.join('%s-%g' % (names[style], weight) for style, weight in blend.items()), blend)]
     if not given:
         if len(names) == 1:
@@ -96,44 +131,58 @@ def parse_styles(args, names):
     text = getattr(args, given[0])
     if text == 'all':
         chosen = range(len(names))
+    elif given[0] == 'style':
+        chosen = list(dict.fromkeys(style_of_name(item, names) for item in split_names(text, names)))
     else:
-        if given[0] == 'style_index' and not re.fullmatch(r'\s*[0-9]+\s*(,\s*[0-9]+\s*)*', text):
+        if not re.fullmatch(r'\s*[0-9]{1,6}\s*(,\s*[0-9]{1,6}\s*)*', text):
             raise utils.UserError("--style-index: %r is not a list of numbers, such as 3 or 0,3,5, nor 'all'" % text)
-        chosen = list(dict.fromkeys(parse_style(item, names) for item in text.split(',')))
+        chosen = list(dict.fromkeys(style_of_index(item, names) for item in text.split(',')))
     return [(names[style], {style: 1.}) for style in chosen]
 
 
-def file_names(images, labels, output):
+def file_names(images, labels, output, overwrite=False):
     """Where to write the pastiche of each photo and style.
+
+    A pastiche that was made before under its own name is made again there; that of another photo of the same
+    name is left alone, and this one gets a number.
+
+    Parameters
+    ----------
+    images, labels : list of str
+    output : str or None
+        A file for a single pastiche, or a folder.
+    overwrite : bool
+        Whether to write over what is there in any case.
 
     Returns
     -------
     dict
-        {(photo, label): path}, all different, none of them a photo.
+        {(photo, label): path}, all different.
     """
     if output is not None and os.path.splitext(output)[1] and not os.path.isdir(output):
         if len(images) * len(labels) > 1:
             raise utils.UserError('--output %s is one file, and there are %d pastiches: give a folder'
                                   % (output, len(images) * len(labels)))
-        names = {(images[0], labels[0]): output}
-    else:
-        folder = output or ''
-        names, taken = {}, set()
-        for image in images:
-            stem, extension = os.path.splitext(os.path.basename(image))
-            extension = extension.lower() if extension.lower() in utils.WRITE_FORMATS else '.png'
-            for label in labels:
-                # The names of styles come from a file: what is not plain must not become part of a path.
-                base = '%s_%s' % (stem, re.sub(r'[^\w.+-]', '-', label)[:100])
-                name, number = base, 2
-                while os.path.join(folder, name + extension) in taken:
-                    name, number = '%s-%d' % (base, number), number + 1
-                taken.add(os.path.join(folder, name + extension))
-                names[image, label] = os.path.join(folder, name + extension)
-    photos = {os.path.realpath(image) for image in images}
-    for path in names.values():
-        if os.path.realpath(path) in photos:
-            raise utils.UserError('%s: the pastiche would overwrite a photo: choose another --output' % path)
+        utils.check_extension(output)
+        return {(images[0], labels[0]): output}
+    folder = output or ''
+    names, taken, number = {}, set(), collections.Counter()
+    for image in images:
+        stem, extension = os.path.splitext(os.path.basename(image))
+        stem = utils.cut_name(stem, 100)
+        extension = extension.lower() if extension.lower() in utils.WRITE_FORMATS else '.png'
+        for label in labels:
+            # The names of styles come from a file: what is not plain must not become part of a path.
+            base = '%s_%s' % (stem, utils.cut_name(re.sub(r'[^\w.+-]', '-', label), 100))
+            while True:
+                number[base, extension] += 1
+                name = base + '-%d' % number[base, extension] * (number[base, extension] > 1) + extension
+                path = os.path.join(folder, name)
+                made_of = None if overwrite or not os.path.exists(path) else utils.read_origin(path)
+                if path not in taken and made_of in (None, utils.origin('stylize', image)):
+                    break
+            taken.add(path)
+            names[image, label] = path
     return names
 
 
@@ -141,6 +190,12 @@ def pad_image(image):
     """Extend an image (H, W, 3) at the bottom and right to sides that the network keeps."""
     extra = [max(SMALLEST, -(-side // MULTIPLE) * MULTIPLE) - side for side in image.shape[:2]]
     return numpy.pad(image, [(0, extra[0]), (0, extra[1]), (0, 0)], mode='symmetric')
+
+
+def small(image):
+    """An image as it is shown on the contact sheet: so high, unless that makes it more than four times as wide."""
+    height, width = image.shape[:2]
+    return utils.thumbnail(image, max(1, min(THUMBNAIL, 4 * THUMBNAIL * height // width)))
 
 
 def check_memory(path, photo, bytes_per_pixel):
@@ -162,6 +217,23 @@ def check_memory(path, photo, bytes_per_pixel):
         raise utils.UserError('%s: %d x %d pixels take about %.1f GB of memory, and %.1f GB are available; %s'
                               % (path, photo.shape[1], photo.shape[0], needed / 1e9, available / 1e9,
                                  '--size %d would fit' % fits if fits >= SMALLEST else 'GOGH_MAX_MEMORY allows more'))
+
+
+def check_outputs(args, model, outputs):
+    """Refuse names that cannot be written to, or that are those of other files; see `utils.check_outputs`."""
+    ours = {path: utils.read_origin(path) == utils.origin('stylize', image)
+            for (image, _), path in outputs.items() if os.path.exists(path)}
+    paths = {path: ours.get(path, False) for path in outputs.values()}
+    if args.grid:
+        most = utils.MOST_PIXELS.get(utils.check_extension(args.grid), math.inf)
+        photos, bands = len({image for image, _ in outputs}), -(-len({label for _, label in outputs}) // 8)
+        if photos * bands * THUMBNAIL > most:
+            raise utils.UserError('--grid %s: a sheet of %d photos would be more than %d pixels high; .png has no limit'
+                                  % (args.grid, photos, most))
+        if os.path.realpath(args.grid) in map(os.path.realpath, paths):
+            raise utils.UserError('--grid %s is the name of a pastiche as well: choose another' % args.grid)
+        paths[args.grid] = utils.read_origin(args.grid) == utils.origin('sheet')
+    utils.check_outputs(paths, [image for image, _ in outputs] + [model], args.overwrite)
 
 
 def read_all(paths, size, bytes_per_pixel, report):
@@ -201,8 +273,9 @@ def main():
     if not args.images:
         print('no photos named: stylizing those of data/samples', file=sys.stderr)
     images = utils.find_images(args.images or [SAMPLES])
-    outputs = file_names(images, [label for label, _ in styles], args.output)
-    for folder in {os.path.dirname(path) for path in outputs.values()}:
+    outputs = file_names(images, [label for label, _ in styles], args.output, args.overwrite)
+    check_outputs(args, path, outputs)
+    for folder in {os.path.dirname(path) for path in list(outputs.values()) + [args.grid or '.']}:
         utils.make_folder(folder or '.')
 
     # Theano takes seconds to import: all that needs none of it has been answered or refused by now.
@@ -227,20 +300,30 @@ def main():
                 inputs = [utils.to_float(numpy.stack([pad_image(photo) for _, photo, _, _ in batch]))]
                 if network.style:
                     inputs.append(numpy.concatenate([layers.style_weights(blend, len(names)) for *_, blend in batch]))
-                pastiches = utils.to_uint8(stylize(*inputs))
+                pastiches = stylize(*inputs)
+                finite = numpy.isfinite(pastiches).all(axis=(1, 2, 3))
+                pastiches = utils.to_uint8(pastiches)
             except MemoryError:
                 for path in dict.fromkeys(path for path, *_ in batch):
                     report(path, '%s: not enough memory to stylize this photo; try a smaller --size' % path)
                 continue
-            for (path, photo, label, _), pastiche in zip(batch, pastiches):
+            for (path, photo, label, _), pastiche, good in zip(batch, pastiches, finite):
                 pastiche = pastiche[:photo.shape[0], :photo.shape[1]]
-                utils.write_image(outputs[path, label], pastiche)
-                bar.write(outputs[path, label])
+                try:
+                    if not good:
+                        raise utils.UserError('%s: the pastiche in %s holds numbers that are not finite' % (path, label))
+                    utils.write_image(outputs[path, label], pastiche, utils.origin('stylize', path))
+                    bar.write(outputs[path, label])
+                except utils.UserError as error:
+                    report(path, error)
+                    pastiche = None
                 if args.grid:
-                    sheet.setdefault(path, [utils.thumbnail(photo, THUMBNAIL)]).append(utils.thumbnail(pastiche, THUMBNAIL))
+                    row = sheet.setdefault(path, [small(photo)])
+                    row.append(None if pastiche is None else small(pastiche))
                 bar.update()
     if args.grid and sheet:
-        utils.write_image(args.grid, utils.style_sheet(list(sheet.values()), ['photo'] + [s for s, _ in styles]))
+        utils.write_image(args.grid, utils.style_sheet(list(sheet.values()), ['photo'] + [s for s, _ in styles]),
+                          utils.origin('sheet'))
         print(args.grid)
     if failed:
         print('error: %d of %d photos could not be stylized' % (len(failed), len(images)), file=sys.stderr)

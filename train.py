@@ -9,6 +9,7 @@ Everything that the run writes but the network itself lies in the run folder: a 
 from, metrics.csv, a plot of the losses and sample pastiches.
 """
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -33,6 +34,8 @@ from updates import adam
 # Options that may change when a run is resumed: they do not touch the numbers.
 FREE_OPTIONS = {'resume', 'iterations', 'epochs', 'device', 'backend', 'tf32', 'run_dir', 'output', 'content',
                 'style_dir', 'loss_weights', 'checkpoint_every', 'workers', 'sample_photo'}
+# Settings that stand for the contents of files; checkpoints of former days lack the last two.
+FINGERPRINTS = ('content_images', 'style_images', 'content_files', 'loss_networks')
 # Options that a network to be trained further has settled.
 NETWORK_OPTIONS = ('network', 'width', 'residual_blocks', 'norm', 'pad', 'upsampling')
 # Shorter side that larger photos are resized to before they are stylized as samples.
@@ -124,6 +127,11 @@ def parse_arguments():
         raise utils.UserError('--image-size %d: the network needs at least 16 pixels' % args.image_size)
     if (args.lr_decay is None) != (args.lr_decay_every is None):
         raise utils.UserError('--lr-decay and --lr-decay-every belong together')
+    if args.image_size % 4:
+        raise utils.UserError('--image-size %d: the network halves the sides twice, so that they are multiples of 4'
+                              % args.image_size)
+    if args.style_size < 16:
+        raise utils.UserError('--style-size %d: the loss network needs at least 16 pixels' % args.style_size)
     args.run_dir = args.run_dir or args.output[:-len('.npz')]
     return args, {name: parser.get_default(name) for name in vars(args)}
 
@@ -262,14 +270,21 @@ def load_checkpoint(path, settings, defaults, variables):
         saved = json.loads(str(arrays['settings'][()]))
         for name in settings:
             before = saved.get(name, defaults.get(name))
-            if before != settings[name]:
-                raise utils.UserError('%s was made with %s %s, and not %s: resume with the same settings'
-                                      % (path, name.replace('_', ' '), before, settings[name]))
+            if before == settings[name] or (name not in saved and name in FINGERPRINTS[2:]):
+                continue
+            if name in FINGERPRINTS:
+                raise utils.UserError('%s was made with other %s: resume with the same'
+                                      % (path, name.replace('_', ' ')))
+            raise utils.UserError('%s was made with %s %s, and not %s: resume with the same settings'
+                                  % (path, name.replace('_', ' '), before, settings[name]))
         values = [arrays['value_%d' % i] for i in range(len(variables))]
         if any(value.shape != variable.get_value(borrow=True).shape for value, variable in zip(values, variables)):
             raise ValueError
         iteration = int(arrays['iteration'])
-    except (KeyError, ValueError, TypeError, AttributeError):
+        # isfinite refuses what are no numbers with a TypeError.
+        if iteration < 0 or not all(numpy.isfinite(value).all() for value in values):
+            raise ValueError
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
         raise utils.UserError('%s: not a checkpoint of this network' % path)
     for variable, value in zip(variables, values):
         variable.set_value(value.astype(variable.dtype))
@@ -350,11 +365,32 @@ def stylize_samples(function, network, images, first, last, path):
     utils.write_image(path, utils.contact_sheet(sheet, ['photo'] + [names[style] for style in styles]))
 
 
+def check_outputs(args, style_paths):
+    """Refuse an output or a run folder that is among what the training reads."""
+    inputs = style_paths + [args.content] + (args.loss_weights or []) + (args.sample_photo or [])
+    inputs = [path for path in inputs if os.path.exists(path)]
+    if args.finetune or args.start_from:
+        inputs.append(networks.find(args.finetune or args.start_from))
+    utils.check_outputs({args.output: True}, inputs)
+    if os.path.isdir(args.output):
+        raise utils.UserError('%s: cannot write: it is a folder' % args.output)
+    for folder in (args.style_dir, args.content):
+        if os.path.isdir(folder) and os.path.realpath(folder) == os.path.realpath(args.run_dir):
+            raise utils.UserError('%s holds images to train on, and would be the run folder as well: choose another '
+                                  '--output or --run-dir' % args.run_dir)
+
+
 def main():
-    args, defaults = parse_arguments()
+    with contextlib.ExitStack() as held:
+        return run(*parse_arguments(), held)
+
+
+def run(args, defaults, held):
+    """Train. `defaults` are those of the options; `held` is a `contextlib.ExitStack` of what is released in the end."""
     style_paths = utils.find_images(args.style_dir)
     check_data(args)
-    styles = [models.style_name(path) for path in style_paths]
+    styles = models.style_names(style_paths)
+    check_outputs(args, style_paths)
     base = load_base(args, styles) if args.finetune or args.start_from else None
     if args.network == 'fns' and len(styles) != 1:
         raise utils.UserError('%s has %d style images, and --network fns takes one' % (args.style_dir, len(styles)))
@@ -368,8 +404,13 @@ def main():
     run_dir, checkpoint = args.run_dir, os.path.join(args.run_dir, 'checkpoint.npz')
     utils.make_folder(os.path.join(run_dir, 'samples'))
     utils.make_folder(os.path.dirname(args.output) or '.')
+    for path in (run_dir, args.output):
+        held.enter_context(runs.lock(path))
     resuming = args.resume and os.path.exists(checkpoint)
     if args.resume and not resuming:
+        if os.path.exists(args.output):
+            raise utils.UserError('%s exists, and there is no %s to carry on from: give its --run-dir, or choose another '
+                                  '--output' % (args.output, checkpoint))
         print('no checkpoint in %s: starting at the first iteration' % run_dir, file=sys.stderr)
     for path in (checkpoint, args.output):
         if not args.resume and os.path.exists(path):
@@ -393,7 +434,8 @@ def main():
                                              'base': base.meta.get('training')})
     grams = losses.style_grams(losses.target_function(loss), style_paths, args.style_size)
     settings.update(styles=styles, content_images=content.fingerprint,
-                    style_images=fingerprint(style_paths))
+                    content_files=content.sample, style_images=fingerprint(style_paths),
+                    loss_networks=fingerprint(path for path in args.loss_weights if path != 'random'))
 
     print('compiling the training function', file=sys.stderr)
     inputs, _, values = loss_expressions(network, loss, grams, False, args.style_coefficients)
@@ -440,8 +482,13 @@ def main():
                                       % (values[0], iteration, last_good(checkpoint)))
             row = [iteration, '%.4f' % (time.time() - start)] + ['%.7g' % value for value in values]
 
+            if not os.path.exists(metrics_path):
+                print('warning: %s is gone: %s is made again' % (metrics_path, run_dir), file=sys.stderr)
+                utils.make_folder(os.path.join(run_dir, 'samples'))
+                metrics = runs.open_table(metrics_path, columns)
             at_checkpoint = iteration % args.checkpoint_every == 0 or iteration == iterations
             if at_checkpoint:
+                utils.make_folder(os.path.join(run_dir, 'samples'))
                 sample = os.path.join(run_dir, 'samples', '%06d.jpg' % iteration)
                 last = first + len(styles) - 1
                 row += ['%.7g' % value for value in validate(validation_function, val_images, first, last, sample)]

@@ -10,14 +10,19 @@ Images are uint8 arrays of shape (height, width, 3), RGB, 0-255. Batches for the
 of shape (images, 3, height, width), RGB, in [0, 1]; `to_float` and `to_uint8` convert.
 """
 
+import collections
 import contextlib
+import errno
+import functools
 import glob
+import hashlib
 import io
 import logging
 import math
 import os
 import re
 import secrets
+import stat
 import sys
 import time
 import warnings
@@ -28,7 +33,7 @@ except ImportError:        # Windows
     resource = None
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 from tqdm import tqdm
 
 import arrays
@@ -41,10 +46,17 @@ logging.getLogger('PIL').setLevel(logging.CRITICAL)
 MAX_PIXELS = 200 * 10**6       # of one image, unless GOGH_MAX_PIXELS says otherwise
 MAX_BYTES = 2 * 2**30          # of the arrays in one file, unless GOGH_MAX_BYTES says otherwise
 READ_FORMATS = ('JPEG', 'PNG', 'WEBP', 'GIF', 'TIFF', 'BMP', 'PPM')
-READ_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.gif', '.tif', '.tiff', '.bmp', '.ppm', '.pgm', '.pbm')
+READ_EXTENSIONS = ('.jpg', '.jpeg', '.jfif', '.jpe', '.mpo', '.png', '.webp', '.gif', '.tif', '.tiff', '.bmp', '.ppm', '.pgm', '.pbm')
+# Images that are not read, which a folder should not hide, and what reads them.
+OTHER_EXTENSIONS = dict.fromkeys(('.heic', '.heif', '.hif', '.avif'), 'the package pillow-heif converts it')
+OTHER_EXTENSIONS.update(dict.fromkeys(
+    '.jp2 .jxl .jxr .psd .svg .eps .ico .tga .exr .hdr .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf .raw'.split(),
+    'convert it first'))
 _JPEG = ('JPEG', dict(quality=95, subsampling=0))
 WRITE_FORMATS = {'.jpg': _JPEG, '.jpeg': _JPEG, '.png': ('PNG', {}), '.webp': ('WEBP', dict(quality=95)),
                  '.tif': ('TIFF', {}), '.tiff': ('TIFF', {}), '.bmp': ('BMP', {}), '.ppm': ('PPM', {})}
+MOST_PIXELS = {'.jpg': 65535, '.jpeg': 65535, '.webp': 16383}       # of a side
+_SOFTWARE = 0x0131             # the EXIF tag
 
 
 # ---------------------------------------------------------------------------------------------------- errors
@@ -66,6 +78,12 @@ def run_script(main):
     main : callable
         Called without arguments. What it returns is the exit status; None means 0.
     """
+    sys.stderr = _Stderr(sys.stderr)
+    if sys.stdout is None:      # closed
+        sys.stdout = open(os.devnull, 'w')
+    if hasattr(sys.stdout, 'reconfigure'):
+        # A terminal of few letters shows the others by their numbers, as it does on stderr.
+        sys.stdout.reconfigure(errors='backslashreplace')
     try:
         status = main()
         sys.stdout.flush()
@@ -83,7 +101,36 @@ def run_script(main):
         # Python would complain again when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
+    except OSError as error:
+        # What is written to files has become a UserError where it was written.
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
+            raise
+        print('error: cannot write to the standard output: %s' % reason(error), file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
     sys.exit(status)
+
+
+class _Stderr:
+    """What a script says while it works; a terminal or pipe that is gone, or a full disk, does not end the work."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def write(self, text):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self.file.write(text)
+        return len(text)
+
+    def flush(self):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self.file.flush()
+
+    def isatty(self):
+        return self.file is not None and self.file.isatty()
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
 
 
 def one_line(text):
@@ -190,7 +237,7 @@ def atomic_path(path):
     try:
         if os.path.isdir(path):
             raise UserError('%s: cannot write: it is a folder' % path)
-        stem = '.%s.' % os.path.basename(path)[:100]
+        stem = '.%s.' % cut_name(os.path.basename(path), 100)
         _remove_leftovers(folder, stem)
         temporary = os.path.join(folder, '%s%d-%s.tmp' % (stem, os.getpid(), secrets.token_hex(4)))
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -223,6 +270,11 @@ def atomic_write(path):
             yield file
 
 
+def cut_name(name, most):
+    """The beginning of a file's name that has at most so many bytes, which are what file systems count."""
+    return os.fsencode(name)[:most].decode(sys.getfilesystemencoding(), 'ignore') if len(os.fsencode(name)) > most else name
+
+
 def _remove_leftovers(folder, stem):
     """Remove the temporary files of processes that are gone."""
     for name in os.listdir(folder):
@@ -238,12 +290,86 @@ def _remove_leftovers(folder, stem):
 
 
 def sync_folder(folder):
-    """Make a rename in `folder` last through a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+    """Make a rename in `folder` last through a power cut, where folders can be synced (not on some network drives)."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def check_outputs(outputs, inputs=(), overwrite=False):
+    """
+    Refuse to write where that would cost the user a file: the one rule for the outputs of all scripts.
+
+    No output is an input, and no two outputs are one file. What is there already is overwritten only where it is
+    ours, or if the user has said so.
+
+    Parameters
+    ----------
+    outputs : dict
+        For each path whether a file that may be there is one that the same command wrote before.
+    inputs : iterable of str
+    overwrite : bool
+        Whether files of any other kind may be overwritten, too; inputs never are.
+
+    Raises
+    ------
+    UserError
+    """
+    taken = {_identity(path): 'the input %s' % path for path in inputs}
+    for path, ours in outputs.items():
+        if _identity(path) in taken:
+            raise UserError('%s would overwrite %s: choose another name' % (path, taken[_identity(path)]))
+        taken[_identity(path)] = 'the output %s' % path
+        if os.path.lexists(path) and not os.path.isdir(path) and not ours and not overwrite:
+            raise UserError('%s exists, and is not what this command wrote before: choose another name, or allow it '
+                            'by --overwrite' % path)
+
+
+def _identity(path):
+    """What two names of one file have in common."""
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        status = os.stat(path)
+        return status.st_dev, status.st_ino
+    except OSError:
+        return os.path.realpath(path)
+
+
+def unique(names, what='name'):
+    """
+    Names that are all different: a name that came before is followed by ``-2``, ``-3``, ...
+
+    Parameters
+    ----------
+    names : list of str
+    what : str
+        What they name, for the line on stderr that says which were changed.
+
+    Returns
+    -------
+    list of str
+        In the order of `names`.
+    """
+    taken, result, number = set(names), [], collections.Counter()
+    for name in names:
+        number[name] += 1
+        new = name
+        while number[name] > 1 and new in taken:
+            new = '%s-%d' % (name, number[name])
+            number[name] += new in taken
+        if new != name:
+            _say_once('%s %s is there more than once: a further one is called %s'
+                      % (one_line(what), one_line(name), one_line(new)))
+        taken.add(new)
+        result.append(new)
+    return result
+
+
+@functools.lru_cache(maxsize=None)
+def _say_once(line):
+    print(line, file=sys.stderr)
 
 
 def make_folder(path):
@@ -322,6 +448,7 @@ def read_image(source, size=None, max_pixels=None):
     try:
         with contextlib.ExitStack() as stack:
             if isinstance(source, (str, os.PathLike)):
+                check_regular(source)
                 source = stack.enter_context(open(source, 'rb'))
             source.seek(0, os.SEEK_END)
             if source.tell() == 0:
@@ -339,7 +466,9 @@ def read_image(source, size=None, max_pixels=None):
     except Image.DecompressionBombError:
         raise UserError('%s: more than %s pixels; set GOGH_MAX_PIXELS to allow more' % (name, max_pixels))
     except Image.UnidentifiedImageError:
-        raise UserError('%s: not an image of a kind that can be read (%s)' % (name, ', '.join(READ_FORMATS)))
+        hint = OTHER_EXTENSIONS.get(os.path.splitext(str(name))[1].lower())
+        raise UserError('%s: not an image of a kind that can be read (%s)%s'
+                        % (name, ', '.join(READ_FORMATS), '; ' + hint if hint else ''))
     except IsADirectoryError:
         raise UserError('%s: is a folder, not an image' % name)
     except MemoryError:
@@ -351,6 +480,13 @@ def read_image(source, size=None, max_pixels=None):
     except Exception as error:
         # On a damaged file Pillow raises nearly anything: OSError, SyntaxError, struct.error, IndexError, ...
         raise UserError('%s: cannot read this image: %s' % (name, reason(error)))
+
+
+def check_regular(path):
+    """Refuse a pipe or a device, which one could wait for, or read from, for ever."""
+    kind = os.stat(path).st_mode
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        raise UserError('%s: a pipe or a device, and not a file' % path)
 
 
 def _check_pixels(name, image, max_pixels):
@@ -382,7 +518,13 @@ def _upright(image, orientation):
 def _to_rgb(image):
     """Convert a loaded Pillow image of any mode to RGB."""
     if image.mode.startswith('I') or image.mode == 'F':
-        grey = _scale_to_8_bit(np.asarray(image), image.info.get('transparency'))
+        grey = np.asarray(image)
+        if image.format == 'TIFF' and grey.dtype == np.int32:
+            # Pillow has no mode for them, and reads unsigned integers of 32 bits as signed ones.
+            bits, kinds = (image.tag_v2.get(tag, default) for tag, default in ((258, 1), (339, 1)))
+            if (bits, kinds) in ((32, 1), ((32,), 1), (32, (1,)), ((32,), (1,))):
+                grey = grey.view(np.uint32)
+        grey = _scale_to_8_bit(grey, image.info.get('transparency'))
         return Image.fromarray(grey).convert('RGB')
     if image.mode in ('La', 'RGBa'):
         image = image.convert({'La': 'LA', 'RGBa': 'RGBA'}[image.mode])
@@ -406,13 +548,13 @@ def _scale_to_8_bit(grey, transparent=None):
     """
     Scale integers of 16 or 32 bits, or floats, to uint8.
 
-    The file does not say where white is, so the values do: white is the smallest of 65535 and 2^31 - 1
-    (integers), or of 1, 255, 65535 and the maximum (floats) that no value exceeds. `transparent` is the grey
+    The file does not say where white is, so the values do: white is the smallest of 65535, 2^31 - 1 and
+    2^32 - 1 (integers), or of 1, 255, 65535 and the maximum (floats) that no value exceeds. `transparent` is the grey
     value that a PNG declares to be transparent; it becomes white.
     """
     values = np.nan_to_num(grey.astype(np.float64), nan=0, posinf=0, neginf=0)
     top = values.max()
-    candidates = (1, 255, 65535, top) if grey.dtype.kind == 'f' else (65535, 2**31 - 1)
+    candidates = (1, 255, 65535, top) if grey.dtype.kind == 'f' else (65535, 2**31 - 1, 2**32 - 1)
     white = next(candidate for candidate in candidates if top <= candidate)
     scaled = np.rint(np.clip(values / white, 0, 1) * 255).astype(np.uint8)
     if isinstance(transparent, int):
@@ -430,7 +572,7 @@ def _resize_shorter_side(name, image, size, max_pixels):
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def write_image(path, image):
+def write_image(path, image, origin=None):
     """
     Write an image atomically, in the format that its extension names.
 
@@ -440,28 +582,76 @@ def write_image(path, image):
         Ends in .jpg, .jpeg (quality 95, no chroma subsampling), .png, .webp, .tif, .tiff, .bmp or .ppm.
     image : array of shape (height, width, 3)
         RGB, uint8 or floats in [0, 1].
+    origin : str, optional
+        What the image was made by and of (`origin`), noted in the file; .bmp and .ppm have no place for it.
 
     Raises
     ------
     UserError
         For another extension, a size that the format cannot hold, or a place that cannot be written.
     """
-    extension = os.path.splitext(path)[1].lower()
-    if extension not in WRITE_FORMATS:
-        raise UserError('%s: cannot write an image of this kind; the name should end in one of %s'
-                        % (path, ' '.join(sorted(WRITE_FORMATS))))
+    name, options = WRITE_FORMATS[check_extension(path)]
     image = np.asarray(image)
     if image.dtype != np.uint8:
         image = _round(image)
-    name, options = WRITE_FORMATS[extension]
     encoded = io.BytesIO()
     try:
-        Image.fromarray(image).save(encoded, name, **options)
+        Image.fromarray(image).save(encoded, name, **options, **_origin_options(name, origin))
     except (OSError, ValueError) as error:
         raise UserError('%s: cannot write %d x %d pixels as %s: %s'
                         % (path, image.shape[1], image.shape[0], name, reason(error)))
     with atomic_write(path) as file:
         file.write(encoded.getbuffer())
+
+
+def check_extension(path):
+    """
+    The extension of an image that is to be written, in small letters.
+
+    Raises
+    ------
+    UserError
+        For one that `write_image` does not write.
+    """
+    extension = os.path.splitext(path)[1].lower()
+    if extension not in WRITE_FORMATS:
+        raise UserError('%s: cannot write an image of this kind; the name should end in one of %s'
+                        % (path, ' '.join(sorted(WRITE_FORMATS))))
+    return extension
+
+
+def origin(script, *paths):
+    """What is noted in an image that a script makes of files, so that it can be told from all others."""
+    digest = hashlib.sha256('\0'.join(os.path.realpath(path) for path in paths).encode(errors='surrogateescape'))
+    return 'gogh-figure %s %s' % (script, digest.hexdigest()[:16])
+
+
+def read_origin(path):
+    """The origin that `write_image` noted in an image, or None for any other file."""
+    try:
+        with Image.open(path, formats=READ_FORMATS) as image:
+            note = image.info.get('comment') or image.info.get('Software') or image.getexif().get(_SOFTWARE)
+    except Exception:       # as many kinds as there are ways not to be one of our images
+        return None
+    note = note.decode('latin1') if isinstance(note, bytes) else note
+    return note if isinstance(note, str) and note.startswith('gogh-figure ') else None
+
+
+def _origin_options(name, note):
+    """Pillow's options that note an origin in an image of the format `name`."""
+    if note is None:
+        return {}
+    if name == 'JPEG':
+        return {'comment': note.encode()}
+    if name == 'PNG':
+        info = PngImagePlugin.PngInfo()
+        info.add_text('Software', note)
+        return {'pnginfo': info}
+    if name in ('WEBP', 'TIFF'):
+        exif = Image.Exif()
+        exif[_SOFTWARE] = note
+        return {'exif': exif}
+    return {}
 
 
 def _round(values):
@@ -525,31 +715,53 @@ def find_images(arguments):
     """
     if isinstance(arguments, (str, os.PathLike)):
         arguments = [arguments]
-    found = {}
+    found, folders = {}, {}
     for argument in map(os.fspath, arguments):
+        left_out = []
         if os.path.isdir(argument):
             try:
                 names = sorted(name for name in os.listdir(argument) if not name.startswith('.'))
             except OSError as error:
                 raise UserError('%s: cannot read this folder: %s' % (argument, reason(error)))
-            paths = _only_images(os.path.join(argument, name) for name in names)
+            paths, left_out = _only_images([os.path.join(argument, name) for name in names])
             complaint = 'no images in this folder'
         elif os.path.exists(argument):
             paths = [argument]
         elif glob.has_magic(argument):
-            paths = _only_images(sorted(glob.glob(argument, recursive=True)))
+            paths, left_out = _only_images(sorted(glob.glob(argument, recursive=True)))
             complaint = 'no images match this pattern'
         else:
             raise UserError('%s: no such file or folder' % argument)
+        left_out = 'left out %s%s' % (', '.join(left_out[:10]), ' and %d more' % (len(left_out) - 10)
+                                      if len(left_out) > 10 else '') if left_out else ''
         if not paths:
-            raise UserError('%s: %s' % (argument, complaint))
+            raise UserError('%s: %s%s' % (argument, complaint, '; ' + left_out if left_out else ''))
+        if left_out:
+            print('%s: %s' % (one_line(argument), left_out), file=sys.stderr)
         for path in paths:
-            found.setdefault(os.path.abspath(path), path)
+            # A photo has one name in each folder, however many links lead there.
+            folder, name = os.path.split(path)
+            if folder not in folders:
+                folders[folder] = os.path.realpath(folder)
+            found.setdefault(os.path.join(folders[folder], name), path)
     return list(found.values())
 
 
 def _only_images(paths):
-    return [path for path in paths if path.lower().endswith(READ_EXTENSIONS) and os.path.isfile(path)]
+    """The images among the paths, and what may have been meant as one and is left out."""
+    images, left_out = [], []
+    for path in paths:
+        name, extension = one_line(os.path.basename(path)), os.path.splitext(path)[1].lower()
+        if os.path.isdir(path):
+            left_out.append('%s (a folder)' % name)
+        elif extension in OTHER_EXTENSIONS:
+            left_out.append('%s (%s)' % (name, OTHER_EXTENSIONS[extension]))
+        elif extension in READ_EXTENSIONS:
+            if os.path.isfile(path):
+                images.append(path)
+            else:
+                left_out.append('%s (%s)' % (name, 'a link to nothing' if os.path.islink(path) else 'no file'))
+    return images, left_out
 
 
 def thumbnail(image, height):
@@ -752,6 +964,7 @@ def _load(path, max_bytes, reader, kind):
     if max_bytes is None:
         max_bytes = limit('GOGH_MAX_BYTES', MAX_BYTES)
     try:
+        check_regular(path)
         with open(path, 'rb') as file:
             return reader(file, max_bytes)
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:

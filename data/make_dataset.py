@@ -207,10 +207,12 @@ def main():
                         help='side of the squares in pixels')
     parser.add_argument('--workers', type=options.positive_int, default=os.cpu_count() or 1, metavar='N',
                         help='photos read at once')
+    options.add_overwrite(parser)
     args = parser.parse_args()
 
     splits = [(name, open_source(path)) for name, path in (('train2014/images', args.train),
                                                            ('val2014/images', args.val)) if path]
+    utils.check_outputs({args.output: False}, [path for path in (args.train, args.val) if path], args.overwrite)
     folder = os.path.dirname(args.output) or '.'
     needed = sum(len(names) for _, (names, _) in splits) * 3 * args.size**2
     if not os.path.isdir(folder):

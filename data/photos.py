@@ -22,7 +22,7 @@ COCO = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'coco', 'ms-coco
 # Splits of the content images, and the datasets of an HDF5 file that hold them.
 HDF5_NAMES = {'train': 'train2014/images', 'val': 'val2014/images'}
 
-Content = collections.namedtuple('Content', 'train val fingerprint')
+Content = collections.namedtuple('Content', 'train val fingerprint sample')
 Content.__doc__ = """Content images.
 
 Attributes
@@ -30,8 +30,12 @@ Attributes
 train, val : Split
     Images to train and to validate on.
 fingerprint : str
-    Changes when the images are others, or in another order.
+    Changes when the images have other names or shapes, or another order.
+sample : str
+    Changes when their contents do: a hash of the sizes of all files and of some of their bytes, or of some of
+    the images of an HDF5 file. Reading all would take minutes.
 """
+SAMPLE_BYTES, SAMPLE_IMAGES = 4096, 64
 
 Split = collections.namedtuple('Split', 'size read')
 Split.__doc__ = """A sequence of content images.
@@ -101,7 +105,20 @@ def _open_folder(path, image_size, content_size, validation_split):
             return random_crop(image, image_size, generator)
         return read
 
-    return Content(Split(len(train), reader(train)), Split(len(val), reader(val)), fingerprint)
+    return Content(Split(len(train), reader(train)), Split(len(val), reader(val)), fingerprint, _sample_files(paths))
+
+
+def _sample_files(paths):
+    digest = hashlib.sha256()
+    for path in paths:
+        # One that cannot be read is reported, and passed over, by those who want its pixels.
+        with contextlib.suppress(OSError), open(path, 'rb') as file:
+            size = file.seek(0, os.SEEK_END)
+            digest.update(b'%d ' % size)
+            for place in (size // 2, max(0, size - SAMPLE_BYTES)):
+                file.seek(place)
+                digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()[:16]
 
 
 def _open_hdf5(path, image_size):
@@ -135,7 +152,11 @@ def _open_hdf5(path, image_size):
         return read
 
     splits = [Split(len(images[s]), reader(images[s])) if s in images else Split(0, None) for s in ('train', 'val')]
-    return Content(splits[0], splits[1], repr(sorted(shapes.items())))
+    digest = hashlib.sha256()
+    for split in splits:
+        for i in sorted(set(numpy.linspace(0, split.size - 1, SAMPLE_IMAGES).astype(int))) if split.size else []:
+            digest.update(split.read(i, numpy.random.RandomState(0)).tobytes())
+    return Content(splits[0], splits[1], repr(sorted(shapes.items())), digest.hexdigest()[:16])
 
 
 def random_crop(image, size, generator):

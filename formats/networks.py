@@ -38,7 +38,7 @@ def find(name):
         If there is neither; the line says what there is, and how to train one.
     """
     path = os.path.join(MODELS, name + '.npz')
-    if not os.path.exists(name) and os.path.basename(name) == name and os.path.exists(path):
+    if not os.path.isfile(name) and os.path.basename(name) == name and os.path.exists(path):
         return path
     if not os.path.exists(name):
         raise utils.UserError('%s: no such network; these come with the project: %s (as in --model misc32); one of '
@@ -167,7 +167,7 @@ def _read_meta(path, text):
         good = False
     if not good:
         raise utils.UserError('%s: its meta entry does not describe a network' % path)
-    return meta
+    return dict(meta, styles=utils.unique(meta['styles'], '%s: the style' % path))
 
 
 def _settings_from_shapes(path, shapes, network):

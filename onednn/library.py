@@ -88,20 +88,39 @@ def _build(folder):
         with open(os.path.join(here, name), 'rb') as f:
             key.update(f.read())
     path = os.path.join(folder, 'gogh-onednn-%s.so' % key.hexdigest()[:16])
-    if os.path.exists(path):
+    if _is_whole(path):
         return path
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, 'gogh-onednn.lock'), 'w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)        # the others wait, and find the library when it is theirs
-        if os.path.exists(path):
+        if _is_whole(path):
             return path
         work = tempfile.mkdtemp(prefix='gogh-onednn-', dir=folder)
         try:
             _compile(compiler, here, sources, flags, link, work)
+            _seal(os.path.join(work, 'library.so'))
             os.rename(os.path.join(work, 'library.so'), path)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return path
+
+
+def _seal(path):
+    """Write a sum at the end of a library, where the loader does not look, and have all of it on disk."""
+    with open(path, 'rb+') as file:
+        file.write(hashlib.sha256(file.read()).digest())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _is_whole(path):
+    """Whether a library is there as it was sealed; one that a power cut damaged could end the process."""
+    try:
+        with open(path, 'rb') as file:
+            data = file.read()
+    except FileNotFoundError:
+        return False
+    return data[-32:] == hashlib.sha256(data[:-32]).digest()
 
 
 def _compile(compiler, here, sources, flags, link, work):

@@ -42,7 +42,7 @@ def photos(tmp_path):
 def run(tmp_path, *arguments):
     """Run the script as a command, within this process: it takes a tenth of the time."""
     out, err, argv = io.StringIO(), io.StringIO(), sys.argv
-    sys.argv = [SCRIPT, '--output', str(tmp_path / 'out.h5')] + [str(argument) for argument in arguments]
+    sys.argv = [SCRIPT, '--overwrite', '--output', str(tmp_path / 'out.h5')] + [str(argument) for argument in arguments]
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             utils.run_script(make_dataset.main)
@@ -201,7 +201,7 @@ def test_an_interrupted_run_leaves_the_old_file(photos, number):
         (photos / 'train' / ('more%d.png' % i)).write_bytes((photos / 'train' / '00.png').read_bytes())
     (photos / 'out.h5').write_bytes(b'old')
     child = subprocess.Popen([sys.executable, SCRIPT, '--train', str(photos / 'train'), '--workers', '1',
-                              '--output', str(photos / 'out.h5')],
+                              '--overwrite', '--output', str(photos / 'out.h5')],
                              stderr=subprocess.PIPE, universal_newlines=True,
                              # What a shell starts in the background ignores Ctrl-C, and so do its children.
                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
@@ -239,7 +239,7 @@ def test_a_full_disk_is_told_and_nothing_is_left(photos):
     code = ("import resource, runpy, signal, sys\n"
             "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
             "resource.setrlimit(resource.RLIMIT_FSIZE, (500000, 500000))\n"
-            "sys.argv = ['make_dataset.py', '--train', %r, '--output', %r]\n"
+            "sys.argv = ['make_dataset.py', '--overwrite', '--train', %r, '--output', %r]\n"
             "runpy.run_path(%r, run_name='__main__')"
             % (str(photos / 'train'), str(photos / 'out.h5'), SCRIPT))
     done = subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -265,7 +265,7 @@ def test_memory_does_not_grow_with_the_number_of_photos(tmp_path):
             if name.startswith(start):
                 os.link(str(tmp_path / 'train' / name), str(pattern / name))
         code = ("import resource, runpy, sys\n"
-                "sys.argv = ['make_dataset.py', '--train', %r, '--output', %r, '--workers', '2']\n"
+                "sys.argv = ['make_dataset.py', '--train', %r, '--output', %r, '--overwrite', '--workers', '2']\n"
                 "try: runpy.run_path(%r, run_name='__main__')\n"
                 "except SystemExit: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
                 % (str(pattern), str(tmp_path / 'out.h5'), SCRIPT))

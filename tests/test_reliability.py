@@ -255,7 +255,7 @@ def test_signals_and_a_full_disk_stop_training_with_a_checkpoint(place):
         process_start = done(place, name)
         wait_for(lambda: rows.exists() and len(metrics(place, name)) >= process_start + count, process)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         process = start_training(place, name, FOREVER, SLOW_DISK)
         started(process)
         process.send_signal(number)
@@ -280,6 +280,39 @@ def test_signals_and_a_full_disk_stop_training_with_a_checkpoint(place):
     before = done(place, name)
     assert before > 0
     assert_like_an_uninterrupted_run(place, name, before + 4 - before % 2)
+
+
+# Somebody removes the run folder after the third iteration.
+VANISHING = """
+import shutil
+append_row = train.runs.append_row
+def append(table, row, sync=False):
+    append_row(table, row, sync)
+    if row[0] == 3:
+        shutil.rmtree('vanished')
+train.runs.append_row = append
+"""
+
+
+def test_a_run_folder_that_vanishes_does_not_cost_the_network(place):
+    stderr = finish(start_training(place, 'vanished', 6, VANISHING))
+    assert 'metrics.csv is gone' in stderr
+    assert done(place, 'vanished') == 6 and [row['iteration'] for row in metrics(place, 'vanished')] == ['4', '5', '6']
+    assert models.load_network(str(place / 'vanished.npz')).meta['training']['iterations'] == 6
+
+
+def test_a_closed_terminal_ends_a_training_with_a_checkpoint(place):
+    """Its pipe breaks first, which ends nothing; then comes SIGHUP."""
+    name = 'hung-up'
+    process = start_training(place, name, FOREVER, SLOW_DISK)
+    wait_for(lambda: done(place, name) >= 2, process)
+    process.stderr.close()
+    rows = len(metrics(place, name))
+    wait_for(lambda: len(metrics(place, name)) > rows + 2, process)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=300) == 128 + signal.SIGHUP
+    process.stdout.close()
+    assert done(place, name) == len(metrics(place, name)) > rows
 
 
 @pytest.fixture(scope='module')
