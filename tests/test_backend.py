@@ -13,7 +13,7 @@ from conftest import ROOT
 
 
 def test_a_missing_compiler_is_named_with_its_package(fails, tmp_path):
-    assert 'apt install g++' in fails('stylize.py', '--help', PATH=str(tmp_path))
+    assert 'apt install g++' in fails('train.py', '--help', PATH=str(tmp_path))
 
 
 def test_missing_headers_are_named_with_their_package(monkeypatch, tmp_path):
