@@ -31,9 +31,9 @@ from formats import networks
 # What is not given and does not stand in the network's file; a content layer and style weight of None are set to
 # those of the kind of network.
 DEFAULTS = dict(content_layer=None, content_weight=1., style_layers=options.STYLE_LAYERS, style_weight=None,
-                tv_weight=0., normalize_losses=False, image_size=256, content_size=0, style_size=512)
+                tv_weight=0., normalize_losses=False, pool='max', image_size=256, content_size=0, style_size=512)
 KINDS = dict(content_layer=str, content_weight=float, style_layers=str, style_weight=float, tv_weight=float,
-             normalize_losses=bool, image_size=int, content_size=int, style_size=int)
+             normalize_losses=bool, pool=str, image_size=int, content_size=int, style_size=int)
 
 # The last column of losses.csv: the content loss of an image without any features, by which that of the others is
 # divided to compare networks whose loss networks or weights differ.
@@ -58,7 +58,7 @@ def parse_arguments():
     parser.add_argument('--style-size', type=options.positive_int,
                         help='shorter side that style images are resized to')
     options.add_losses(parser)
-    parser.set_defaults(content_weight=None, style_layers=None, tv_weight=None, normalize_losses=None)
+    parser.set_defaults(content_weight=None, style_layers=None, tv_weight=None, normalize_losses=None, pool=None)
     parser.add_argument('--iterations', type=options.whole_number, default=100,
                         help='of the optimization by L-BFGS for each style and photo; 0 for none')
     parser.add_argument('--output', default='evaluation', help='folder for tables and pictures')
@@ -82,6 +82,8 @@ def loss_of_network(args, meta):
     # A network whose photos had the size of its crops, or of a dataset, says nothing of their size.
     args.content_size = max(args.content_size, args.image_size)
     args.network = meta['network']
+    if args.pool not in losses.POOLS:
+        args.pool = DEFAULTS['pool']
     return losses.from_arguments(args)
 
 
@@ -137,7 +139,7 @@ def start_or_resume(args, settings):
     if resuming and not args.resume:
         raise utils.UserError('%s exists: carry on with --resume, choose another --output, or remove it' % table)
     utils.make_folder(os.path.join(args.output, 'images'))
-    runs.check_settings(os.path.join(args.output, 'settings.json'), settings)
+    runs.check_settings(os.path.join(args.output, 'settings.json'), settings, DEFAULTS)
     return runs.read_table(table) if resuming else []
 
 

@@ -43,7 +43,7 @@ SCALES = {
 }
 SAMPLES = os.path.join(ROOT, 'data', 'samples')
 LOSS_OPTIONS = ('loss_weights', 'content_layer', 'content_weight', 'style_layers', 'style_weight', 'tv_weight',
-                'normalize_losses')
+                'normalize_losses', 'pool')
 
 
 # ---------------------------------------------------------------------------------------------
@@ -577,7 +577,7 @@ def main():
     if os.listdir(args.run_dir) == ['settings.json']:
         # Nothing was made with them.
         os.remove(path)
-    runs.check_settings(path, settings)
+    runs.check_settings(path, settings, dict(pool='max'))
     FIGURES[args.figure](args)
 
 

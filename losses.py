@@ -138,7 +138,10 @@ NETWORK_DEFAULTS = {'cin': dict(content_layer='conv3_3', style_weight=4e-4),
                     'fns': dict(content_layer='conv2_2', style_weight=20.)}
 
 
-def from_arguments(args, pool='max'):
+POOLS = {'max': 'max', 'average': 'average_exc_pad'}
+
+
+def from_arguments(args):
     """The loss that the arguments of a script describe; reads the weights of its networks.
 
     Parameters
@@ -146,7 +149,6 @@ def from_arguments(args, pool='max'):
     args : argparse.Namespace
         What `options.add_losses` added, and ``network``, 'cin' or 'fns'; a content layer and a style
         weight that are None are set to the defaults of that network.
-    pool : {'max', 'average_exc_pad'}
 
     Returns
     -------
@@ -166,7 +168,8 @@ def from_arguments(args, pool='max'):
                                   % (option.replace('_', '-'), getattr(args, option), MAX_WEIGHT))
     layers = parse_style_layers(args.style_layers, args.style_weight)
     return PerceptualLoss(vgg.read_all(args.loss_weights), args.content_layer, layers, args.content_weight,
-                          args.tv_weight, args.normalize_losses, args.network == 'fns', pool)
+                          args.tv_weight, args.normalize_losses, args.network == 'fns',
+                          POOLS[args.pool])
 
 
 def parse_style_layers(text, default_weight):

@@ -25,7 +25,6 @@ from backend import T, theano
 # The projection of the RGB primaries on luminance (ITU-R BT.601, as in YIQ).
 LUMINANCE = numpy.array([0.299, 0.587, 0.114])
 CHECKPOINT_EVERY = 50
-POOLS = {'max': 'max', 'average': 'average_exc_pad'}
 
 
 def parse_arguments():
@@ -42,7 +41,6 @@ def parse_arguments():
                         help='the network whose loss it is: decides on the two defaults below and, for fns, divides '
                              'Gram matrices by the number of channels')
     options.add_losses(parser)
-    parser.add_argument('--pool', choices=sorted(POOLS), default='max', help='pooling of the loss network')
     parser.add_argument('--init', default='content', metavar='content|style|noise|IMAGE', help='what to start from')
     parser.add_argument('--optimizer', choices=['lbfgs', 'adam'], default='lbfgs', help='what minimizes the loss')
     parser.add_argument('--iterations', type=options.positive_int, default=500, help='steps of the optimizer')
@@ -300,7 +298,7 @@ def main():
     photo = read(args.content, args.size)
     paintings = [read(path, args.style_size) for path, _ in styles]
     backend.use(args)
-    loss = losses.from_arguments(args, POOLS[args.pool])
+    loss = losses.from_arguments(args)
     stem = os.path.splitext(args.output)[0]
     columns = ['iteration'] + losses.loss_names(loss)
     past = past_losses(args, styles, columns)

@@ -82,6 +82,7 @@ def add_losses(parser):
     parser.add_argument('--style-weight', type=not_negative,
                         help='weight of the layers that are given none (default: 4e-4 for cin, 20 for fns)')
     parser.add_argument('--tv-weight', type=not_negative, default=0., help='weight of the total variation loss')
+    parser.add_argument('--pool', choices=['max', 'average'], default='max', help='pooling of the loss network')
     parser.add_argument('--normalize-losses', action='store_true',
                         help='divide each style term by the mean square of its target Gram matrix and the content '
                              'term by that of the photo\'s features, for loss networks that are scaled otherwise')

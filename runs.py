@@ -70,7 +70,7 @@ def _lock_file(handle, path):
         pass        # a file system without locks
 
 
-def check_settings(path, settings):
+def check_settings(path, settings, defaults={}):
     """Note what a run is made with, or make sure that a run to be resumed was made with the same.
 
     Parameters
@@ -79,6 +79,8 @@ def check_settings(path, settings):
         Of a JSON file in the run's folder.
     settings : dict
         Of numbers, strings and lists of them.
+    defaults : dict
+        What a run had that does not name a setting, since it was made before there was a choice.
 
     Raises
     ------
@@ -92,9 +94,9 @@ def check_settings(path, settings):
                 before = json.load(file)
         except (OSError, ValueError, RecursionError) as error:
             raise utils.UserError('%s: cannot read: %s' % (path, utils.reason(error)))
-        # What is not noted is what former versions did not ask for.
-        changed = (['all'] if not isinstance(before, dict) else
-                   [name for name in before if before[name] != settings.get(name)])
+        # What is neither noted nor has a default is what former versions did not ask for.
+        before = dict(defaults, **before) if isinstance(before, dict) else None
+        changed = ['all'] if before is None else [name for name in before if before[name] != settings.get(name)]
         if changed:
             raise utils.UserError('%s was made with other settings (%s): give the same, or another folder'
                                   % (os.path.dirname(path) or '.', ', '.join(changed).replace('_', ' ')))

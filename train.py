@@ -6,7 +6,7 @@
     python train.py --start-from cin.npz --style-dir other --output other.npz   not from random filters
 
 Everything that the run writes but the network itself lies in the run folder: a checkpoint to resume
-from, metrics.csv, a plot of the losses and sample pastiches.
+from, metrics.csv, the validation losses of single styles in styles.csv, plots of both, and sample pastiches.
 """
 import argparse
 import contextlib
@@ -33,7 +33,7 @@ from updates import adam
 
 # Options that may change when a run is resumed: they do not touch the numbers.
 FREE_OPTIONS = {'resume', 'iterations', 'epochs', 'device', 'backend', 'tf32', 'run_dir', 'output', 'content',
-                'style_dir', 'loss_weights', 'checkpoint_every', 'workers', 'sample_photo'}
+                'style_dir', 'loss_weights', 'checkpoint_every', 'workers', 'sample_photo', 'keep_checkpoints'}
 # Settings that stand for the contents of files; checkpoints of former days lack the last two.
 FINGERPRINTS = ('content_images', 'style_images', 'content_files', 'loss_networks')
 # Options that a network to be trained further has settled.
@@ -71,6 +71,8 @@ def parse_arguments():
                         help="multiply Adam's step by this factor, once every --lr-decay-every updates")
     parser.add_argument('--lr-decay-every', type=options.positive_int, metavar='ITERATIONS',
                         help='updates between two changes of the step')
+    parser.add_argument('--clip-gradients', type=options.positive, metavar='NORM',
+                        help='scale the gradient down where the norm of all its numbers together is more')
     parser.add_argument('--style-coefficients', metavar='STYLE=FACTOR,...',
                         help='multiply the style loss of some styles, by name, such as waves=2,dots=0.5')
     parser.add_argument('--batch-size', type=options.positive_int, default=4, help='images in a batch')
@@ -91,6 +93,9 @@ def parse_arguments():
                         help='iterations between checkpoints, validations and samples')
     parser.add_argument('--sample-photo', nargs='+', metavar='PHOTO',
                         help='photos of your own to stylize at each checkpoint (made smaller: %d pixels)' % SAMPLE_SIZE)
+    parser.add_argument('--keep-checkpoints', action='store_true',
+                        help="keep the network of each checkpoint as well, in the run folder's networks/, to stylize with "
+                             'or to --start-from')
     parser.add_argument('--output', default='cin.npz', help='the trained network')
     parser.add_argument('--run-dir', help='folder of the run (default: the output without .npz)')
     parser.add_argument('--resume', action='store_true', help="carry on from the run folder's checkpoint")
@@ -215,7 +220,7 @@ def loss_expressions(network, loss, grams, deterministic, coefficients=None):
         one_hot = T.eq(style.dimshuffle(0, 'x'), T.arange(len(network.meta['styles'])))
         inputs[network.style] = T.cast(one_hot, 'float32')
     pastiche = lasagne.layers.get_output(network.output, inputs, deterministic=deterministic)
-    content = models.loss_network(image, loss.networks, [loss.content_layer])[loss.content_layer]
+    content = models.loss_network(image, loss.networks, [loss.content_layer], loss.pool)[loss.content_layer]
     first = len(network.meta['styles']) - len(grams[0])
     targets = [theano.shared(gram, 'gram')[style - first] for gram in grams]
     if coefficients is not None:
@@ -303,29 +308,46 @@ def open_metrics(path, columns, iterations):
     return runs.open_table(path, columns, rows)
 
 
-def plot_losses(path, metrics):
-    """Draw total, content and style loss over the iterations, on a logarithmic scale."""
+@contextlib.contextmanager
+def plot(path, label):
+    """Draw over the iterations, on a logarithmic scale, and write the picture; yields the axes."""
     import matplotlib
     matplotlib.use('Agg')
     from matplotlib import pyplot
-    rows = runs.read_table(metrics)
     figure, axes = pyplot.subplots(figsize=(8, 5))
-    iterations = numpy.array([int(row['iteration']) for row in rows])
-    window = max(1, len(rows) // 100)
-    for name in ('total', 'content', 'style'):
-        values = numpy.array([float(row[name]) for row in rows])
-        smooth = numpy.convolve(values, numpy.ones(window) / window, 'valid')
-        line, = axes.plot(iterations[window - 1:], smooth, label=name)
-        checked = [(int(row['iteration']), float(row['val_' + name])) for row in rows if row['val_' + name]]
-        if checked:
-            axes.plot(*zip(*checked), 'o', color=line.get_color(), label=name + ', validation')
+    yield axes
     axes.set_yscale('log')
     axes.set_xlabel('iteration')
-    axes.set_ylabel('weighted loss (mean of %d iterations)' % window)
+    axes.set_ylabel(label)
     axes.legend()
     with utils.atomic_write(path) as file:
         figure.savefig(file, format='png', dpi=100)
     pyplot.close(figure)
+
+
+def plot_losses(path, metrics):
+    """Draw total, content and style loss."""
+    rows = runs.read_table(metrics)
+    iterations = numpy.array([int(row['iteration']) for row in rows])
+    window = max(1, len(rows) // 100)
+    with plot(path, 'weighted loss (mean of %d iterations)' % window) as axes:
+        for name in ('total', 'content', 'style'):
+            values = numpy.array([float(row[name]) for row in rows])
+            smooth = numpy.convolve(values, numpy.ones(window) / window, 'valid')
+            line, = axes.plot(iterations[window - 1:], smooth, label=name)
+            checked = [(int(row['iteration']), float(row['val_' + name])) for row in rows if row['val_' + name]]
+            if checked:
+                axes.plot(*zip(*checked), 'o', color=line.get_color(), label=name + ', validation')
+
+
+def plot_styles(path, table):
+    """Draw the total validation loss of each style."""
+    curves = {}
+    for row in runs.read_table(table):
+        curves.setdefault(row['style_name'], []).append((int(row['iteration']), float(row['total'])))
+    with plot(path, 'weighted loss, validation') as axes:
+        for name, points in curves.items():
+            axes.plot(*zip(*points), '.-', label=name)
 
 
 def sample_styles(first, last):
@@ -340,7 +362,7 @@ def read_sample_photo(path):
 
 
 def validate(function, images, first, last, path):
-    """Losses on the validation images in up to 8 of the styles, and a contact sheet of the pastiches."""
+    """Losses on the validation images in up to 8 of the styles, as {style: losses}, and a sheet of the pastiches."""
     styles = sample_styles(first, last)
     rows, columns = [], [utils.to_uint8(images)]
     for style in styles:
@@ -349,7 +371,7 @@ def validate(function, images, first, last, path):
         size = images.shape[2]
         columns.append(utils.to_uint8(results[-1][:, :, :size, :size]))
     utils.write_image(path, utils.contact_sheet([list(row) for row in zip(*columns)]))
-    return numpy.mean(rows, axis=0)
+    return dict(zip(styles, rows))
 
 
 def stylize_samples(function, network, images, first, last, path):
@@ -444,7 +466,10 @@ def run(args, defaults, held):
         # The old styles are in no batch: their gradient is zero, and so is every step of Adam's.
         params = [param for param in params if param.name in ('gamma', 'beta')]
     rate = theano.shared(numpy.float32(args.learning_rate), 'learning rate')
-    updates = adam(values[0], params, rate, beta1=0.9, beta2=0.999)
+    gradients = theano.grad(values[0], params)
+    if args.clip_gradients:
+        gradients = lasagne.updates.total_norm_constraint(gradients, args.clip_gradients)
+    updates = adam(gradients, params, rate, beta1=0.9, beta2=0.999)
     train_function = theano.function(inputs, values, updates=updates)
     inputs, pastiche, values = loss_expressions(network, loss, grams, True, args.style_coefficients)
     validation_function = theano.function(inputs, values + [pastiche])
@@ -465,6 +490,9 @@ def run(args, defaults, held):
     columns = ['iteration', 'seconds'] + names + ['val_' + name for name in names]
     metrics_path = os.path.join(run_dir, 'metrics.csv')
     metrics = open_metrics(metrics_path, columns, iteration)
+    styles_path = os.path.join(run_dir, 'styles.csv')
+    style_columns = ['iteration', 'style_name'] + names
+    style_metrics = open_metrics(styles_path, style_columns, iteration)
     val_images = photos.fixed_images(content.val if content.val.size else content.train, args.batch_size, args.seed)
     batches = photos.batches(content.train, args.batch_size, args.seed, iteration, args.workers)
 
@@ -486,12 +514,17 @@ def run(args, defaults, held):
                 print('warning: %s is gone: %s is made again' % (metrics_path, run_dir), file=sys.stderr)
                 utils.make_folder(os.path.join(run_dir, 'samples'))
                 metrics = runs.open_table(metrics_path, columns)
+                style_metrics = runs.open_table(styles_path, style_columns)
             at_checkpoint = iteration % args.checkpoint_every == 0 or iteration == iterations
             if at_checkpoint:
                 utils.make_folder(os.path.join(run_dir, 'samples'))
                 sample = os.path.join(run_dir, 'samples', '%06d.jpg' % iteration)
                 last = first + len(styles) - 1
-                row += ['%.7g' % value for value in validate(validation_function, val_images, first, last, sample)]
+                validated = validate(validation_function, val_images, first, last, sample)
+                row += ['%.7g' % value for value in numpy.mean(list(validated.values()), axis=0)]
+                for number, values_of_style in validated.items():
+                    runs.append_row(style_metrics, [iteration, network.meta['styles'][number]]
+                                    + ['%.7g' % value for value in values_of_style], sync=True)
                 if sample_photos:
                     stylize_samples(pastiche_function, network, sample_photos, first, last,
                                     os.path.join(run_dir, 'samples', '%06d_photos.jpg' % iteration))
@@ -503,7 +536,11 @@ def run(args, defaults, held):
                 network.meta['training']['iterations'] = iteration
                 models.save_network(args.output, network)
             if at_checkpoint:
+                if args.keep_checkpoints:
+                    utils.make_folder(os.path.join(run_dir, 'networks'))
+                    models.save_network(os.path.join(run_dir, 'networks', '%06d.npz' % iteration), network)
                 plot_losses(os.path.join(run_dir, 'losses.png'), metrics_path)
+                plot_styles(os.path.join(run_dir, 'styles.png'), styles_path)
             bar.set_postfix_str('total %.4g content %.4g style %.4g' % tuple(values[:3]), refresh=False)
             bar.update()
     if caught and iteration < iterations:

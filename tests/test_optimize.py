@@ -149,7 +149,7 @@ def test_losses_and_gradient(objective, reference, images):
 
 
 def test_average_pooling(objective, loss, images):
-    loss = loss._replace(pool=optimize.POOLS['average'])
+    loss = loss._replace(pool=losses.POOLS['average'])
     targets_of, function = losses.target_function(loss), optimize.objective_function(loss)
     values, gradient = function(images[2], targets_of(images[0])[0], *targets_of(images[1])[1:])
     expected, slopes = Reference(loss, *images[:2])(images[2])

@@ -81,8 +81,15 @@ def test_a_run_leaves_everything_behind(trained):
         assert float(row['total']) == pytest.approx(sum(parts), rel=1e-5)
         assert float(row['style']) == pytest.approx(float(row['style_conv1_2']) + float(row['style_conv2_2']), rel=1e-5)
         assert bool(row['val_total']) == (int(row['iteration']) % 10 == 0)
-    assert sorted(os.listdir(str(trained / 'cin'))) == ['checkpoint.npz', 'losses.png', 'metrics.csv', 'samples']
+    assert sorted(os.listdir(str(trained / 'cin'))) == [
+        'checkpoint.npz', 'losses.png', 'metrics.csv', 'samples', 'styles.csv', 'styles.png']
     assert sorted(os.listdir(str(trained / 'cin' / 'samples'))) == ['000010.jpg', '000020.jpg']
+    of_styles = read_metrics(trained / 'cin' / 'styles.csv')
+    assert [(row['iteration'], row['style_name']) for row in of_styles] == [
+        (iteration, models.style_name(path)) for iteration in ('10', '20') for path in STYLES]
+    for i in (0, 2):
+        mean = np.mean([float(row['total']) for row in of_styles[i:i + 2]])
+        assert float(rows[5 * i + 9]['val_total']) == pytest.approx(mean, rel=1e-5)
     network = models.load_network(str(trained / 'cin.npz'))
     assert network.meta['styles'] == [models.style_name(path) for path in STYLES]
     assert network.meta['training']['iterations'] == 20 and network.meta['widths'] == [8, 16, 32]
@@ -158,6 +165,23 @@ def test_style_coefficients_multiply_the_style_loss_of_their_style(run, trained)
     meta = models.load_network(str(trained / 'times3.npz')).meta
     assert meta['training']['style_coefficients'] == [3, 3]
     assert train.parse_coefficients('b=2.5,a=0', ['a', 'b', 'c']) == [0, 2.5, 1]
+
+
+def test_clipped_gradients_average_pooling_and_kept_networks(run, trained):
+    """Adam forgets the scale of a gradient, so that clipping shows in the moments: their sum of squares has a bound."""
+    start(run, trained, 'clip.npz', iterations=1, clip_gradients=1e-3, checkpoint_every=1, keep_checkpoints=True)
+    values = np.load(str(trained / 'clip' / 'checkpoint.npz'), allow_pickle=False)
+    count = len(lasagne.layers.get_all_params(models.load_network(str(trained / 'clip.npz')).output))
+    moments = [values['value_%d' % i] for i in range(count, len(values.files) - 2)]
+    # First moments are a tenth of the gradient after one step, second ones a thousandth of its square: far smaller.
+    norm = 10 * np.sqrt(sum(np.square(moment, dtype='float64').sum() for moment in moments if moment.ndim))
+    assert norm == pytest.approx(1e-3, rel=1e-2)
+    kept = trained / 'clip' / 'networks' / '000001.npz'
+    assert kept.read_bytes() == (trained / 'clip.npz').read_bytes()
+    start(run, trained, 'average.npz', iterations=1, pool='average')
+    plain, other = (read_metrics(trained / name / 'metrics.csv')[0] for name in ('cin', 'average'))
+    assert plain['style_conv1_2'] == other['style_conv1_2'] and plain['style_conv2_2'] != other['style_conv2_2']
+    assert models.load_network(str(trained / 'average.npz')).meta['training']['pool'] == 'average'
 
 
 def test_fns_trains_on_a_dataset_with_batch_norm_and_total_variation(run, trained):
