@@ -18,7 +18,7 @@ __all__ = [
     'Formula', 'FormulaGradient', 'ReflectPad', 'InstanceNorm', 'UpsampleNearest', 'Rectify',
     'GramMatrix', 'SquaredDifference',
     'reflect_pad', 'instance_norm', 'upsample_nearest', 'rectify', 'style_weights',
-    'ReflectPadLayer', 'InstanceNormLayer', 'ConditionalInstanceNormLayer', 'BatchNormLayer',
+    'ReflectPadLayer', 'CropLayer', 'InstanceNormLayer', 'ConditionalInstanceNormLayer', 'BatchNormLayer',
     'UpsampleNearestLayer', 'ConvLayer', 'FractionalConvLayer',
     'conv_block', 'residual_block', 'upsampling_block',
 ]
@@ -325,6 +325,28 @@ class ReflectPadLayer(lasagne.layers.Layer):
         return reflect_pad(input, self.pad)
 
 
+class CropLayer(lasagne.layers.Layer):
+    """Cuts off the borders of height and width.
+
+    Parameters
+    ----------
+    incoming : Layer or tuple
+        The layer feeding into this one, of shape (N, C, H, W).
+    crop : int
+        Pixels to cut off on each side.
+    """
+
+    def __init__(self, incoming, crop, **kwargs):
+        super().__init__(incoming, **kwargs)
+        self.crop = crop
+
+    def get_output_shape_for(self, input_shape):
+        return input_shape[:2] + tuple(None if size is None else size - 2 * self.crop for size in input_shape[2:])
+
+    def get_output_for(self, input, **kwargs):
+        return input[:, :, self.crop:-self.crop, self.crop:-self.crop]
+
+
 class InstanceNormLayer(lasagne.layers.Layer):
     """Instance normalization with one gamma and beta for each channel (arXiv:1607.08022).
 
@@ -477,8 +499,8 @@ class ConvLayer(lasagne.layers.Layer):
     filter_size : int
         Odd side length k of the square filters; the input is padded by k // 2 on each side.
     stride : int
-    pad : {'reflect', 'zero'}
-        What the padding consists of.
+    pad : {'reflect', 'zero', 'none'}
+        What the padding consists of; 'none' leaves it away, so that the output lacks k // 2 pixels on each side.
     flip_filters : bool
         True for a convolution, as is Lasagne's default; False for a cross-correlation, as in Caffe.
     W : Theano shared variable, expression, numpy array or callable
@@ -494,8 +516,8 @@ class ConvLayer(lasagne.layers.Layer):
         super(ConvLayer, self).__init__(incoming, **kwargs)
         if filter_size % 2 != 1:
             raise ValueError('the filter size is odd, not %r' % (filter_size,))
-        if pad not in ('reflect', 'zero'):
-            raise ValueError("the padding is 'reflect' or 'zero', not %r" % (pad,))
+        if pad not in ('reflect', 'zero', 'none'):
+            raise ValueError("the padding is 'reflect', 'zero' or 'none', not %r" % (pad,))
         self.num_filters = num_filters
         self.filter_size = filter_size
         self.stride = stride
@@ -507,10 +529,11 @@ class ConvLayer(lasagne.layers.Layer):
 
     def get_output_shape_for(self, input_shape):
         return (input_shape[0], self.num_filters) + tuple(
-            None if size is None else (size - 1) // self.stride + 1 for size in input_shape[2:])
+            None if size is None else (size - 1 - (self.filter_size - 1) * (self.pad == 'none')) // self.stride + 1
+            for size in input_shape[2:])
 
     def get_output_for(self, input, **kwargs):
-        margin = self.filter_size // 2
+        margin = self.filter_size // 2 if self.pad != 'none' else 0
         if self.pad == 'reflect' and margin:
             input = reflect_pad(input, margin)
             margin = 0
@@ -589,7 +612,8 @@ def conv_block(incoming, num_filters, filter_size, stride=1, style=None, nonline
         The weights of the styles, of shape (N, styles); None for a network of a single style.
     nonlinearity : callable
     norm : {'instance', 'batch'}
-    pad : {'reflect', 'zero'}
+    pad : {'reflect', 'zero', 'none'}
+        Of the convolution: see `ConvLayer`.
     epsilon : float
         Added to the variance by the normalization.
 
@@ -611,16 +635,19 @@ def residual_block(incoming, style=None, norm='instance', pad='reflect', epsilon
     incoming : Layer
         The layer feeding into this one, of shape (N, C, H, W) with C known.
     style, norm, pad, epsilon
-        As for `conv_block`.
+        As for `conv_block`. With the padding 'none' the input loses the two pixels on each side that the
+        convolutions lose (arXiv:1603.08155).
 
     Returns
     -------
     Layer
-        Of the shape of the input.
+        Of the shape of the input, less these pixels.
     """
     width = incoming.output_shape[1]
     layer = conv_block(incoming, width, 3, 1, style, rectify, norm, pad, epsilon)
     layer = conv_block(layer, width, 3, 1, style, linear, norm, pad, epsilon)
+    if pad == 'none':
+        incoming = CropLayer(incoming, 2)
     return lasagne.layers.ElemwiseSumLayer([incoming, layer])
 
 

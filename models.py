@@ -8,13 +8,13 @@ import numpy
 import utils
 from backend import T, lasagne, theano
 from formats import networks, vgg
-from layers import EPSILON, ConvLayer, conv_block, rectify, residual_block, upsampling_block
+from layers import EPSILON, ConvLayer, ReflectPadLayer, conv_block, rectify, residual_block, upsampling_block
 
 from lasagne.layers import InputLayer, NonlinearityLayer, get_all_params
 from lasagne.nonlinearities import sigmoid
 
-__all__ = ['transformer_network', 'with_styles', 'single_style_network', 'style_name', 'style_names', 'save_network',
-           'load_network', 'pastiche_function', 'pastiche_bytes',
+__all__ = ['transformer_network', 'smallest_side', 'with_styles', 'single_style_network', 'style_name', 'style_names',
+           'save_network', 'load_network', 'pastiche_function', 'pastiche_bytes',
            'VGG_MEAN', 'vgg_preprocess', 'vgg_deprocess', 'loss_network']
 
 
@@ -40,7 +40,7 @@ meta : dict
 
 def transformer_network(network='cin', styles=(), widths=(32, 64, 128), up_widths=(64, 32), residual_blocks=5,
                         epsilon=EPSILON, norm='instance', pad='reflect', upsampling='nearest', filter_sizes=(9, 3, 3),
-                        **more):
+                        tanh_constant=150., **more):
     """The network that turns a photo into a pastiche (arXiv:1610.07629, table 1).
 
     ======================  ======================================================
@@ -60,8 +60,8 @@ def transformer_network(network='cin', styles=(), widths=(32, 64, 128), up_width
     ----------
     network : {'cin', 'fns'}
         'cin': conditional instance normalization, image in [0, 1], output by a sigmoid.
-        'fns': a single style, the image goes through `vgg_preprocess`, the output is 150 tanh in
-        that space, brought back to RGB (arXiv:1603.08155; the constant is fast-neural-style's).
+        'fns': a single style, the image goes through `vgg_preprocess`, the output is tanh_constant · tanh in
+        that space, brought back to RGB (arXiv:1603.08155).
     styles : list of str
         Names of the styles; one for 'fns'.
     widths, up_widths : sequence of int
@@ -71,11 +71,15 @@ def transformer_network(network='cin', styles=(), widths=(32, 64, 128), up_width
         Added to the variance by the normalization.
     norm : {'instance', 'batch'}
         'batch' is for 'fns' only.
-    pad : {'reflect', 'zero'}
+    pad : {'reflect', 'zero', 'reflect-start'}
+        'reflect-start', of arXiv:1603.08155 and fast-neural-style: the image is padded once, by as much as the
+        residual blocks lose, which do not pad; all other convolutions pad with zeros.
     upsampling : {'nearest', 'deconv'}
     filter_sizes : sequence of int
         Sides of the filters of the first three convolutions. Networks of the original repository from before
         July 2017 have 9, 9, 9.
+    tanh_constant : float
+        Of 'fns'; fast-neural-style's is 150, which covers the range of preprocessed images.
     **more
         Kept in the network's ``meta``.
 
@@ -85,31 +89,39 @@ def transformer_network(network='cin', styles=(), widths=(32, 64, 128), up_width
     """
     meta = dict(more, network=network, styles=list(styles), widths=list(widths), up_widths=list(up_widths),
                 residual_blocks=residual_blocks, epsilon=epsilon, norm=norm, pad=pad, upsampling=upsampling,
-                filter_sizes=list(filter_sizes))
+                filter_sizes=list(filter_sizes), tanh_constant=tanh_constant)
     image = layer = InputLayer((None, 3, None, None), name='image')
     style = InputLayer((None, len(styles)), name='style') if network == 'cin' else None
-    block = dict(style=style, norm=norm, pad=pad, epsilon=epsilon)
+    at_start = pad == 'reflect-start'
+    block = dict(style=style, norm=norm, pad='zero' if at_start else pad, epsilon=epsilon)
 
     if network == 'fns':
         layer = NonlinearityLayer(layer, vgg_preprocess)
+    if at_start and residual_blocks:
+        layer = ReflectPadLayer(layer, lost_by_residual_blocks(residual_blocks))
     layer = conv_block(layer, widths[0], filter_sizes[0], **block)
     layer = conv_block(layer, widths[1], filter_sizes[1], stride=2, **block)
     layer = conv_block(layer, widths[2], filter_sizes[2], stride=2, **block)
     for _ in range(residual_blocks):
-        layer = residual_block(layer, **block)
+        layer = residual_block(layer, **dict(block, pad='none' if at_start else pad))
     layer = upsampling_block(layer, up_widths[0], upsampling=upsampling, **block)
     layer = upsampling_block(layer, up_widths[1], upsampling=upsampling, **block)
     if network == 'cin':
         layer = conv_block(layer, 3, 9, nonlinearity=sigmoid, **block)
     else:
-        layer = conv_block(layer, 3, 9, nonlinearity=scaled_tanh, **block)
+        layer = conv_block(layer, 3, 9, nonlinearity=lambda x: tanh_constant * T.tanh(x), **block)
         layer = NonlinearityLayer(layer, vgg_deprocess)
     return Network(layer, image, style, meta)
 
 
-def scaled_tanh(x):
-    """150 tanh(x): covers the range of VGG-preprocessed images (fast-neural-style's tanh constant)."""
-    return 150 * T.tanh(x)
+def lost_by_residual_blocks(residual_blocks):
+    """Pixels of the image on each side that residual blocks without padding lose: two for each at a quarter of its size."""
+    return 8 * residual_blocks
+
+
+def smallest_side(pad, residual_blocks):
+    """The fewest pixels in height or width that a network takes: there has to be enough to reflect."""
+    return max(16, lost_by_residual_blocks(residual_blocks) + 4) if pad == 'reflect-start' else 16
 
 
 def with_styles(network, names):
@@ -146,7 +158,7 @@ def single_style_network(network, style):
 
     The two differ at their ends only. The first normalization makes the filters blind to the offset and
     the scale of `vgg_preprocess`, so that swapping their colours is all they need. At the other end gamma and
-    beta are changed such that 150 tanh has the value and the slope of 255 sigmoid where the latter is
+    beta are changed such that the scaled tanh has the value and the slope of 255 sigmoid where the latter is
     127.5; they differ where colours saturate.
 
     Parameters
@@ -164,8 +176,9 @@ def single_style_network(network, style):
               for value in lasagne.layers.get_all_param_values(with_styles(network, [style]).output)]
     values[0] = values[0][:, ::-1] / numpy.float32(255)
     filters, beta, gamma = (value[::-1] for value in values[-3:])
-    middle = (127.5 - VGG_MEAN) / 150
-    slope = 255 / 4 / (150 * (1 - middle**2))
+    constant = network.meta['tanh_constant']
+    middle = (127.5 - VGG_MEAN) / constant
+    slope = 255 / 4 / (constant * (1 - middle**2))
     values[-3:] = filters, slope * beta + numpy.arctanh(middle), slope * gamma
     single = transformer_network(**dict(network.meta, network='fns', styles=[style]))
     lasagne.layers.set_all_param_values(single.output, [value.astype('float32') for value in values])
@@ -195,7 +208,17 @@ def pastiche_function(network):
     """
     pastiche = T.clip(lasagne.layers.get_output(network.output, deterministic=True), 0, 1)
     inputs = [network.image.input_var] + ([network.style.input_var] if network.style else [])
-    return theano.function(inputs, pastiche)
+    function = theano.function(inputs, pastiche)
+    smallest = smallest_side(network.meta['pad'], network.meta['residual_blocks'])
+    if smallest <= 16:
+        return function
+
+    def with_enough_to_reflect(image, *style):
+        height, width = image.shape[2:]
+        extra = [(0, max(0, smallest - side)) for side in (height, width)]
+        pastiche = function(numpy.pad(image, [(0, 0), (0, 0)] + extra, mode='symmetric'), *style)
+        return pastiche[:, :, :-(-height // 4) * 4, :-(-width // 4) * 4]
+    return with_enough_to_reflect
 
 
 def pastiche_bytes(network, backend='onednn'):

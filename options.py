@@ -53,6 +53,14 @@ decay = _number(float, lambda x: 0 < x <= 1, 'a number above 0, up to 1')
 fraction = _number(float, lambda x: 0 <= x < 1, 'a number from 0 to below 1')
 
 
+def pair(text):
+    """Two whole numbers, such as 64,32, as a list."""
+    numbers = [positive_int(item) for item in text.split(',')]
+    if len(numbers) != 2:
+        raise argparse.ArgumentTypeError('%r is not two numbers, such as 64,32' % text)
+    return numbers
+
+
 DEVICES = 'cpu, auto, cuda, cuda0 (or another number), opencl0:0 (platform:device)'
 
 

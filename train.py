@@ -37,7 +37,7 @@ FREE_OPTIONS = {'resume', 'iterations', 'epochs', 'device', 'backend', 'tf32', '
 # Settings that stand for the contents of files; checkpoints of former days lack the last two.
 FINGERPRINTS = ('content_images', 'style_images', 'content_files', 'loss_networks')
 # Options that a network to be trained further has settled.
-NETWORK_OPTIONS = ('network', 'width', 'residual_blocks', 'norm', 'pad', 'upsampling')
+NETWORK_OPTIONS = ('network', 'width', 'up_widths', 'residual_blocks', 'norm', 'pad', 'upsampling', 'tanh_constant')
 # Shorter side that larger photos are resized to before they are stylized as samples.
 SAMPLE_SIZE = 512
 
@@ -52,11 +52,18 @@ def parse_arguments():
                         help='conditional instance normalization, or fast neural style with a single style '
                              '(default: that of --start-from, or cin)')
     parser.add_argument('--width', type=options.positive_int, default=32, help='feature maps of the first convolution')
+    parser.add_argument('--up-widths', type=options.pair, metavar='A,B',
+                        help='feature maps of the two upsampling blocks (default: twice the width, and the width; the '
+                             'original repository has 128,128)')
     parser.add_argument('--residual-blocks', type=options.whole_number, default=5, help='number of residual blocks')
     parser.add_argument('--norm', choices=['instance', 'batch'], default='instance', help="'batch' for fns only")
-    parser.add_argument('--pad', choices=['reflect', 'zero'], default='reflect', help='padding of the convolutions')
+    parser.add_argument('--pad', choices=['reflect', 'zero', 'reflect-start'], default='reflect',
+                        help="padding of the convolutions; 'reflect-start' pads the image once, and residual blocks "
+                             'crop (arXiv:1603.08155)')
     parser.add_argument('--upsampling', choices=['nearest', 'deconv'], default='nearest',
                         help='upsampling and convolution, or convolution with stride 1/2')
+    parser.add_argument('--tanh-constant', type=options.positive, default=150.,
+                        help='what the tanh of fns is multiplied by, in units of 0-255')
     parser.add_argument('--finetune', metavar='MODEL',
                         help='add the styles to this trained network (.npz, or the name of one in data/models): '
                              'its convolutions and styles stay as they are, and only gamma and beta of the new '
@@ -128,8 +135,11 @@ def parse_arguments():
                               % (args.styles_per_batch, args.batch_size))
     if args.content_size and args.content_size < args.image_size:
         raise utils.UserError('--content-size %d is less than --image-size %d' % (args.content_size, args.image_size))
-    if args.image_size < 16:
-        raise utils.UserError('--image-size %d: the network needs at least 16 pixels' % args.image_size)
+    smallest = models.smallest_side(args.pad, args.residual_blocks)
+    if args.image_size < smallest:
+        raise utils.UserError('--image-size %d: the network needs at least %d pixels' % (args.image_size, smallest))
+    if args.tanh_constant != 150 and args.network == 'cin':
+        raise utils.UserError('--tanh-constant needs --network fns: the network for many styles ends in a sigmoid')
     if (args.lr_decay is None) != (args.lr_decay_every is None):
         raise utils.UserError('--lr-decay and --lr-decay-every belong together')
     if args.image_size % 4:
@@ -189,6 +199,8 @@ def load_base(args, styles):
                               % (args.network, args.start_from))
     for name in NETWORK_OPTIONS:
         setattr(args, name, base.meta['widths'][0] if name == 'width' else base.meta[name])
+    if args.up_widths == [2 * args.width, args.width]:
+        args.up_widths = None
     return base
 
 
@@ -446,8 +458,8 @@ def run(args, defaults, held):
         network = models.with_styles(base, (base.meta['styles'] if args.finetune else []) + styles)
     else:
         network = models.transformer_network(
-            args.network, styles, (w, 2 * w, 4 * w), (2 * w, w), args.residual_blocks, norm=args.norm, pad=args.pad,
-            upsampling=args.upsampling)
+            args.network, styles, (w, 2 * w, 4 * w), args.up_widths or (2 * w, w), args.residual_blocks, norm=args.norm,
+            pad=args.pad, upsampling=args.upsampling, tanh_constant=args.tanh_constant)
     first = len(network.meta['styles']) - len(styles)
     network.meta['training'] = dict(settings, loss_weights=[os.path.basename(f) for f in args.loss_weights])
     for option in ('finetune', 'start_from'):

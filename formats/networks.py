@@ -19,7 +19,8 @@ MODELS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 
 # What a file means that lacks a setting.
 DEFAULTS = dict(network='cin', styles=[], widths=[32, 64, 128], up_widths=[64, 32], filter_sizes=[9, 3, 3],
-                residual_blocks=5, epsilon=1e-5, norm='instance', pad='reflect', upsampling='nearest')
+                residual_blocks=5, epsilon=1e-5, norm='instance', pad='reflect', upsampling='nearest',
+                tanh_constant=150.)
 # The original repository's.
 ORIGINAL_EPSILON = 1e-4
 
@@ -161,8 +162,9 @@ def _read_meta(path, text):
                 and all(type(size) is int and size in range(1, 32, 2) for size in meta['filter_sizes'])
                 and type(meta['residual_blocks']) is int and 0 <= meta['residual_blocks'] <= 100
                 and type(meta['epsilon']) is float and 0 < meta['epsilon'] < 1
+                and type(meta['tanh_constant']) is float and 0 < meta['tanh_constant'] <= 1e4
                 and (meta['norm'] == 'instance' or (meta['norm'] == 'batch' and meta['network'] == 'fns'))
-                and meta['pad'] in ('reflect', 'zero') and meta['upsampling'] in ('nearest', 'deconv'))
+                and meta['pad'] in ('reflect', 'zero', 'reflect-start') and meta['upsampling'] in ('nearest', 'deconv'))
     except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
         good = False
     if not good:

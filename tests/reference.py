@@ -4,8 +4,11 @@ import scipy.signal
 
 
 def conv(x, W, stride=1, pad='reflect', flip=True, b=None):
-    """A convolution (or cross-correlation) of images (N, C, H, W) with filters OIHW, of the same size / stride."""
-    p = W.shape[2] // 2
+    """A convolution (or cross-correlation) of images (N, C, H, W) with filters OIHW, of the same size / stride.
+
+    Without padding ('none') the filter size is lost but for a pixel.
+    """
+    p = W.shape[2] // 2 if pad != 'none' else 0
     x = np.pad(x, [(0, 0), (0, 0), (p, p), (p, p)], mode='reflect' if pad == 'reflect' else 'constant')
     operation = scipy.signal.convolve if flip else scipy.signal.correlate
     y = np.array([[sum(operation(channel, kernel, mode='valid') for channel, kernel in zip(image, kernels))
@@ -29,26 +32,33 @@ def upsample(x):
     return x.repeat(2, axis=2).repeat(2, axis=3)
 
 
-def transformer(image, params, style=None, residual_blocks=5, epsilon=1e-5):
+def transformer(image, params, style=None, residual_blocks=5, epsilon=1e-5, pad='reflect', tanh_constant=150):
     """Table 1 of arXiv:1610.07629. `params` are W, beta, gamma of each convolution; `style` is (N, styles) or None."""
     params = iter([np.asarray(p, 'float64') for p in params])
 
-    def block(x, stride=1, activation=relu):
+    def block(x, stride=1, activation=relu, pad='zero' if pad == 'reflect-start' else pad):
         W, beta, gamma = next(params), next(params), next(params)
         if style is not None:
             beta, gamma = style.dot(beta), style.dot(gamma)
-        return activation(instance_norm(conv(x, W, stride), gamma, beta, epsilon))
+        return activation(instance_norm(conv(x, W, stride, pad), gamma, beta, epsilon))
 
+    if pad == 'reflect-start':
+        # Each residual block loses 2 pixels on each side, of a quarter of the size.
+        p = 4 * 2 * residual_blocks
+        image = np.pad(image, [(0, 0), (0, 0), (p, p), (p, p)], mode='reflect')
     x = block(image)
     x = block(x, 2)
     x = block(x, 2)
     for _ in range(residual_blocks):
-        x = x + block(block(x), activation=lambda y: y)
+        if pad == 'reflect-start':
+            x = x[:, :, 2:-2, 2:-2] + block(block(x, pad='none'), activation=lambda y: y, pad='none')
+        else:
+            x = x + block(block(x), activation=lambda y: y)
     x = block(upsample(x))
     x = block(upsample(x))
     if style is not None:
         return block(x, activation=lambda y: 1 / (1 + np.exp(-y)))
-    return block(x, activation=lambda y: 150 * np.tanh(y))
+    return block(x, activation=lambda y: tanh_constant * np.tanh(y))
 
 
 def preprocess(image):

@@ -39,7 +39,7 @@ def test_architecture_is_table_1_of_the_paper():
     for out, into, size in widths:
         expected += [(out, into, size, size), (32, out), (32, out)]
     assert shapes == expected
-    # Section 2.2: a style adds two numbers for each feature map, about 0.2 % of the parameters.
+    # A style adds two numbers for each feature map, about 0.2 % of the parameters.
     style = 2 * sum(out for out, _, _ in widths)
     convolutions = sum(np.prod(shape) for shape in shapes if len(shape) == 4)
     assert round(100 * style / (convolutions + style), 1) == .2
@@ -71,6 +71,31 @@ def test_networks_are_the_papers(size, generator):
                                np.clip(reference.deprocess(expected), 0, 1), atol=1e-4)
 
 
+@pytest.mark.parametrize('size', [(20, 28), (16, 17)])
+def test_padding_once_at_the_start_and_residual_blocks_that_crop(size, generator):
+    """As in fast-neural-style: the pastiche has the size of the image, also where that has too little to reflect."""
+    image = generator.rand(1, 3, *size).astype('float32')
+    network = models.transformer_network('cin', ['a'], pad='reflect-start', **dict(SMALL, residual_blocks=2))
+    params = randomize(network)
+    # Two residual blocks lose 16 pixels on each side, and a multiple of 4 is needed beyond.
+    padded = np.pad(image.astype('float64'), [(0, 0), (0, 0)] + [(0, max(0, 20 - side)) for side in size], mode='symmetric')
+    expected = reference.transformer(padded, params, np.ones((1, 1)), residual_blocks=2, pad='reflect-start')
+    expected = expected[:, :, :-(-size[0] // 4) * 4, :-(-size[1] // 4) * 4]
+    got = models.pastiche_function(network)(image, style_weights(0, 1))
+    assert got.shape[2:] == tuple(-(-side // 4) * 4 for side in size)
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+def test_the_tanh_constant_is_the_range_of_an_fns_network(generator):
+    image = generator.rand(1, 3, 16, 16).astype('float32')
+    network = models.transformer_network('fns', ['a'], tanh_constant=80., **SMALL)
+    params = randomize(network)
+    expected = reference.transformer(reference.preprocess(image.astype('float64')), params, residual_blocks=1,
+                                     tanh_constant=80)
+    np.testing.assert_allclose(models.pastiche_function(network)(image),
+                               np.clip(reference.deprocess(expected), 0, 1), atol=1e-4)
+
+
 def test_preprocessing_is_undone(compile, generator):
     image = generator.rand(1, 3, 4, 5)
     x = T.tensor4(dtype='float64')
@@ -79,7 +104,8 @@ def test_preprocessing_is_undone(compile, generator):
     np.testing.assert_allclose(got[1], image, rtol=1e-6)
 
 
-@pytest.mark.parametrize('settings', [dict(norm='batch'), dict(pad='zero'), dict(upsampling='deconv')], ids=str)
+@pytest.mark.parametrize('settings', [dict(norm='batch'), dict(pad='zero'), dict(upsampling='deconv'),
+                                      dict(pad='reflect-start', tanh_constant=80.)], ids=str)
 def test_saved_networks_load_with_their_settings(tmp_path, settings):
     network = models.transformer_network('fns', ['one'], epsilon=1e-3, training={'seed': 5}, **SMALL, **settings)
     values = randomize(network)

@@ -184,6 +184,19 @@ def test_clipped_gradients_average_pooling_and_kept_networks(run, trained):
     assert models.load_network(str(trained / 'average.npz')).meta['training']['pool'] == 'average'
 
 
+def test_the_widths_padding_and_constant_of_the_ancestors_are_trained_and_kept(run, trained):
+    style = os.path.join('styles', os.path.basename(STYLES[0]))
+    start(run, trained, 'ancestor.npz', network='fns', style_dir=style, up_widths='6,5', pad='reflect-start',
+          tanh_constant=100, iterations=2)
+    meta = models.load_network(str(trained / 'ancestor.npz')).meta
+    assert (meta['up_widths'], meta['pad'], meta['tanh_constant']) == ([6, 5], 'reflect-start', 100)
+    # A network that is started from it has them as well, and resumes.
+    for more in ({}, dict(iterations=2, resume=True)):
+        start(run, trained, 'next.npz', **dict(dict(start_from='ancestor.npz', style_dir=style, iterations=1, width=None,
+                                                    residual_blocks=None), **more))
+    assert models.load_network(str(trained / 'next.npz')).meta['up_widths'] == [6, 5]
+
+
 def test_fns_trains_on_a_dataset_with_batch_norm_and_total_variation(run, trained):
     style = os.path.join('styles', os.path.basename(STYLES[0]))
     start(run, trained, 'fns.npz', network='fns', style_dir=style, content='content.h5', norm='batch', tv_weight=1e-6,
@@ -218,6 +231,9 @@ def test_what_a_run_wrote_is_not_overwritten(run, fails, trained):
     (dict(output='vgg.npz/cin.npz'), 'vgg.npz'),
     (dict(image_size=8), '16 pixels'),
     (dict(styles_per_batch=3), '--batch-size'),
+    (dict(up_widths='8'), "'8' is not two numbers"),
+    (dict(tanh_constant=100), '--network fns'),
+    (dict(pad='reflect-start', residual_blocks=4), 'at least 36 pixels'),
     (dict(lr_decay=.5), '--lr-decay-every'),
     (dict(lr_decay=1.5, lr_decay_every=5), 'up to 1'),
     (dict(style_coefficients='nothing=2'), "'nothing=2' is not STYLE=FACTOR"),
