@@ -41,7 +41,7 @@ def parse_arguments():
                         help='the network whose loss it is: decides on the two defaults below and, for fns, divides '
                              'Gram matrices by the number of channels')
     options.add_losses(parser)
-    parser.add_argument('--init', default='content', metavar='content|style|noise|IMAGE', help='what to start from')
+    parser.add_argument('--init', default='content', metavar='content|style|noise|grey|IMAGE', help='what to start from')
     parser.add_argument('--optimizer', choices=['lbfgs', 'adam'], default='lbfgs', help='what minimizes the loss')
     parser.add_argument('--iterations', type=options.positive_int, default=500, help='steps of the optimizer')
     parser.add_argument('--learning-rate', type=options.positive, default=0.02,
@@ -250,6 +250,8 @@ def first_image(args, content, style):
     """What the optimization starts from, (1, 3, H, W), RGB in [0, 1]."""
     if args.init == 'content':
         start = content
+    elif args.init == 'grey':
+        start = numpy.full(content.shape, 0.5)
     elif args.init == 'noise':
         # Noise around a middle grey that stays within the bounds.
         start = numpy.random.RandomState(args.seed).uniform(0.25, 0.75, content.shape)

@@ -51,6 +51,7 @@ positive = _number(float, lambda x: x > 0, 'a positive number')
 not_negative = _number(float, lambda x: x >= 0, 'a number from 0')
 decay = _number(float, lambda x: 0 < x <= 1, 'a number above 0, up to 1')
 fraction = _number(float, lambda x: 0 <= x < 1, 'a number from 0 to below 1')
+odd = _number(int, lambda n: n % 2 and 3 <= n < 100, 'an odd number from 3 to 99')
 
 
 def pair(text):

@@ -46,6 +46,8 @@ def parse_arguments():
     parser.add_argument('--size', type=options.positive_int, help='resize the photos to this shorter side first')
     parser.add_argument('--batch-size', type=options.positive_int, default=1,
                         help='pastiches of the same size that are computed at once')
+    parser.add_argument('--median-filter', type=options.odd, metavar='SIDE',
+                        help='smooth the pastiches: each value becomes the median of a square of so many pixels, such as 3')
     parser.add_argument('--output', help='file for a single pastiche, else folder '
                                          '(default: PHOTO_STYLE in the current folder)')
     parser.add_argument('--precision', choices=['float32', 'bf16'], default='float32',
@@ -309,6 +311,8 @@ def main():
                 continue
             for (path, photo, label, _), pastiche, good in zip(batch, pastiches, finite):
                 pastiche = pastiche[:photo.shape[0], :photo.shape[1]]
+                if args.median_filter:
+                    pastiche = utils.median_filter(pastiche, args.median_filter)
                 try:
                     if not good:
                         raise utils.UserError('%s: the pastiche in %s holds numbers that are not finite' % (path, label))

@@ -33,7 +33,7 @@ except ImportError:        # Windows
     resource = None
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps, PngImagePlugin
 from tqdm import tqdm
 
 import arrays
@@ -773,6 +773,11 @@ def thumbnail(image, height):
 def cover(image, height, width):
     """The largest part of that aspect around the middle of an image, resized; uint8, of shape (H, W, 3)."""
     return np.array(ImageOps.fit(Image.fromarray(image), (width, height), Image.Resampling.LANCZOS))
+
+
+def median_filter(image, side):
+    """The median of each channel in a square of `side` pixels, an odd number, around each pixel of a uint8 image."""
+    return np.array(Image.fromarray(image).filter(ImageFilter.MedianFilter(side)))
 
 
 def contact_sheet(rows, column_labels=None, row_labels=None, gutter=8, label_size=None):

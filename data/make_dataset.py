@@ -5,11 +5,12 @@ Make the HDF5 file of photos that training reads, from folders of photos or COCO
     python data/make_dataset.py --train data/coco/train2014.zip --val data/coco/val2014.zip
 
 The layout is that of fast-neural-style's dataset script: datasets train2014/images and val2014/images, uint8
-of shape (photos, 3, size, size), RGB. Each photo loses its bottom and right edges so that both sides are
-multiples of 16, and is resized to a square; grey photos are repeated over the channels. The order is that of
+of shape (photos, 3, height, width), RGB. Each photo loses its bottom and right edges so that both sides are
+multiples of 16, and is resized, to a square by default; grey photos are repeated over the channels. The order is that of
 the file names. Files that cannot be read are left out and listed at the end.
 """
 
+import argparse
 import collections
 import concurrent.futures
 import contextlib
@@ -33,26 +34,26 @@ import utils  # noqa: E402
 MAX_FILE_BYTES = 200 * 10**6       # of one photo in a zip file
 
 
-def square(image, size=256, multiple=16):
+def cut(image, size=(256, 256), multiple=16):
     """
     Cut and resize an image as fast-neural-style's dataset script does.
 
     The bottom and right edges are cut off to make both sides multiples of `multiple` (a shorter side is left
-    as it is), then the image is resized to a square (bilinear, the aspect not kept).
+    as it is), then the image is resized (bilinear, the aspect not kept).
 
     Parameters
     ----------
     image : uint8 array of shape (height, width, 3)
-    size : int
-        Side of the square.
+    size : pair of int
+        Width and height.
     multiple : int
 
     Returns
     -------
-    uint8 array of shape (size, size, 3)
+    uint8 array of that height and width
     """
     height, width = (side - side % multiple or side for side in image.shape[:2])
-    return np.asarray(Image.fromarray(image[:height, :width]).resize((size, size), Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(image[:height, :width]).resize(size, Image.Resampling.BILINEAR))
 
 
 def open_source(path):
@@ -101,7 +102,7 @@ def read_member(archive, path, name):
 def convert(read, name, size):
     """A photo as it is stored, and None; or None and what is wrong with it."""
     try:
-        return square(read(name), size).transpose(2, 0, 1), None
+        return cut(read(name), size).transpose(2, 0, 1), None
     except utils.UserError as error:
         return None, str(error)
 
@@ -169,7 +170,7 @@ def add_split(file, dataset_name, source, size, pool, workers, disk):
     """
     names, read = source
     # One photo a chunk, so that training can read them one by one in any order.
-    shape = (3, size, size)
+    shape = (3, size[1], size[0])
     dataset = file.create_dataset(dataset_name, (len(names),) + shape, np.uint8, chunks=(1,) + shape,
                                   maxshape=(None,) + shape)
     count, problems = 0, []
@@ -196,6 +197,14 @@ def add_split(file, dataset_name, source, size, pool, workers, disk):
     return count, problems
 
 
+def size(text):
+    """``256`` or ``320x240`` as a width and a height."""
+    sides = [options.positive_int(side) for side in text.lower().split('x')]
+    if len(sides) > 2:
+        raise argparse.ArgumentTypeError('%r is neither SIDE nor WIDTHxHEIGHT, such as 256 or 320x240' % text)
+    return tuple(sides * 2)[:2]
+
+
 def main():
     parser = options.Parser(__doc__)
     parser.add_argument('--train', metavar='DIR', required=True,
@@ -203,8 +212,10 @@ def main():
     parser.add_argument('--val', metavar='DIR', help='folder or zip file of photos to validate on')
     parser.add_argument('--output', metavar='FILE', default=os.path.join(HERE, 'coco', 'ms-coco-256.h5'),
                         help='HDF5 file to write')
-    parser.add_argument('--size', type=options.positive_int, default=256,
-                        help='side of the squares in pixels')
+    parser.add_argument('--size', type=size, default=(256, 256), metavar='SIDE or WIDTHxHEIGHT',
+                        help='pixels of the images (default: 256)')
+    parser.add_argument('--max-images', type=options.positive_int, metavar='N',
+                        help='take the first N of the photos of each folder or zip file only')
     parser.add_argument('--workers', type=options.positive_int, default=os.cpu_count() or 1, metavar='N',
                         help='photos read at once')
     options.add_overwrite(parser)
@@ -214,7 +225,9 @@ def main():
                                                            ('val2014/images', args.val)) if path]
     utils.check_outputs({args.output: False}, [path for path in (args.train, args.val) if path], args.overwrite)
     folder = os.path.dirname(args.output) or '.'
-    needed = sum(len(names) for _, (names, _) in splits) * 3 * args.size**2
+    if args.max_images:
+        splits = [(dataset, (names[:args.max_images], read)) for dataset, (names, read) in splits]
+    needed = sum(len(names) for _, (names, _) in splits) * 3 * args.size[0] * args.size[1]
     if not os.path.isdir(folder):
         raise utils.UserError('%s: cannot write: there is no such folder' % args.output)
     if needed > shutil.disk_usage(folder).free:

@@ -71,7 +71,7 @@ def break_some(folder):
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 40))
 def test_squares_are_cut_to_multiples_of_16_and_resized(height, width, size):
     image = picture(height, width, 0)
-    square = make_dataset.square(image, size)
+    square = make_dataset.cut(image, (size, size))
     assert square.shape == (size, size, 3) and square.dtype == np.uint8
     cut = Image.fromarray(image).crop((0, 0, width // 16 * 16 or width, height // 16 * 16 or height))
     assert (square == np.array(cut.resize((size, size), Image.Resampling.BILINEAR))).all()
@@ -79,8 +79,8 @@ def test_squares_are_cut_to_multiples_of_16_and_resized(height, width, size):
 
 def test_a_square_that_fits_is_left_as_it_is():
     image = picture(40, 47, 0)
-    assert (make_dataset.square(image, 32) == make_dataset.square(image[:32, :32], 32)).all()
-    assert (make_dataset.square(image[:32, :32], 32) == image[:32, :32]).all()
+    assert (make_dataset.cut(image, (32, 32)) == make_dataset.cut(image[:32, :32], (32, 32))).all()
+    assert (make_dataset.cut(image[:32, :32], (32, 32)) == image[:32, :32]).all()
 
 
 def test_the_layout_is_that_of_fast_neural_style(photos):
@@ -90,9 +90,18 @@ def test_the_layout_is_that_of_fast_neural_style(photos):
     assert train.shape == (13, 3, 32, 32) and val.shape == (3, 3, 32, 32)
     assert train.dtype == val.dtype == np.uint8
     for i in range(12):
-        assert (train[i] == make_dataset.square(picture(33 + i, 50 - i, i), 32).transpose(2, 0, 1)).all()
-    grey = make_dataset.square(np.repeat(picture(40, 40, 50)[..., :1], 3, 2), 32)
+        assert (train[i] == make_dataset.cut(picture(33 + i, 50 - i, i), (32, 32)).transpose(2, 0, 1)).all()
+    grey = make_dataset.cut(np.repeat(picture(40, 40, 50)[..., :1], 3, 2), (32, 32))
     assert (train[12] == grey.transpose(2, 0, 1)).all()
+
+
+def test_some_of_the_photos_and_images_that_are_not_square(photos):
+    datasets = made(photos, '--train', photos / 'train', '--val', photos / 'val', '--size', '40x24', '--max-images', 2)
+    assert datasets['train2014/images'].shape == datasets['val2014/images'].shape == (2, 3, 24, 40)
+    for i in range(2):
+        expected = make_dataset.cut(picture(33 + i, 50 - i, i), (40, 24))
+        assert expected.shape == (24, 40, 3)
+        assert (datasets['train2014/images'][i] == expected.transpose(2, 0, 1)).all()
 
 
 def test_the_script_as_a_command(photos):
@@ -123,7 +132,7 @@ def test_unreadable_files_are_left_out_and_listed(photos):
         train = file['train2014/images'][:]
     expected = [i for i in range(12) if i not in (5, 7)]
     for row, i in zip(train, expected):
-        assert (row == make_dataset.square(picture(33 + i, 50 - i, i), 32).transpose(2, 0, 1)).all()
+        assert (row == make_dataset.cut(picture(33 + i, 50 - i, i), (32, 32)).transpose(2, 0, 1)).all()
 
 
 def test_the_file_is_the_same_whatever_the_number_of_workers(photos):

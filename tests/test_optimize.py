@@ -392,6 +392,7 @@ def test_what_the_optimization_starts_from():
     np.testing.assert_allclose(start('content')[0], content, rtol=1e-6)
     noise = start('noise')
     assert noise.shape == (1, 3, 6, 8) and (noise == start('noise')).all() and (noise != start('noise', seed=1)).any()
+    assert (start('grey') == 0.5).all() and start('grey').shape == noise.shape
     # The painting is half as large, and within the bounds.
     blocks = np.clip(style, 0, 1).reshape(3, 6, 2, 8, 2).mean(axis=(2, 4))
     painted = start('style')

@@ -57,6 +57,15 @@ def difference(path, image):
     return abs(utils.read_image(str(path)).astype(int) - image).max()
 
 
+def test_a_median_filter_smooths_the_pastiche(run, place):
+    for name, more in (('plain', []), ('smooth', ['--median-filter', 3])):
+        stylize(run, place, '--model', 'cin.npz', '--style-index', 1, 'photos/b.jpg', '--output', 'out/%s.png' % name, *more)
+    plain, smooth = (utils.read_image(str(place / 'out' / (name + '.png'))) for name in ('plain', 'smooth'))
+    for y, x in ((1, 1), (7, 20), (20, 7)):
+        square = plain[y - 1:y + 2, x - 1:x + 2].reshape(9, 3)
+        assert (smooth[y, x] == np.median(square, axis=0)).all()
+
+
 def test_one_photo_in_one_style_is_the_papers_network(run, place):
     stylize(run, place, '--model', 'cin.npz', '--style-index', 1, 'photos/b.jpg', '--output', 'out/b.png')
     assert difference(place / 'out' / 'b.png', expected(place, 'b.jpg', style_weights(1, 3))) <= 1
