@@ -4,6 +4,7 @@ The kernels are written once for CUDA and OpenCL, in the macros of libgpuarray's
 builds them at their first call. All tensors are float32. A kernel gets an array as its buffer and its offset in bytes.
 """
 import theano
+from layers import ROUNDING
 from pygpu import gpuarray
 from theano.gpuarray.basic_ops import as_gpuarray_variable, infer_context_name
 from theano.gpuarray.type import GpuArrayType, gpu_context_type
@@ -257,7 +258,8 @@ KERNEL void norm_statistics(ARRAY(means), ARRAY(squares), ARRAY(result), const g
       COMBINE(n, mean, square, m, AT(means)[plane * parts + part], AT(squares)[plane * parts + part])
     }
     AT(result)[2 * plane] = mean;
-    AT(result)[2 * plane + 1] = 1 / sqrt(square / size + EPSILON);
+    AT(result)[2 * plane + 1] = square / size > ROUNDING_EPSILON + ROUNDING_MEAN * mean * mean
+        ? 1 / sqrt(square / size + EPSILON) : 0;
   }
 }
 
@@ -357,7 +359,10 @@ class NormOp(GpuOp):
             raise ValueError('%s: a gradient of another shape than %s' % (self, x.shape))
 
     def launch(self, name, grid, *args):
-        _normalization.call(name, args[0].context, (('EPSILON', repr(self.epsilon) + 'f'),), grid, *args)
+        constants = (('EPSILON', self.epsilon), ('ROUNDING_EPSILON', ROUNDING[0] * self.epsilon),
+                     ('ROUNDING_MEAN', ROUNDING[1]))
+        constants = tuple((constant, repr(value) + 'f') for constant, value in constants)
+        _normalization.call(name, args[0].context, constants, grid, *args)
 
 
 class Norm(NormOp):

@@ -5,6 +5,9 @@
 
 static const i64 PIECE = 1024; // pixels whose moments are taken at once: they stay in the first- or second-level cache
 
+// Shares of epsilon and of the square of the mean: layers.ROUNDING.
+static const double ROUNDING_EPSILON = 1.0 / (1 << 20), ROUNDING_MEAN = ROUNDING_EPSILON / (1 << 12);
+
 enum { LINEAR = 0, RECTIFY = 1, SIGMOID = 2, TANH = 3 };
 
 // exp(v), relative error about 2e-7: 2^k times a polynomial on [-ln 2 / 2, ln 2 / 2].
@@ -34,7 +37,8 @@ template <int ACTIVATION> static inline vec activate(vec v) {
     return v;
 }
 
-// mean and 1 / sqrt(variance + epsilon) of every plane, into stats (2, planes, BLOCK).
+// mean and 1 / sqrt(variance + epsilon) of every plane, into stats (2, planes, BLOCK); the latter is 0 where the variance
+// is rounding (`layers.InstanceNorm`).
 static void moments(const float *x, float *stats, i64 planes, i64 hw, float epsilon) {
     i64 pieces = (hw + PIECE - 1) / PIECE;
     Scratch<float> partial(planes * pieces * 2 * BLOCK);
@@ -83,7 +87,9 @@ static void moments(const float *x, float *stats, i64 planes, i64 hw, float epsi
                 squares += partial[(p * pieces + s) * 2 * BLOCK + BLOCK + l] + count * away * away;
             }
             stats[p * BLOCK + l] = (float)mean;
-            stats[(planes + p) * BLOCK + l] = (float)(1.0 / std::sqrt(squares / hw + epsilon));
+            double variance = squares / hw;
+            bool rounding = variance <= ROUNDING_EPSILON * epsilon + ROUNDING_MEAN * mean * mean;
+            stats[(planes + p) * BLOCK + l] = rounding ? 0.0f : (float)(1.0 / std::sqrt(variance + epsilon));
         }
 }
 

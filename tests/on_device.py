@@ -47,6 +47,13 @@ def norm_inputs(rows):
         yield [a.astype('float32') for a in (x, gamma, beta, generator.randn(n, c, h, w))]
 
 
+def flat_inputs():
+    """Two maps, of which the first is flat but for the rounding of float32; gamma, beta and a gradient."""
+    generator = np.random.RandomState(4)
+    x = 9 * (1 + np.array([2.**-20, 1]).reshape(1, 2, 1, 1) * generator.randn(1, 2, 33, 47))
+    return [a.astype('float32') for a in (x, generator.randn(1, 2), generator.randn(1, 2), generator.randn(*x.shape))]
+
+
 def expansions(results):
     x, dy = T.tensor4(), T.tensor4()
     for scale, pad in EXPANSIONS:
@@ -64,6 +71,7 @@ def norms(results):
         gradients = theano.grad(None, [x, gamma, beta], known_grads={y: dy})
         function = theano.function([x, gamma, beta, dy], [y] + gradients)
         results['norm_' + rows] = [function(*arrays) for arrays in norm_inputs(rows)]
+    results['norm_flat'] = [function(*flat_inputs())]       # with one row for all
 
 
 def loss_inputs():

@@ -18,10 +18,11 @@ def conv(x, W, stride=1, pad='reflect', flip=True, b=None):
 
 
 def instance_norm(x, gamma, beta, epsilon=1e-5):
-    """gamma and beta of shape (C,) or (N, C)."""
+    """gamma and beta of shape (C,) or (N, C). A variance at the level of float32's rounding counts as zero."""
     mean, variance = x.mean(axis=(2, 3), keepdims=True), x.var(axis=(2, 3), keepdims=True)
     gamma, beta = (np.atleast_2d(v)[:, :, np.newaxis, np.newaxis] for v in (gamma, beta))
-    return gamma * (x - mean) / np.sqrt(variance + epsilon) + beta
+    flat = variance <= 2.**-20 * epsilon + 2.**-32 * mean**2
+    return np.where(flat, 0, gamma * (x - mean) / np.sqrt(variance + epsilon)) + beta
 
 
 def relu(x):

@@ -97,6 +97,13 @@ def test_instance_norm_is_equation_3(computed, rows):
         close(results[0], reference.instance_norm(x.astype('float64'), gamma, beta), 1e-5)
 
 
+def test_instance_norm_takes_a_variance_at_the_level_of_rounding_for_zero(computed):
+    (x, gamma, beta, _), (y, dx, dgamma, _) = on_device.flat_inputs(), computed[0][0]['norm_flat'][0]
+    np.testing.assert_array_equal(y[0, 0], np.full(y.shape[2:], beta[0, 0]))
+    close(y, reference.instance_norm(x.astype('float64'), gamma, beta), 1e-5)
+    assert not dx[0, 0].any() and dgamma[0, 0] == 0 and dx[0, 1].any() and dgamma[0, 1] != 0
+
+
 @pytest.mark.parametrize('rows', ['each', 'one'])
 def test_gradients_of_instance_norm_are_finite_differences(computed, rows):
     generator = np.random.RandomState(0)

@@ -45,6 +45,24 @@ def test_instance_norm_is_equation_3(compile, generator, epsilon):
     np.testing.assert_allclose(output_of(compile, layer, x), expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize('mean', [0, 1, -300])
+def test_a_variance_at_the_level_of_rounding_counts_as_zero(compile, generator, mean):
+    x, gamma, beta, dy = T.tensor4(), T.matrix(), T.matrix(), T.tensor4()
+    y = layers.instance_norm(x, gamma, beta)
+    function = compile([x, gamma, beta, dy], [y] + theano.grad(None, [x, gamma, beta], known_grads={y: dy}))
+    # The first map is flat but for the rounding of float32, the second has a deviation of a thousandth.
+    maps = (mean + np.array([abs(mean) * 2.**-19 + 1e-7, abs(mean) * 1e-3 + 1e-3]).reshape(1, 2, 1, 1)
+            * generator.randn(1, 2, 8, 8)).astype('float32')
+    parameters = generator.randn(2, 1, 2).astype('float32')
+    slope = generator.randn(1, 2, 8, 8).astype('float32')
+    out, dx, dgamma, dbeta = function(maps, *parameters, slope)
+    np.testing.assert_array_equal(out[0, 0], np.full((8, 8), parameters[1, 0, 0]))
+    assert not dx[0, 0].any() and dgamma[0, 0] == 0
+    np.testing.assert_allclose(dbeta[0], slope[0].sum(axis=(1, 2)), rtol=1e-4)
+    assert dx[0, 1].any() and dgamma[0, 1] != 0
+    np.testing.assert_allclose(out, reference.instance_norm(maps.astype('float64'), *parameters), rtol=1e-2, atol=1e-4)
+
+
 def test_conditional_instance_norm_takes_each_images_style(compile, generator):
     x = generator.randn(3, 4, 5, 6)
     gamma, beta = generator.rand(7, 4).astype('float32'), generator.rand(7, 4).astype('float32')

@@ -205,6 +205,21 @@ def test_norm_keeps_its_digits_under_a_large_mean():
     assert_close(plain(y, 8), reference.instance_norm(x.astype('float64'), np.ones((1, 8)), np.zeros((1, 8))), 1e-4)
 
 
+@pytest.mark.parametrize('mean', [0, 1, -300])
+def test_norm_takes_a_variance_at_the_level_of_rounding_for_zero(mean):
+    deviations = np.float32([abs(mean) * 2.**-19 + 1e-7, abs(mean) * 1e-3 + 1e-3, 0]).reshape(1, 3, 1, 1)
+    x, dy = mean + deviations * random(1, 3, 50, 60), random(1, 3, 50, 60, seed=3)
+    gamma, beta = random(1, 3, seed=1), random(1, 3, seed=2)
+    y, stats = ops.Norm(1e-5).run(blocked(x), gamma, beta)
+    expected = reference.instance_norm(x.astype('float64'), gamma, beta)
+    np.testing.assert_array_equal(plain(y, 3)[0, ::2], expected[0, ::2])
+    np.testing.assert_allclose(plain(y, 3), expected, rtol=1e-2, atol=1e-3)
+    dx, dgamma, dbeta = ops.NormGradient(False).run(blocked(x), gamma, beta, stats, blocked(dy))
+    assert not plain(dx, 3)[0, ::2].any() and not dgamma[0, ::2].any()
+    assert plain(dx, 3)[0, 1].any() and dgamma[0, 1] != 0
+    np.testing.assert_allclose(dbeta[0], dy[0].sum(axis=(1, 2)), rtol=1e-3, atol=1e-3)
+
+
 @draws
 @given(images, channels, st.integers(5, 19), st.integers(5, 19), st.integers(1, 3), st.integers(0, 4))
 def test_upsampling_with_padding_and_its_gradient(n, c, h, w, scale, mirror):

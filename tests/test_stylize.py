@@ -109,6 +109,16 @@ def test_default_names_and_size(run, place):
     assert utils.read_image(str(place / 'a_waves.png')).shape == (20, 27, 3)
 
 
+def test_a_photo_of_one_colour_becomes_one_colour(run, place):
+    # Each normalization amplified the rounding of the convolution before it, up to a pattern.
+    utils.write_image(str(place / 'flat.png'), np.broadcast_to(np.uint8([200, 90, 40]), (36, 52, 3)))
+    stylize(run, place, '--model', 'paintings16', '--style-index', 3, 'flat.png', '--output', 'one-colour.png')
+    network = models.load_network(os.path.join(ROOT, 'data', 'models', 'paintings16.npz'))
+    beta = lasagne.layers.get_all_param_values(network.output)[-2][3]
+    image = utils.read_image(str(place / 'one-colour.png'))
+    np.testing.assert_array_equal(image, np.broadcast_to(np.rint(255 / (1 + np.exp(-beta))), image.shape))
+
+
 def test_a_file_of_the_original_repository(run, place):
     stylize(run, place, '--model', 'original.npz', '--style-index', 2, 'photos/a.png', '--output', 'original.png')
     assert utils.read_image(str(place / 'original.png')).shape == (37, 50, 3)
