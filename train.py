@@ -135,9 +135,6 @@ def parse_arguments():
                               % (args.styles_per_batch, args.batch_size))
     if args.content_size and args.content_size < args.image_size:
         raise utils.UserError('--content-size %d is less than --image-size %d' % (args.content_size, args.image_size))
-    smallest = models.smallest_side(args.pad, args.residual_blocks)
-    if args.image_size < smallest:
-        raise utils.UserError('--image-size %d: the network needs at least %d pixels' % (args.image_size, smallest))
     if args.tanh_constant != 150 and args.network == 'cin':
         raise utils.UserError('--tanh-constant needs --network fns: the network for many styles ends in a sigmoid')
     if (args.lr_decay is None) != (args.lr_decay_every is None):
@@ -426,6 +423,9 @@ def run(args, defaults, held):
     styles = models.style_names(style_paths)
     check_outputs(args, style_paths)
     base = load_base(args, styles) if args.finetune or args.start_from else None
+    smallest = models.smallest_side(args.pad, args.residual_blocks)
+    if args.image_size < smallest:
+        raise utils.UserError('--image-size %d: the network needs at least %d pixels' % (args.image_size, smallest))
     if args.network == 'fns' and len(styles) != 1:
         raise utils.UserError('%s has %d style images, and --network fns takes one' % (args.style_dir, len(styles)))
     args.style_coefficients = parse_coefficients(args.style_coefficients, styles)

@@ -197,6 +197,14 @@ def test_the_widths_padding_and_constant_of_the_ancestors_are_trained_and_kept(r
     assert models.load_network(str(trained / 'next.npz')).meta['up_widths'] == [6, 5]
 
 
+def test_images_too_small_for_a_trained_network_are_refused_at_once(fails, place):
+    """How small depends on its padding and residual blocks, which are in its file."""
+    models.save_network(str(place / 'deep.npz'), models.transformer_network(
+        'cin', ['a'], (4, 4, 4), (4, 4), residual_blocks=4, pad='reflect-start'))
+    assert 'at least 36 pixels' in fails(*options(place, 'bad.npz', start_from='deep.npz', width=None,
+                                                  residual_blocks=None), cwd=str(place))
+
+
 def test_fns_trains_on_a_dataset_with_batch_norm_and_total_variation(run, trained):
     style = os.path.join('styles', os.path.basename(STYLES[0]))
     start(run, trained, 'fns.npz', network='fns', style_dir=style, content='content.h5', norm='batch', tv_weight=1e-6,
