@@ -38,8 +38,9 @@ def test_the_cache_moves_where_it_can_be_written(monkeypatch, tmp_path):
 
 
 def test_unknown_backends_are_refused(fails, tmp_path):
-    for options in (dict(GOGH_BACKEND='quick'),):
-        assert 'quick' in fails('stylize.py', '--model', 'x.npz', 'x.jpg', cwd=str(tmp_path), **options)
+    photo = os.path.join(ROOT, 'data', 'samples', 'pavilion.jpg')
+    assert 'quick' in fails('stylize.py', '--model', 'misc32', '--style-index', 0, photo, cwd=str(tmp_path),
+                            GOGH_BACKEND='quick')
 
 
 def test_a_missing_onednn_is_said_once_and_the_plain_path_runs(run, tmp_path):
