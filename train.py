@@ -10,6 +10,7 @@ from, metrics.csv, the validation losses of single styles in styles.csv, plots o
 """
 import argparse
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -483,8 +484,12 @@ def run(args, defaults, held):
         gradients = lasagne.updates.total_norm_constraint(gradients, args.clip_gradients)
     updates = adam(gradients, params, rate, beta1=0.9, beta2=0.999)
     train_function = theano.function(inputs, values, updates=updates)
-    inputs, pastiche, values = loss_expressions(network, loss, grams, True, args.style_coefficients)
-    validation_function = theano.function(inputs, values + [pastiche])
+
+    @functools.lru_cache(maxsize=None)
+    def validation_function():      # compiled when it is first needed, and not before the first iteration
+        inputs, pastiche, values = loss_expressions(network, loss, grams, True, args.style_coefficients)
+        return theano.function(inputs, values + [pastiche])
+
     pastiche_function = models.pastiche_function(network) if sample_photos else None
 
     # Everything that changes while training: parameters, running averages of batch norm, Adam's moments and step.
@@ -532,7 +537,7 @@ def run(args, defaults, held):
                 utils.make_folder(os.path.join(run_dir, 'samples'))
                 sample = os.path.join(run_dir, 'samples', '%06d.jpg' % iteration)
                 last = first + len(styles) - 1
-                validated = validate(validation_function, val_images, first, last, sample)
+                validated = validate(validation_function(), val_images, first, last, sample)
                 row += ['%.7g' % value for value in numpy.mean(list(validated.values()), axis=0)]
                 for number, values_of_style in validated.items():
                     runs.append_row(style_metrics, [iteration, network.meta['styles'][number]]

@@ -51,6 +51,17 @@ def _pair(x):
         return None
 
 
+def _height_and_width(size):
+    """The two integers of a vector; of the end of a shape those of the shape, so that Theano need not merge slices."""
+    node = size.owner
+    if (node and isinstance(node.op, T.Subtensor) and node.inputs[0].owner
+            and isinstance(node.inputs[0].owner.op, theano.compile.Shape)
+            and node.op.get_constant_idx(node.inputs, allow_partial=True) == [slice(-2, None, None)]):
+        x, = node.inputs[0].owner.inputs
+        return x.shape[x.ndim - 2], x.shape[x.ndim - 1]
+    return size[0], size[1]
+
+
 def _window(node, parameters):
     """The window of a pooling that the library has, or None."""
     op = node.op
@@ -178,7 +189,7 @@ class Translation(object):
         if not (_supported(node.op) and _feature_map(dy) and _feature_map(w)):
             return
         op = ops.ConvInputGradient(1, 0, node.op.border_mode, node.op.subsample, node.op.filter_flip)
-        self.became(node.outputs[0], op(w, self.blocked(dy), size[0], size[1]), w.shape[1])
+        self.became(node.outputs[0], op(w, self.blocked(dy), *_height_and_width(size)), w.shape[1])
 
     def conv_weight_gradient(self, node):
         x, dy, size = node.inputs
@@ -187,7 +198,7 @@ class Translation(object):
         image, op = self.image(x), node.op
         gradient = ops.ConvWeightGradient(image.scale, image.mirror, op.border_mode, op.subsample, op.filter_flip)
         self.plain[node.outputs[0]] = gradient(image.source, self.blocked(dy), self.image(dy).channels, image.channels,
-                                               size[0], size[1])
+                                               *_height_and_width(size))
 
     # -- Formulas
 
