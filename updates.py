@@ -37,8 +37,7 @@ class AdamStep(Formula):
     def check(self, rate, *arrays):
         quarter = len(arrays) // 4
         if rate.ndim or len(arrays) % 4 or any(x.type != arrays[i % quarter].type for i, x in enumerate(arrays)):
-            raise TypeError('%s takes a number, then parameters, first and second moments and gradients of the same types'
-                            % self)
+            raise TypeError('%s takes a number, then parameters, both moments and gradients of the same types' % self)
 
     def make_node(self, *inputs):
         inputs = [T.as_tensor_variable(x) for x in inputs]
@@ -89,7 +88,8 @@ def adam(loss_or_grads, params, learning_rate=0.001, beta1=0.9, beta2=0.999, eps
     new = AdamStep(beta1, beta2, epsilon)(rate, *(params + moments[0] + moments[1] + gradients))
     count, updates = len(params), collections.OrderedDict()
     for i in range(count):
-        for variable, value in zip((moments[0][i], moments[1][i], params[i]), (new[count + i], new[2 * count + i], new[i])):
-            updates[variable] = value
+        updates[moments[0][i]] = new[count + i]
+        updates[moments[1][i]] = new[2 * count + i]
+        updates[params[i]] = new[i]
     updates[steps] = step
     return updates

@@ -3,7 +3,7 @@
     python benchmarks/engines.py ENGINE [--device DEVICE] [--tf32]
 
 `benchmarks/measure.py` and `gpu.py` start it: the engines gogh, gogh-bf16 and plain with the project's interpreter,
-torch, compile, onnxruntime, openvino and openvino-bf16 with that of the peers. Commands are
+torch, torch-channels-last, compile, onnxruntime, openvino and openvino-bf16 with that of the peers. Commands are
 
     ["stylize", network.npz, image.npy]     prepare to stylize the batch of images in style 0
     ["train", network.npz, vgg.npz, batch.npy]      prepare training steps
@@ -86,6 +86,7 @@ def peers(name, device, tf32):
     # The fastest of cuDNN's algorithms by measuring them, in the precision that the others have.
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+    layout = torch.channels_last if name == 'torch-channels-last' else torch.contiguous_format
     device = torch.device(re.sub('cuda([0-9]+)', r'cuda:\1', device))
 
     class Transformer(torch.nn.Module):
@@ -123,13 +124,13 @@ def peers(name, device, tf32):
 
     def stylize(network, image):
         model, x = Transformer(network, True).eval(), torch.from_numpy(image)
-        if name in ('torch', 'compile'):
-            model.to(device)
+        if name in ('torch', 'torch-channels-last', 'compile'):
+            model.to(device, memory_format=layout)
             run = torch.compile(model) if name == 'compile' else model
 
             def call():
                 with torch.inference_mode():
-                    return run(x.to(device)).cpu().numpy()
+                    return run(x.to(device, memory_format=layout)).cpu().numpy()
             return call
         path = os.path.join(tempfile.mkdtemp(), 'network.onnx')
         torch.onnx.export(model, (x,), path, opset_version=17, dynamo=False)
@@ -147,9 +148,10 @@ def peers(name, device, tf32):
         return lambda: compiled([image])[0]
 
     def train(network, vgg, batch):
-        model, batch = Transformer(network, False).to(device), torch.from_numpy(batch)
+        model, batch = Transformer(network, False).to(device, memory_format=layout), torch.from_numpy(batch)
         with numpy.load(vgg) as f:
             vgg = {key: torch.from_numpy(f[key]).to(device) for key in f.files}
+        vgg = {key: w.contiguous(memory_format=layout) if w.dim() == 4 else w for key, w in vgg.items()}
         style = torch.zeros(len(batch), model.gamma0.shape[0])
         style[torch.arange(len(batch)), torch.arange(len(batch)) % 2] = 1
         style = style.to(device)
@@ -165,7 +167,7 @@ def peers(name, device, tf32):
             return found
 
         def step():
-            x = batch.to(device)
+            x = batch.to(device, memory_format=layout)
             optimizer.zero_grad()
             found = features(model(x, style), STYLE_LAYERS[-1])
             with torch.no_grad():

@@ -3,6 +3,7 @@
     python benchmarks/setup_peers.py            once
     python benchmarks/measure.py stylize --size 512x512
     python benchmarks/measure.py train
+    python benchmarks/measure.py train --engines gogh,../before     against another checkout of the project
     python benchmarks/measure.py memory
     python benchmarks/measure.py start
 
@@ -31,7 +32,7 @@ from formats import vgg
 from PIL import Image
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-ENGINES = ['gogh', 'torch', 'compile', 'onnxruntime', 'openvino']
+ENGINES = ['gogh', 'torch', 'torch-channels-last', 'compile', 'onnxruntime', 'openvino']
 OTHERS = ['plain', 'gogh-bf16', 'openvino-bf16']
 
 
@@ -44,12 +45,17 @@ class EngineFailed(Exception):
 
 
 class Engine(object):
-    """A process of engines.py, with its options."""
+    """A process of engines.py, with its options.
+
+    A name that is a folder is that of another checkout of the project, which is run in gogh's place.
+    """
 
     def __init__(self, name, options=(), environment=None):
-        self.name, self.errors = name, tempfile.TemporaryFile('w+')
+        self.name, self.errors, script = name, tempfile.TemporaryFile('w+'), os.path.join(HERE, 'engines.py')
+        if os.path.isdir(name):
+            script, name = os.path.join(name, 'benchmarks', 'engines.py'), 'gogh'
         python = sys.executable if name in OURS else peers_python()
-        self.process = subprocess.Popen([python, os.path.join(HERE, 'engines.py'), name] + list(options),
+        self.process = subprocess.Popen([python, script, name] + list(options),
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
                                         universal_newlines=True, env=dict(os.environ, **(environment or {})))
 
@@ -135,7 +141,8 @@ def train(args, folder):
     weights_path = os.path.join(folder, 'vgg.npz')
     weights = vgg.random_weights('vgg16')
     numpy.savez(weights_path, **{key: weights[key] for key in sorted(weights) if 'conv1_1' <= key < 'conv4_4'})
-    names = [name for name in args.engines if name in ('gogh', 'torch', 'plain')]
+    names = [name for name in args.engines
+             if name in ('gogh', 'torch', 'torch-channels-last', 'plain') or os.path.isdir(name)]
     times, results = take_turns(names, ('train', network, weights_path, batch), args.repeat)
     print('training step, batch 4 at 256 x 256, VGG16 to conv4_3, %d turns' % args.repeat)
     report(times)
@@ -195,7 +202,8 @@ def main():
                         help='WIDTHxHEIGHT, may be given several times (default: 512x512; memory: 1920x1080)')
     parser.add_argument('--repeat', type=int, default=7, help='turns (default: %(default)s)')
     parser.add_argument('--engines', type=lambda text: text.split(','), default=ENGINES,
-                        help='of %s (default: the first %d)' % (', '.join(ENGINES + OTHERS), len(ENGINES)))
+                        help='of %s (default: the first %d), and folders of other checkouts of the project'
+                             % (', '.join(ENGINES + OTHERS), len(ENGINES)))
     args = parser.parse_args()
     args.size = args.size or [(1080, 1920) if args.what == 'memory' else (512, 512)]
     folder = tempfile.mkdtemp()
