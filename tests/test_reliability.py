@@ -20,7 +20,8 @@ from test_models import SMALL
 
 # train.py with something done to it first.
 TRAIN = """
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)     # which the tests inherit ignored under nohup
 sys.path.insert(0, %r)
 import train, utils
 %%s
