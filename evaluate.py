@@ -28,11 +28,11 @@ import runs
 import utils
 from formats import networks
 
-# What is not given and does not stand in the network's file; a content layer and style weight of None are set to
+# What is not given and does not stand in the network's file; content layers and a style weight of None are set to
 # those of the kind of network.
-DEFAULTS = dict(content_layer=None, content_weight=1., style_layers=options.STYLE_LAYERS, style_weight=None,
+DEFAULTS = dict(content_layers=None, content_weight=1., style_layers=options.STYLE_LAYERS, style_weight=None,
                 tv_weight=0., normalize_losses=False, pool='max', image_size=256, content_size=0, style_size=512)
-KINDS = dict(content_layer=str, content_weight=float, style_layers=str, style_weight=float, tv_weight=float,
+KINDS = dict(content_layers=str, content_weight=float, style_layers=str, style_weight=float, tv_weight=float,
              normalize_losses=bool, pool=str, image_size=int, content_size=int, style_size=int)
 
 # The last column of losses.csv: the content loss of an image without any features, by which that of the others is
@@ -69,7 +69,7 @@ def parse_arguments():
 
 def loss_of_network(args, meta):
     """Fill in what the arguments leave open from the network's ``meta``; return its `losses.PerceptualLoss`."""
-    training = meta.get('training') if isinstance(meta.get('training'), dict) else {}
+    training = options.current_names(meta['training']) if isinstance(meta.get('training'), dict) else {}
     for option, kind in KINDS.items():
         if getattr(args, option) is None:
             value = training.get(option)
@@ -153,6 +153,12 @@ def summarize(rows, names, styles):
                       if row['image'] == kind and style in (row['style_name'], 'all styles')]
             summary.append([style, kind] + ['%.5g' % value for value in numpy.mean(values, axis=0)])
     return summary
+
+
+def content_of_nothing(loss, contents):
+    """The content loss of an image without any features, for a photo with these features of each content layer."""
+    return numpy.mean([weight * (1 if loss.normalize else float(numpy.square(content).mean()))
+                       for (_, weight), content in zip(loss.content_layers, contents)])
 
 
 def at_equal_style(trajectory, style):
@@ -326,11 +332,11 @@ def main():
             utils.progress(total=len(chosen) * len(photos) * len(kinds), desc='evaluating', unit='image') as bar:
         for (style, _), targets in zip(chosen, grams):
             for name, photo in photos.items():
-                content = targets_of(photo)[0]
-                scale = args.content_weight * (1 if args.normalize_losses else float(numpy.square(content).mean()))
+                contents = targets_of(photo)[0]
+                scale = content_of_nothing(loss, contents)
 
                 def function(image):
-                    return objective(image, content, *targets)
+                    return objective(image, *contents, *targets)
 
                 for kind in kinds:
                     if (styles[style], name, kind) not in done:

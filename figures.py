@@ -42,7 +42,7 @@ SCALES = {
                  timed_sizes=[256, 512, 1024]),
 }
 SAMPLES = os.path.join(ROOT, 'data', 'samples')
-LOSS_OPTIONS = ('loss_weights', 'content_layer', 'content_weight', 'style_layers', 'style_weight', 'tv_weight',
+LOSS_OPTIONS = ('loss_weights', 'content_layers', 'content_weight', 'style_layers', 'style_weight', 'tv_weight',
                 'normalize_losses', 'pool')
 
 
@@ -195,9 +195,9 @@ def judge(args, network='cin', gradient=False):
     targets_of, objective_of = losses.target_function(loss), optimize.objective_function(loss, gradient)
 
     def objective_for(photo, style):
-        content = targets_of(photo)[0]
-        grams = targets_of(utils.to_float(utils.read_image(style, size=args.style_size)))[1:]
-        return lambda image: objective_of(image, content, *grams)
+        contents = targets_of(photo)[0]
+        grams = targets_of(utils.to_float(utils.read_image(style, size=args.style_size)))[1]
+        return lambda image: objective_of(image, *contents, *grams)
     return objective_for
 
 

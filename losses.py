@@ -108,22 +108,21 @@ def total_variation_loss(images):
 # The perceptual loss over a loss network
 # ---------------------------------------------------------------------------------------------
 
-PerceptualLoss = collections.namedtuple('PerceptualLoss', 'networks content_layer style_layers content_weight '
-                                        'tv_weight normalize divide_by_channels pool')
+PerceptualLoss = collections.namedtuple('PerceptualLoss', 'networks content_layers style_layers tv_weight '
+                                        'normalize divide_by_channels pool')
 PerceptualLoss.__doc__ = """What the pastiches of a network, or of an optimization, are judged by.
 
 Attributes
 ----------
 networks : list of dict
     Weights of the loss networks, as `models.loss_network` takes them.
-content_layer : str
-    Layer of the content loss.
-style_layers : list of pairs (str, float)
-    Layers of the style loss and their weights, each of which is divided by the number of layers.
-content_weight, tv_weight : float
-    Weights of the content and total variation losses.
+content_layers, style_layers : list of pairs (str, float)
+    Layers of the content and of the style loss and their weights, each of which is divided by the number of
+    layers.
+tv_weight : float
+    Weight of the total variation loss.
 normalize : bool
-    Divide each style term by the mean square of its target Gram matrix and the content term by that
+    Divide each style term by the mean square of its target Gram matrix and each content term by that
     of its target features, which makes loss networks of any scale alike.
 divide_by_channels : bool
     See `gram_matrix`.
@@ -134,8 +133,8 @@ pool : {'max', 'average_exc_pad'}
 # Squares of gradients still fit into a float.
 MAX_WEIGHT = 1e12
 # What the papers (and fast-neural-style's guide, for 'fns') use, where the two networks differ.
-NETWORK_DEFAULTS = {'cin': dict(content_layer='conv3_3', style_weight=4e-4),
-                    'fns': dict(content_layer='conv2_2', style_weight=20.)}
+NETWORK_DEFAULTS = {'cin': dict(content_layers='conv3_3', style_weight=4e-4),
+                    'fns': dict(content_layers='conv2_2', style_weight=20.)}
 
 
 POOLS = {'max': 'max', 'average': 'average_exc_pad'}
@@ -147,7 +146,7 @@ def from_arguments(args):
     Parameters
     ----------
     args : argparse.Namespace
-        What `options.add_losses` added, and ``network``, 'cin' or 'fns'; a content layer and a style
+        What `options.add_losses` added, and ``network``, 'cin' or 'fns'; content layers and a style
         weight that are None are set to the defaults of that network.
 
     Returns
@@ -166,33 +165,33 @@ def from_arguments(args):
         if getattr(args, option) > MAX_WEIGHT:
             raise utils.UserError('--%s %g: a weight is %g at most'
                                   % (option.replace('_', '-'), getattr(args, option), MAX_WEIGHT))
-    layers = parse_style_layers(args.style_layers, args.style_weight)
-    return PerceptualLoss(vgg.read_all(args.loss_weights), args.content_layer, layers, args.content_weight,
-                          args.tv_weight, args.normalize_losses, args.network == 'fns',
-                          POOLS[args.pool])
+    content_layers = parse_layers('--content-layers', args.content_layers, args.content_weight)
+    style_layers = parse_layers('--style-layers', args.style_layers, args.style_weight)
+    return PerceptualLoss(vgg.read_all(args.loss_weights), content_layers, style_layers, args.tv_weight,
+                          args.normalize_losses, args.network == 'fns', POOLS[args.pool])
 
 
-def parse_style_layers(text, default_weight):
-    """``conv1_2,conv2_2=4e-4`` as a list of pairs (layer, weight)."""
+def parse_layers(option, text, default_weight):
+    """``conv1_2,conv2_2=4e-4``, what an option was given, as a list of pairs (layer, weight)."""
     layers = []
     for item in text.split(','):
         match = re.fullmatch(r'\s*(conv[1-5]_[1-4])\s*(?:=\s*([0-9.eE+-]+))?\s*', item)
         try:
             weight = default_weight if match.group(2) is None else float(match.group(2))
         except (AttributeError, ValueError):
-            raise utils.UserError('--style-layers: %r is not LAYER or LAYER=WEIGHT, such as conv1_2=4e-4' % item)
+            raise utils.UserError('%s: %r is not LAYER or LAYER=WEIGHT, such as conv1_2=4e-4' % (option, item))
         if not 0 <= weight <= MAX_WEIGHT or match.group(1) in dict(layers):
-            raise utils.UserError('--style-layers: %r has a bad weight or repeats a layer' % item)
+            raise utils.UserError('%s: %r has a bad weight or repeats a layer' % (option, item))
         layers.append((match.group(1), weight))
     return layers
 
 
-def perceptual_losses(loss, pastiche, content, grams, style_coefficients=None):
+def perceptual_losses(loss, pastiche, contents, grams, style_coefficients=None):
     r"""The losses of each image of a batch, weighted.
 
-    .. math:: w_c \ell_c + \sum_j \frac{w_j}{J} \ell_{s,j} + w_{tv} \ell_{tv}
+    .. math:: \sum_i \frac{v_i}{I} \ell_{c,i} + \sum_j \frac{w_j}{J} \ell_{s,j} + w_{tv} \ell_{tv}
 
-    for J style layers: the objective of arXiv:1603.08155 (equation 5), of arXiv:1610.07629
+    for I content layers and J style layers: the objective of arXiv:1603.08155 (equation 5), of arXiv:1610.07629
     (section 2) and, over the pixels of one image, of arXiv:1508.06576 (equation 7).
 
     Parameters
@@ -200,8 +199,8 @@ def perceptual_losses(loss, pastiche, content, grams, style_coefficients=None):
     loss : PerceptualLoss
     pastiche : 4-D tensor
         Of shape (N, 3, H, W), RGB in [0, 1].
-    content : 4-D tensor
-        Features of the content images at the content layer.
+    contents : list of 4-D tensor
+        For each content layer the features of the content images.
     grams : list of 3-D tensor
         For each style layer the Gram matrices of the style of each image, (N, C, C).
     style_coefficients : vector, optional
@@ -216,14 +215,15 @@ def perceptual_losses(loss, pastiche, content, grams, style_coefficients=None):
     -----
     Total variation is taken in the units of the loss network, 0-255, whatever the range of the pastiche.
     """
-    names = [layer for layer, _ in loss.style_layers]
-    wanted = names + [loss.content_layer] * (loss.content_layer not in names)
-    features = models.loss_network(pastiche, loss.networks, wanted, loss.pool)
+    features = models.loss_network(pastiche, loss.networks, _layers(loss), loss.pool)
 
-    content_term = content_loss(features[loss.content_layer], content)
-    if loss.normalize:
-        content_term = content_term / T.sqr(content).mean(axis=(1, 2, 3))
-    content_term = numpy.float32(loss.content_weight) * content_term
+    by_content_layer = []
+    for (layer, weight), target in zip(loss.content_layers, contents):
+        term = content_loss(features[layer], target)
+        if loss.normalize:
+            term = term / T.sqr(target).mean(axis=(1, 2, 3))
+        by_content_layer.append(numpy.float32(weight / len(contents)) * term)
+    content_term = sum(by_content_layer)
 
     by_layer = []
     for (layer, weight), target in zip(loss.style_layers, grams):
@@ -237,6 +237,11 @@ def perceptual_losses(loss, pastiche, content, grams, style_coefficients=None):
     tv_term = (numpy.float32(loss.tv_weight) * total_variation_loss(255 * pastiche) if loss.tv_weight
                else T.zeros_like(content_term))
     return [content_term + style_term + tv_term, content_term, style_term, tv_term] + by_layer
+
+
+def _layers(loss):
+    """The layers of the loss networks that a loss needs, each once."""
+    return list(dict.fromkeys(layer for layer, _ in loss.style_layers + loss.content_layers))
 
 
 def loss_names(loss):
@@ -254,15 +259,19 @@ def target_function(loss):
     Returns
     -------
     callable
-        Of a float32 batch of images (N, 3, H, W), RGB in [0, 1]; returns the features at the content
-        layer and, for each style layer, the Gram matrices.
+        Of a float32 batch of images (N, 3, H, W), RGB in [0, 1]; returns two lists: for each content
+        layer the features, and for each style layer the Gram matrices.
     """
     image = T.tensor4('image')
-    names = [layer for layer, _ in loss.style_layers]
-    wanted = names + [loss.content_layer] * (loss.content_layer not in names)
-    features = models.loss_network(image, loss.networks, wanted, loss.pool)
-    return theano.function([image], [features[loss.content_layer]] + [
-        gram_matrix(features[layer], loss.divide_by_channels) for layer in names])
+    features = models.loss_network(image, loss.networks, _layers(loss), loss.pool)
+    contents = [features[layer] for layer, _ in loss.content_layers]
+    grams = [gram_matrix(features[layer], loss.divide_by_channels) for layer, _ in loss.style_layers]
+    function = theano.function([image], contents + grams)
+
+    def targets(image):
+        values = function(image)
+        return values[:len(contents)], values[len(contents):]
+    return targets
 
 
 def style_grams(function, paths, size):
@@ -281,6 +290,6 @@ def style_grams(function, paths, size):
     list of numpy array
         For each style layer, of shape (styles, C, C).
     """
-    rows = [function(utils.to_float(utils.read_image(path, size=size)))[1:]
+    rows = [function(utils.to_float(utils.read_image(path, size=size)))[1]
             for path in utils.progress(paths, desc='style images', unit='image')]
     return [numpy.concatenate(grams) for grams in zip(*rows)]

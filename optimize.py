@@ -160,14 +160,15 @@ def objective_function(loss, gradient=True):
     -------
     callable
         Of the image, (1, 3, H, W), RGB in [0, 1], and what `losses.target_function` returns for the
-        content and style images: the features, then the Gram matrices. Returns an array of what
+        content and style images: the features of each content layer, then the Gram matrices. Returns an array of what
         `losses.loss_names` names, and the gradient of the total, (1, 3, H, W).
     """
-    image, content = T.tensor4('image'), T.tensor4('content')
+    image = T.tensor4('image')
+    contents = [T.tensor4(layer) for layer, _ in loss.content_layers]
     grams = [T.tensor3(layer) for layer, _ in loss.style_layers]
-    values = [value.sum() for value in losses.perceptual_losses(loss, image, content, grams)]
+    values = [value.sum() for value in losses.perceptual_losses(loss, image, contents, grams)]
     slope = [theano.grad(values[0], image)] if gradient else []
-    return theano.function([image, content] + grams, [T.stack(values)] + slope)
+    return theano.function([image] + contents + grams, [T.stack(values)] + slope)
 
 
 def minimize_lbfgs(function, start, iterations, callback):
@@ -316,8 +317,8 @@ def main():
 
     # The targets, and the objective.
     targets_of = losses.target_function(loss)
-    targets = [targets_of(content[numpy.newaxis].astype('float32'))[0]]
-    grams = [targets_of(painting[numpy.newaxis].astype('float32'))[1:] for painting in paintings]
+    targets = targets_of(content[numpy.newaxis].astype('float32'))[0]
+    grams = [targets_of(painting[numpy.newaxis].astype('float32'))[1] for painting in paintings]
     targets += [sum(numpy.float32(weight) * gram for (_, weight), gram in zip(styles, layer)) for layer in zip(*grams)]
     print('compiling the objective', file=sys.stderr)
     objective = objective_function(loss)

@@ -76,6 +76,13 @@ def add_device(parser):
 
 
 STYLE_LAYERS = 'conv1_2,conv2_2,conv3_3,conv4_3'
+# Options by the names that they had when files were written which still exist.
+RENAMED = {'content_layer': 'content_layers'}
+
+
+def current_names(settings):
+    """Settings that a former version wrote down, a dict, by the names that the options have now."""
+    return {RENAMED.get(name, name): value for name, value in settings.items()}
 
 
 def add_losses(parser):
@@ -84,8 +91,10 @@ def add_losses(parser):
                         help='pretrained VGG: .pkl of the Lasagne model zoo, .h5 of Keras or .npz; of several files a '
                              "layer is taken from the first that has it; 'random' for trials (default: the VGG16 that "
                              'data/download.py fetched)')
-    parser.add_argument('--content-layer', help='layer of the content loss (default: conv3_3 for cin, conv2_2 for fns)')
-    parser.add_argument('--content-weight', type=not_negative, default=1., help='weight of the content loss')
+    parser.add_argument('--content-layers', metavar='LAYER[=WEIGHT],...',
+                        help='layers of the content loss; each weight is divided by the number of layers (default: '
+                             'conv3_3 for cin, conv2_2 for fns)')
+    parser.add_argument('--content-weight', type=not_negative, default=1., help='weight of the layers that are given none')
     parser.add_argument('--style-layers', default=STYLE_LAYERS, metavar='LAYER[=WEIGHT],...',
                         help='layers of the style loss; each weight is divided by the number of layers')
     parser.add_argument('--style-weight', type=not_negative,

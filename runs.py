@@ -11,6 +11,7 @@ try:
 except ImportError:        # Windows
     fcntl = None
 
+import options
 import utils
 
 __all__ = ['lock', 'check_settings', 'read_table', 'open_table', 'append_row', 'catch_interrupts']
@@ -95,7 +96,7 @@ def check_settings(path, settings, defaults={}):
         except (OSError, ValueError, RecursionError) as error:
             raise utils.UserError('%s: cannot read: %s' % (path, utils.reason(error)))
         # What is neither noted nor has a default is what former versions did not ask for.
-        before = dict(defaults, **before) if isinstance(before, dict) else None
+        before = dict(defaults, **options.current_names(before)) if isinstance(before, dict) else None
         changed = ['all'] if before is None else [name for name in before if before[name] != settings.get(name)]
         if changed:
             raise utils.UserError('%s was made with other settings (%s): give the same, or another folder'

@@ -230,12 +230,14 @@ def loss_expressions(network, loss, grams, deterministic, coefficients=None):
         one_hot = T.eq(style.dimshuffle(0, 'x'), T.arange(len(network.meta['styles'])))
         inputs[network.style] = T.cast(one_hot, 'float32')
     pastiche = lasagne.layers.get_output(network.output, inputs, deterministic=deterministic)
-    content = models.loss_network(image, loss.networks, [loss.content_layer], loss.pool)[loss.content_layer]
+    content_layers = [layer for layer, _ in loss.content_layers]
+    features = models.loss_network(image, loss.networks, content_layers, loss.pool)
+    contents = [features[layer] for layer in content_layers]
     first = len(network.meta['styles']) - len(grams[0])
     targets = [theano.shared(gram, 'gram')[style - first] for gram in grams]
     if coefficients is not None:
         coefficients = theano.shared(numpy.array(coefficients, 'float32'), 'coefficients')[style - first]
-    values = losses.perceptual_losses(loss, pastiche, content, targets, coefficients)
+    values = losses.perceptual_losses(loss, pastiche, contents, targets, coefficients)
     return [image, style], pastiche, [value.mean() for value in values]
 
 
@@ -282,7 +284,7 @@ def load_checkpoint(path, settings, defaults, variables):
     """
     arrays = utils.load_npz(path)
     try:
-        saved = json.loads(str(arrays['settings'][()]))
+        saved = options.current_names(json.loads(str(arrays['settings'][()])))
         for name in settings:
             before = saved.get(name, defaults.get(name))
             if before == settings[name] or (name not in saved and name in FINGERPRINTS[2:]):

@@ -33,7 +33,7 @@ def train(folder, number, iterations, options, threads):
     command = [sys.executable, os.path.join(ROOT, 'train.py'), '--style-dir',
                os.path.join(ROOT, 'data', 'styles', 'misc32'), '--content', os.path.join(ROOT, 'data', 'samples'),
                '--loss-weights', weights if os.path.exists(weights) else 'random',
-               '--style-layers', 'conv1_2,conv2_2', '--content-layer', 'conv2_2', '--width', '8', '--image-size', '64',
+               '--style-layers', 'conv1_2,conv2_2', '--content-layers', 'conv2_2', '--width', '8', '--image-size', '64',
                '--style-size', '64', '--iterations', str(iterations), '--output', output] + options
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                    env=dict(os.environ, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads)))

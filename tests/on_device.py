@@ -117,7 +117,7 @@ def training(results, graphs):
     for name, settings in NETWORKS.items():
         lasagne.random.set_rng(np.random.RandomState(1))
         network = models.transformer_network(residual_blocks=BLOCKS[name], **dict(settings, **SMALL))
-        loss = losses.PerceptualLoss([vgg_weights()], 'conv2_2', [('conv1_2', 1.), ('conv3_1', 1.)], 1., 1e-6, False,
+        loss = losses.PerceptualLoss([vgg_weights()], [('conv2_2', 1.)], [('conv1_2', 1.), ('conv3_1', 1.)], 1e-6, False,
                                      settings['network'] == 'fns', 'max')
         generator = np.random.RandomState(2)
         grams = [generator.rand(len(settings['styles']), c, c).astype('float32') for c in (5, 8)]

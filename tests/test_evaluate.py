@@ -233,15 +233,26 @@ def test_settings_come_from_the_network_unless_they_are_given(monkeypatch):
         args = type('Arguments', (), args)
         return evaluate.loss_of_network(args, dict(network='fns', training=training)), args
 
-    loss, args = settings(dict(style_layers='conv1_1', style_weight=3, content_layer='conv1_2', image_size=64))
-    assert loss.style_layers == [('conv1_1', 3.)] and loss.content_layer == 'conv1_2' and args.image_size == 64
+    loss, args = settings(dict(style_layers='conv1_1', style_weight=3, content_layers='conv1_2=2,conv1_1', image_size=64))
+    assert loss.style_layers == [('conv1_1', 3.)] and loss.content_layers == [('conv1_2', 2.), ('conv1_1', 1.)] and args.image_size == 64
     assert loss.divide_by_channels and args.content_size == 64
     assert settings(dict(image_size=64, content_size=256))[1].content_size == 256
+    # Networks from before there could be several.
+    assert settings(dict(content_layer='conv1_2', content_weight=3))[0].content_layers == [('conv1_2', 3.)]
     # A file of a stranger's may say anything; what makes no sense is as if it were not there.
     for nonsense in (None, 'x', dict(style_layers=3, style_weight='a', image_size=1.5, normalize_losses=1)):
         loss, args = settings(nonsense)
-        assert loss.content_layer == losses.NETWORK_DEFAULTS['fns']['content_layer']
+        assert loss.content_layers == [(losses.NETWORK_DEFAULTS['fns']['content_layers'], 1.)]
         assert [weight for _, weight in loss.style_layers] == [20.] * 4 and not loss.normalize and args.image_size == 256
+
+
+@pytest.mark.parametrize('normalize', [False, True])
+def test_the_content_loss_of_nothing_is_that_of_the_sum_over_the_layers(normalize, generator):
+    loss = losses.PerceptualLoss([], [('conv1_1', 3.), ('conv2_1', 5.)], [], 0., normalize, False, 'max')
+    contents = [generator.rand(1, 2, 4, 5), generator.rand(1, 3, 2, 2)]
+    first, second = ((content**2).sum() / content.size for content in contents)
+    expected = (3 * first / first + 5 * second / second) / 2 if normalize else (3 * first + 5 * second) / 2
+    assert evaluate.content_of_nothing(loss, contents) == pytest.approx(expected, rel=1e-12)
 
 
 def test_photos_are_cut_out_of_the_middle_of_the_content_size(tmp_path):

@@ -54,7 +54,7 @@ def make(folder, monkeypatch, trainings):
         monkeypatch.chdir(folder)
         monkeypatch.setattr(sys, 'argv', ['figures.py', figure, '--style-dir', 'styles', '--content', 'content',
                                           '--photos', 'photos', '--loss-weights', 'vgg.npz', '--style-layers', 'conv1_1',
-                                          '--content-layer', 'conv1_1', '--normalize-losses', '--style-weight', '1',
+                                          '--content-layers', 'conv1_1', '--normalize-losses', '--style-weight', '1',
                                           '--output', 'out', '--run-dir', 'runs'] + SCALE + list(more))
         del trainings[:]
         figures.main()

@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 
 
 COMMAND = ['train.py', '--finetune', 'old.npz', '--style-dir', 'new', '--content', 'photos', '--loss-weights',
-           'vgg.npz', '--style-layers', 'conv1_1', '--content-layer', 'conv1_1', '--style-weight', 1, '--image-size', 16,
+           'vgg.npz', '--style-layers', 'conv1_1', '--content-layers', 'conv1_1', '--style-weight', 1, '--image-size', 16,
            '--style-size', 20, '--batch-size', 2, '--checkpoint-every', 2, '--output', 'more.npz']
 
 

@@ -175,7 +175,7 @@ def place(tmp_path_factory):
     return place
 
 
-LOSS = ['--loss-weights', 'vgg.npz', '--content-layer', 'conv2_2', '--style-layers', 'conv1_2']
+LOSS = ['--loss-weights', 'vgg.npz', '--content-layers', 'conv2_2', '--style-layers', 'conv1_2']
 
 
 def succeeds(result):

@@ -35,7 +35,9 @@ def weights():
 
 @pytest.fixture(scope='module')
 def loss(weights):
-    return losses.PerceptualLoss([weights], 'conv2_1', [('conv1_2', 3.), ('conv2_2', 5.)], 0.5, 1e-6, False, True, 'max')
+    """One content layer is a style layer as well, the other is none."""
+    return losses.PerceptualLoss([weights], [('conv2_1', 0.5), ('conv1_2', 0.2)], [('conv1_2', 3.), ('conv2_2', 5.)],
+                                 1e-6, False, True, 'max')
 
 
 @pytest.fixture(scope='module')
@@ -50,7 +52,7 @@ def objective(loss, images):
     backend.use(argparse.Namespace(device='cpu', backend=os.environ.get('GOGH_BACKEND') or 'onednn'))
     targets_of = losses.target_function(loss)
     content, style = images[:2]
-    targets = [targets_of(content)[0]] + targets_of(style)[1:]
+    targets = targets_of(content)[0] + targets_of(style)[1]
     function = optimize.objective_function(loss)
     return lambda image: function(image, *targets)
 
@@ -60,7 +62,7 @@ class Reference:
 
     def __init__(self, loss, content, style):
         self.loss, self.weights = loss, {k: v.astype('float64') for k, v in loss.networks[0].items()}
-        self.content = self.features(content)[loss.content_layer][0]
+        self.contents = {name: self.features(content)[name][0] for name, _ in loss.content_layers}
         self.grams = {name: self.gram(self.features(style)[name][0]) for name, _ in loss.style_layers}
 
     def features(self, image):
@@ -89,10 +91,13 @@ class Reference:
     def __call__(self, image):
         """The losses in the order of `losses.loss_names`, and the gradient of the total."""
         loss, found = self.loss, self.features(image)
-        f = found[loss.content_layer][0]
-        content = loss.content_weight * np.mean((f - self.content) ** 2)
         slopes = {name: 0. for name in LAYERS}
-        slopes[loss.content_layer] = loss.content_weight * 2 * (f - self.content) / f.size
+        content = 0.
+        for name, weight in loss.content_layers:
+            difference = found[name][0] - self.contents[name]
+            weight = weight / len(loss.content_layers)
+            content += weight * np.mean(difference ** 2)
+            slopes[name] = slopes[name] + 2 * weight * difference / difference.size
         by_layer = []
         for name, weight in loss.style_layers:
             f = found[name][0]
@@ -151,11 +156,23 @@ def test_losses_and_gradient(objective, reference, images):
 def test_average_pooling(objective, loss, images):
     loss = loss._replace(pool=losses.POOLS['average'])
     targets_of, function = losses.target_function(loss), optimize.objective_function(loss)
-    values, gradient = function(images[2], targets_of(images[0])[0], *targets_of(images[1])[1:])
+    values, gradient = function(images[2], *targets_of(images[0])[0], *targets_of(images[1])[1])
     expected, slopes = Reference(loss, *images[:2])(images[2])
     np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(gradient, slopes, rtol=1e-3, atol=1e-4 * abs(slopes).max())
     assert abs(values / objective(images[2])[0] - 1)[1:3].min() > 0.01
+
+
+def test_normalized_terms_are_relative_to_the_target_of_each_layer(loss, reference, images):
+    loss = loss._replace(normalize=True)
+    targets_of, function = losses.target_function(loss), optimize.objective_function(loss, gradient=False)
+    values, = function(images[2], *targets_of(images[0])[0], *targets_of(images[1])[1])
+    found = {name: features for name, (features, _, _) in reference.features(images[2]).items()}
+    content = sum(weight / 2 * np.mean((found[name] - reference.contents[name])**2) / np.mean(reference.contents[name]**2)
+                  for name, weight in loss.content_layers)
+    style = [weight / 2 * np.mean((reference.gram(found[name]) - reference.grams[name])**2)
+             / np.mean(reference.grams[name]**2) for name, weight in loss.style_layers]
+    np.testing.assert_allclose(values[[1, 2, 4, 5]], [content, sum(style)] + style, rtol=1e-4)
 
 
 def minimized(minimize, objective, start, iterations, *more):
@@ -276,7 +293,7 @@ def folder(tmp_path_factory, weights):
     return folder
 
 
-LOSS = ['--loss-weights', 'vgg.npz', '--style-layers', 'conv1_2=2,conv2_2', '--content-layer', 'conv2_1',
+LOSS = ['--loss-weights', 'vgg.npz', '--style-layers', 'conv1_2=2,conv2_2', '--content-layers', 'conv2_1',
         '--normalize-losses', '--style-weight', '1', '--size', '16']
 
 
@@ -310,7 +327,7 @@ def test_bad_input_is_one_line(folder, fails):
     assert 'no.png' in complaint('--style', 'no.png', *LOSS)
     assert 'zero' in complaint('--style', 'a.png=0', *LOSS)
     assert 'pastiche.txt' in complaint('--style', 'a.png', *LOSS, '--output', 'pastiche.txt')
-    assert 'conv5_1' in complaint('--style', 'a.png', *LOSS, '--content-layer', 'conv5_1')
+    assert 'conv5_1' in complaint('--style', 'a.png', *LOSS, '--content-layers', 'conv5_1')
     assert not list(folder.glob('pastiche*'))
 
 

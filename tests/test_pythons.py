@@ -68,7 +68,7 @@ def test_a_training_is_resumed_by_the_other_python(tmp_path):
 
     def train(python, output, iterations, *more):
         on(python, os.path.join(ROOT, 'train.py'), '--style-dir', 'styles', '--content', 'photos', '--loss-weights',
-           'vgg.npz', '--content-layer', 'conv1_1', '--style-layers', 'conv1_1', '--normalize-losses', '--width', 8,
+           'vgg.npz', '--content-layers', 'conv1_1', '--style-layers', 'conv1_1', '--normalize-losses', '--width', 8,
            '--residual-blocks', 1, '--image-size', 16, '--style-size', 24, '--batch-size', 2, '--checkpoint-every', 4,
            '--iterations', iterations, '--output', output, *more, cwd=tmp_path)
 

@@ -126,7 +126,7 @@ def place(tmp_path_factory):
 
 def start_training(place, name, iterations, prepare='', **options):
     command = [sys.executable, '-c', TRAIN % prepare, '--style-dir', 'styles', '--content', 'content.h5', '--loss-weights',
-               'vgg.npz', '--content-layer', 'conv1_2', '--style-layers', 'conv1_2', '--width', '4',
+               'vgg.npz', '--content-layers', 'conv1_2', '--style-layers', 'conv1_2', '--width', '4',
                '--residual-blocks', '0', '--image-size', '16', '--style-size', '16', '--batch-size', '2',
                '--checkpoint-every', '2', '--resume', '--output', name + '.npz', '--iterations', str(iterations)]
     return subprocess.Popen(command, cwd=str(place), stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -134,11 +134,11 @@ def vgg(place):
         weights[name + '_W'] = (generator.randn(4, channels, 3, 3) / 8).astype('float32')
         weights[name + '_b'] = generator.randn(4).astype('float32')
     np.savez('vgg.npz', **weights)
-    return ['--loss-weights', 'vgg.npz', '--content-layer', 'conv1_2', '--style-layers', 'conv1_2']
+    return ['--loss-weights', 'vgg.npz', '--content-layers', 'conv1_2', '--style-layers', 'conv1_2']
 
 
 def test_carrying_on_with_an_optimization_keeps_the_losses_so_far(place, vgg, main, monkeypatch):
-    monkeypatch.setattr(losses, 'target_function', lambda loss: lambda image: [np.zeros(1)] * 2)
+    monkeypatch.setattr(losses, 'target_function', lambda loss: lambda image: ([np.zeros(1)], [np.zeros(1)]))
     monkeypatch.setattr(optimize, 'objective_function', lambda loss: lambda image, *targets: (
         np.full(5, float((image ** 2).sum())), 2 * image))
     monkeypatch.setattr(optimize.runs, 'catch_interrupts', lambda: [])

@@ -42,7 +42,7 @@ def place(tmp_path_factory):
 
 def options(place, output, **changes):
     """A command line for a small and quick training."""
-    given = dict(style_dir='styles', content=SAMPLES, loss_weights='vgg.npz', content_layer='conv2_2',
+    given = dict(style_dir='styles', content=SAMPLES, loss_weights='vgg.npz', content_layers='conv2_2',
                  style_layers='conv1_2,conv2_2=2', normalize_losses=True, width=8, residual_blocks=1, image_size=SIZE,
                  style_size=48, batch_size=2, iterations=20, checkpoint_every=10, learning_rate=.01, output=output)
     given.update(changes)
@@ -122,6 +122,7 @@ def test_a_run_begun_before_an_option_existed_is_resumed_with_its_default(run, t
     path = str(trained / 'old' / 'checkpoint.npz')
     arrays = dict(np.load(path, allow_pickle=False))
     settings = json.loads(str(arrays['settings']))
+    settings['content_layer'] = settings.pop('content_layers')      # when there was only one
     for name in ('lr_decay', 'lr_decay_every', 'style_coefficients', 'learning_rate'):
         del settings[name]
     arrays['settings'] = np.array(json.dumps(settings))
@@ -165,6 +166,17 @@ def test_style_coefficients_multiply_the_style_loss_of_their_style(run, trained)
     meta = models.load_network(str(trained / 'times3.npz')).meta
     assert meta['training']['style_coefficients'] == [3, 3]
     assert train.parse_coefficients('b=2.5,a=0', ['a', 'b', 'c']) == [0, 2.5, 1]
+
+
+def test_several_content_layers_are_summed(run, trained):
+    """A network's first losses are those of its random filters, whatever it is trained for."""
+    content = {}
+    for layers in ('conv1_2', 'conv2_2', 'conv1_2=0.5,conv2_2'):
+        output = 'content-%s.npz' % layers
+        start(run, trained, output, iterations=1, content_layers=layers, content_weight=3)
+        content[layers] = float(read_metrics(trained / output[:-4] / 'metrics.csv')[0]['content'])
+    assert content.pop('conv1_2=0.5,conv2_2') == pytest.approx(
+        content['conv1_2'] * 0.5 / 3 / 2 + content['conv2_2'] / 2, rel=1e-5)
 
 
 def test_clipped_gradients_average_pooling_and_kept_networks(run, trained):
@@ -230,7 +242,8 @@ def test_what_a_run_wrote_is_not_overwritten(run, fails, trained):
     (dict(content='content.h5', image_size=64), 'too small for --image-size 64'),
     (dict(loss_weights='nothing.pkl'), 'data/download.py'),
     (dict(style_layers='conv1_2,conv3_3'), 'no layer conv3_3'),
-    (dict(style_layers='conv1_2=x'), 'conv1_2=x'),
+    (dict(style_layers='conv1_2=x'), '--style-layers: \'conv1_2=x\''),
+    (dict(content_layers='conv2_2,conv2_2=2'), '--content-layers: \'conv2_2=2\''),
     (dict(iterations=5, epochs=1), 'contradict'),
     (dict(network='fns'), 'takes one'),
     (dict(norm='batch'), 'fns'),
