@@ -75,8 +75,9 @@ def loss_of_network(args, meta):
             value = training.get(option)
             good = type(value) is kind or (kind is float and type(value) is int)
             setattr(args, option, kind(value) if good else DEFAULTS[option])
-    if args.image_size < 16:
-        raise utils.UserError('--image-size %d: the network needs at least 16 pixels' % args.image_size)
+    smallest = 16 + 2 * networks.lost(meta)
+    if args.image_size < smallest:
+        raise utils.UserError('--image-size %d: the network needs at least %d pixels' % (args.image_size, smallest))
     if args.style_size < 16:
         raise utils.UserError('--style-size %d: the loss network needs at least 16 pixels' % args.style_size)
     # A network whose photos had the size of its crops, or of a dataset, says nothing of their size.
@@ -116,11 +117,15 @@ def read_photos(paths, image_size, content_size=None):
 
 
 def stylize(function, network, photo, style):
-    """The pastiche (1, 3, H, W) of a photo (1, 3, H, W) by a compiled network; style is a number or a blend."""
+    """The pastiche of a photo (1, 3, H, W) by a compiled network; style is a number or a blend.
+
+    It is of the size of `models.without_border` of the photo.
+    """
     inputs = [photo]
     if network.style:
         inputs.append(layers.style_weights(style, len(network.meta['styles'])))
-    return function(*inputs)[:, :, :photo.shape[2], :photo.shape[3]]
+    height, width = models.without_border(photo, network).shape[2:]
+    return function(*inputs)[:, :, :height, :width]
 
 
 def fingerprint(*paths):
@@ -331,7 +336,8 @@ def main():
             runs.open_table(path_of_trajectories, columns[:2] + ['iteration'] + names, kept) as trajectories, \
             utils.progress(total=len(chosen) * len(photos) * len(kinds), desc='evaluating', unit='image') as bar:
         for (style, _), targets in zip(chosen, grams):
-            for name, photo in photos.items():
+            for name, whole in photos.items():
+                photo = models.without_border(whole, network)
                 contents = targets_of(photo)[0]
                 scale = content_of_nothing(loss, contents)
 
@@ -342,7 +348,7 @@ def main():
                     if (styles[style], name, kind) not in done:
                         image = photo
                         if kind == 'network':
-                            image = stylize(pastiche_of, network, photo, style)
+                            image = stylize(pastiche_of, network, whole, style)
                         elif kind == optimized:
                             image, path = optimized_image(function, photo, args.iterations)
                             for iteration, values in enumerate(path):
@@ -361,7 +367,7 @@ def main():
         for row in summary:
             runs.append_row(table, row)
     for kind in kinds[1:]:
-        grid = [[utils.to_uint8(photo)[0]] + [utils.read_image(picture(style, name, kind)) for style, _ in chosen]
+        grid = [[utils.to_uint8(models.without_border(photo, network))[0]] + [utils.read_image(picture(style, name, kind)) for style, _ in chosen]
                 for name, photo in photos.items()]
         utils.write_image(os.path.join(args.output, 'grid_%s.jpg' % kind.replace(' ', '_')),
                           utils.style_sheet(grid, ['photo'] + [styles[style] for style, _ in chosen]))

@@ -251,7 +251,13 @@ def as_picture(batch):
 
 def network_to_show(args):
     """The path of the network of --model, or else of that of many styles."""
-    return networks.find(args.model) if args.model else many_styles_network(args)[0]
+    if not args.model:
+        return many_styles_network(args)[0]
+    path = networks.find(args.model)
+    if networks.lost(networks.read_settings(path)):
+        raise utils.UserError("%s: the pastiches of a network with the padding 'none' are smaller than the photos that "
+                              'the figures compare them with' % path)
+    return path
 
 
 def many_styles_network(args):

@@ -13,7 +13,7 @@ from layers import EPSILON, ConvLayer, ReflectPadLayer, conv_block, rectify, res
 from lasagne.layers import InputLayer, NonlinearityLayer, get_all_params
 from lasagne.nonlinearities import sigmoid
 
-__all__ = ['transformer_network', 'smallest_side', 'with_styles', 'single_style_network', 'style_name', 'style_names',
+__all__ = ['transformer_network', 'without_border', 'with_styles', 'single_style_network', 'style_name', 'style_names',
            'save_network', 'load_network', 'pastiche_function', 'pastiche_bytes',
            'VGG_MEAN', 'vgg_preprocess', 'vgg_deprocess', 'loss_network']
 
@@ -71,9 +71,10 @@ def transformer_network(network='cin', styles=(), widths=(32, 64, 128), up_width
         Added to the variance by the normalization.
     norm : {'instance', 'batch'}
         'batch' is for 'fns' only.
-    pad : {'reflect', 'zero', 'reflect-start'}
-        'reflect-start', of arXiv:1603.08155 and fast-neural-style: the image is padded once, by as much as the
-        residual blocks lose, which do not pad; all other convolutions pad with zeros.
+    pad : {'reflect', 'zero', 'reflect-start', 'none'}
+        Two are fast-neural-style's. 'reflect-start': the image is padded once, by as much as the residual blocks
+        lose, which do not pad; all other convolutions pad with zeros. 'none': the same without any padding of the
+        image, so that the pastiche is smaller (`formats.networks.lost`).
     upsampling : {'nearest', 'deconv'}
     filter_sizes : sequence of int
         Sides of the filters of the first three convolutions. Networks of the original repository from before
@@ -92,18 +93,18 @@ def transformer_network(network='cin', styles=(), widths=(32, 64, 128), up_width
                 filter_sizes=list(filter_sizes), tanh_constant=tanh_constant)
     image = layer = InputLayer((None, 3, None, None), name='image')
     style = InputLayer((None, len(styles)), name='style') if network == 'cin' else None
-    at_start = pad == 'reflect-start'
-    block = dict(style=style, norm=norm, pad='zero' if at_start else pad, epsilon=epsilon)
+    blocks_crop = pad in ('reflect-start', 'none')
+    block = dict(style=style, norm=norm, pad='zero' if blocks_crop else pad, epsilon=epsilon)
 
     if network == 'fns':
         layer = NonlinearityLayer(layer, vgg_preprocess)
-    if at_start and residual_blocks:
-        layer = ReflectPadLayer(layer, lost_by_residual_blocks(residual_blocks))
+    if pad == 'reflect-start' and residual_blocks:
+        layer = ReflectPadLayer(layer, networks.border(meta))
     layer = conv_block(layer, widths[0], filter_sizes[0], **block)
     layer = conv_block(layer, widths[1], filter_sizes[1], stride=2, **block)
     layer = conv_block(layer, widths[2], filter_sizes[2], stride=2, **block)
     for _ in range(residual_blocks):
-        layer = residual_block(layer, **dict(block, pad='none' if at_start else pad))
+        layer = residual_block(layer, **dict(block, pad='none' if blocks_crop else pad))
     layer = upsampling_block(layer, up_widths[0], upsampling=upsampling, **block)
     layer = upsampling_block(layer, up_widths[1], upsampling=upsampling, **block)
     if network == 'cin':
@@ -114,14 +115,17 @@ def transformer_network(network='cin', styles=(), widths=(32, 64, 128), up_width
     return Network(layer, image, style, meta)
 
 
-def lost_by_residual_blocks(residual_blocks):
-    """Pixels of the image on each side that residual blocks without padding lose: two for each at a quarter of its size."""
-    return 8 * residual_blocks
+def without_border(images, network):
+    """The part of images that is in their pastiches by a network: all of it, but with the padding 'none'.
 
-
-def smallest_side(pad, residual_blocks):
-    """The fewest pixels in height or width that a network takes: there has to be enough to reflect."""
-    return max(16, lost_by_residual_blocks(residual_blocks) + 4) if pad == 'reflect-start' else 16
+    Parameters
+    ----------
+    images : 4-D tensor or array
+        Of shape (N, C, H, W).
+    network : Network
+    """
+    lost = networks.lost(network.meta)
+    return images[:, :, lost:-lost, lost:-lost] if lost else images
 
 
 def with_styles(network, names):
@@ -204,14 +208,14 @@ def pastiche_function(network):
     callable
         Of a float32 batch of images (N, 3, H, W), RGB in [0, 1], and for 'cin' the style weights
         (N, styles); returns the pastiches, RGB in [0, 1], with height and width rounded up to
-        multiples of 4.
+        multiples of 4, less what the network loses (`formats.networks.lost`).
     """
     pastiche = T.clip(lasagne.layers.get_output(network.output, deterministic=True), 0, 1)
     inputs = [network.image.input_var] + ([network.style.input_var] if network.style else [])
     function = theano.function(inputs, pastiche)
-    smallest = smallest_side(network.meta['pad'], network.meta['residual_blocks'])
-    if smallest <= 16:
+    if network.meta['pad'] != 'reflect-start':
         return function
+    smallest = networks.smallest_side(network.meta)
 
     def with_enough_to_reflect(image, *style):
         height, width = image.shape[2:]
@@ -236,7 +240,8 @@ def pastiche_bytes(network, backend='onednn'):
     Returns
     -------
     float
-        Bytes for each pixel of the images in a batch; a fixed part of 128 MiB comes on top.
+        Bytes for each pixel of the images in a batch, with what 'reflect-start' adds to them; a fixed part of
+        128 MiB comes on top.
     """
     meta = network.meta
     (a, b, c), (d, e) = meta['widths'], meta['up_widths']

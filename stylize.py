@@ -200,25 +200,36 @@ def small(image):
     return utils.thumbnail(image, max(1, min(THUMBNAIL, 4 * THUMBNAIL * height // width)))
 
 
-def check_memory(path, photo, bytes_per_pixel):
+def check_size(path, photo, lost):
+    """Refuse a photo of which a network that loses pixels on each side would leave next to nothing."""
+    if min(photo.shape[:2]) < SMALLEST + 2 * lost:
+        raise utils.UserError('%s: %d x %d pixels, of which the network loses %d on each side: it takes %d at least; '
+                              '--size enlarges photos' % (path, photo.shape[1], photo.shape[0], lost, SMALLEST + 2 * lost))
+
+
+def check_memory(path, photo, meta, bytes_per_pixel):
     """Refuse a photo whose pastiche would not fit into the memory that is available.
 
     Parameters
     ----------
     path : str
     photo : uint8 array (H, W, 3)
+    meta : dict
+        Of `formats.networks.read`.
     bytes_per_pixel : float
         `models.pastiche_bytes` times the number of pastiches that are computed at once.
     """
-    height, width = pad_image(photo).shape[:2]
+    lost = networks.lost(meta)
+    added = networks.border(meta) - lost
+    height, width = (side + 2 * added for side in pad_image(photo).shape[:2])
     needed, available = bytes_per_pixel * height * width + FIXED_BYTES, utils.available_memory()
     if needed > available:
         pixels = max(0, available - FIXED_BYTES) / bytes_per_pixel
         # Sides are rounded up to the next multiple.
-        fits = int(math.sqrt(pixels * min(height, width) / max(height, width))) - MULTIPLE
+        fits = int(math.sqrt(pixels * min(height, width) / max(height, width))) - MULTIPLE - 2 * added
         raise utils.UserError('%s: %d x %d pixels take about %.1f GB of memory, and %.1f GB are available; %s'
                               % (path, photo.shape[1], photo.shape[0], needed / 1e9, available / 1e9,
-                                 '--size %d would fit' % fits if fits >= SMALLEST else 'GOGH_MAX_MEMORY allows more'))
+                                 '--size %d would fit' % fits if fits >= SMALLEST + 2 * lost else 'GOGH_MAX_MEMORY allows more'))
 
 
 def check_outputs(args, model, outputs):
@@ -238,12 +249,15 @@ def check_outputs(args, model, outputs):
     utils.check_outputs(paths, [image for image, _ in outputs] + [model], args.overwrite)
 
 
-def read_all(paths, size, bytes_per_pixel, report):
-    """The photos one after the other; those that cannot be read or are too large are reported."""
+def read_all(paths, size, meta, bytes_per_pixel, report):
+    """The photos one after the other; those that cannot be read or are too large or small are reported."""
+    lost = networks.lost(meta)
     for path in paths:
         try:
             photo = utils.read_image(path, size=size)
-            check_memory(path, photo, bytes_per_pixel)
+            if lost:
+                check_size(path, photo, lost)
+            check_memory(path, photo, meta, bytes_per_pixel)
         except utils.UserError as error:
             report(path, error)
         else:
@@ -290,14 +304,14 @@ def main():
     at_once = min(args.batch_size, len(outputs))
     on_host = args.device == 'cpu'
     bytes_per_pixel = at_once * (models.pastiche_bytes(network, args.backend) if on_host else HOST_BYTES)
-    failed, sheet = set(), {}
+    lost, failed, sheet = networks.lost(meta), set(), {}
 
     def report(path, error):
         failed.add(path)
         print('error: %s' % utils.one_line(error), file=sys.stderr)
 
     with utils.progress(total=len(outputs), desc='stylizing', unit='image') as bar:
-        for batch in in_batches(read_all(images, args.size, bytes_per_pixel, report), styles, args.batch_size):
+        for batch in in_batches(read_all(images, args.size, meta, bytes_per_pixel, report), styles, args.batch_size):
             try:
                 inputs = [utils.to_float(numpy.stack([pad_image(photo) for _, photo, _, _ in batch]))]
                 if network.style:
@@ -310,7 +324,7 @@ def main():
                     report(path, '%s: not enough memory to stylize this photo; try a smaller --size' % path)
                 continue
             for (path, photo, label, _), pastiche, good in zip(batch, pastiches, finite):
-                pastiche = pastiche[:photo.shape[0], :photo.shape[1]]
+                pastiche = pastiche[:photo.shape[0] - 2 * lost, :photo.shape[1] - 2 * lost]
                 if args.median_filter:
                     pastiche = utils.median_filter(pastiche, args.median_filter)
                 try:

@@ -58,9 +58,10 @@ def parse_arguments():
                              'original repository has 128,128)')
     parser.add_argument('--residual-blocks', type=options.whole_number, default=5, help='number of residual blocks')
     parser.add_argument('--norm', choices=['instance', 'batch'], default='instance', help="'batch' for fns only")
-    parser.add_argument('--pad', choices=['reflect', 'zero', 'reflect-start'], default='reflect',
-                        help="padding of the convolutions; 'reflect-start' pads the image once, and residual blocks "
-                             'crop (arXiv:1603.08155)')
+    parser.add_argument('--pad', choices=['reflect', 'zero', 'reflect-start', 'none'], default='reflect',
+                        help="padding of the convolutions; two are fast-neural-style's, whose residual blocks crop and "
+                             "whose other convolutions pad with zeros: 'reflect-start' pads the image once, and with "
+                             "'none' the pastiche lacks 8 pixels of the photo on each side for each residual block")
     parser.add_argument('--upsampling', choices=['nearest', 'deconv'], default='nearest',
                         help='upsampling and convolution, or convolution with stride 1/2')
     parser.add_argument('--tanh-constant', type=options.positive, default=150.,
@@ -231,7 +232,7 @@ def loss_expressions(network, loss, grams, deterministic, coefficients=None):
         inputs[network.style] = T.cast(one_hot, 'float32')
     pastiche = lasagne.layers.get_output(network.output, inputs, deterministic=deterministic)
     content_layers = [layer for layer, _ in loss.content_layers]
-    features = models.loss_network(image, loss.networks, content_layers, loss.pool)
+    features = models.loss_network(models.without_border(image, network), loss.networks, content_layers, loss.pool)
     contents = [features[layer] for layer in content_layers]
     first = len(network.meta['styles']) - len(grams[0])
     targets = [theano.shared(gram, 'gram')[style - first] for gram in grams]
@@ -367,21 +368,20 @@ def sample_styles(first, last):
     return numpy.unique(numpy.linspace(first, last, min(last - first + 1, 8)).astype(int))
 
 
-def read_sample_photo(path):
+def read_sample_photo(path, smallest):
     """A photo of the user's, (1, 3, H, W), of a size that can be stylized as a sample."""
     shorter = min(utils.read_image(path).shape[:2])
-    return utils.to_float(utils.read_image(path, size=min(max(shorter, 16), SAMPLE_SIZE)))
+    return utils.to_float(utils.read_image(path, size=max(smallest, min(shorter, SAMPLE_SIZE))))
 
 
-def validate(function, images, first, last, path):
+def validate(function, network, images, first, last, path):
     """Losses on the validation images in up to 8 of the styles, as {style: losses}, and a sheet of the pastiches."""
     styles = sample_styles(first, last)
-    rows, columns = [], [utils.to_uint8(images)]
+    rows, columns = [], [utils.to_uint8(models.without_border(images, network))]
     for style in styles:
         results = function(images, numpy.full(len(images), style, 'int32'))
         rows.append(results[:-1])
-        size = images.shape[2]
-        columns.append(utils.to_uint8(results[-1][:, :, :size, :size]))
+        columns.append(utils.to_uint8(results[-1]))
     utils.write_image(path, utils.contact_sheet([list(row) for row in zip(*columns)]))
     return dict(zip(styles, rows))
 
@@ -391,10 +391,11 @@ def stylize_samples(function, network, images, first, last, path):
     names, sheet = network.meta['styles'], []
     styles = sample_styles(first, last)
     for image in images:
-        row = [image]
+        shown = models.without_border(image, network)
+        row = [shown]
         for style in styles:
             inputs = [image] + ([layers.style_weights(style, len(names))] if network.style else [])
-            row.append(function(*inputs)[:, :, :image.shape[2], :image.shape[3]])
+            row.append(function(*inputs)[:, :, :shown.shape[2], :shown.shape[3]])
         sheet.append([utils.to_uint8(cell)[0] for cell in row])
     utils.write_image(path, utils.contact_sheet(sheet, ['photo'] + [names[style] for style in styles]))
 
@@ -426,13 +427,13 @@ def run(args, defaults, held):
     styles = models.style_names(style_paths)
     check_outputs(args, style_paths)
     base = load_base(args, styles) if args.finetune or args.start_from else None
-    smallest = models.smallest_side(args.pad, args.residual_blocks)
+    smallest = networks.smallest_side(vars(args))
     if args.image_size < smallest:
         raise utils.UserError('--image-size %d: the network needs at least %d pixels' % (args.image_size, smallest))
     if args.network == 'fns' and len(styles) != 1:
         raise utils.UserError('%s has %d style images, and --network fns takes one' % (args.style_dir, len(styles)))
     args.style_coefficients = parse_coefficients(args.style_coefficients, styles)
-    sample_photos = [read_sample_photo(path) for path in utils.find_images(args.sample_photo or [])]
+    sample_photos = [read_sample_photo(path, smallest) for path in utils.find_images(args.sample_photo or [])]
     content = photos.open_content(args.content, args.image_size, args.content_size, args.validation_split)
     backend.use(args)
     loss = losses.from_arguments(args)
@@ -539,7 +540,7 @@ def run(args, defaults, held):
                 utils.make_folder(os.path.join(run_dir, 'samples'))
                 sample = os.path.join(run_dir, 'samples', '%06d.jpg' % iteration)
                 last = first + len(styles) - 1
-                validated = validate(validation_function(), val_images, first, last, sample)
+                validated = validate(validation_function(), network, val_images, first, last, sample)
                 row += ['%.7g' % value for value in numpy.mean(list(validated.values()), axis=0)]
                 for number, values_of_style in validated.items():
                     runs.append_row(style_metrics, [iteration, network.meta['styles'][number]]

@@ -11,7 +11,8 @@ import numpy
 
 import utils
 
-__all__ = ['VERSION', 'MODELS', 'shipped', 'find', 'read', 'read_settings', 'write', 'describe', 'list_styles']
+__all__ = ['VERSION', 'MODELS', 'shipped', 'find', 'read', 'read_settings', 'write', 'border', 'lost', 'smallest_side',
+           'describe', 'list_styles']
 
 VERSION = '1.0'
 FORMAT = 1
@@ -106,6 +107,26 @@ def write(path, meta, values):
     utils.save_npz(path, entries)
 
 
+def border(meta):
+    """Pixels on each side of an image that residual blocks without padding take: two each, at a quarter of its size.
+
+    With 'reflect-start' the network adds them to the photo; with 'none' the pastiche lacks them.
+    """
+    return 8 * meta['residual_blocks'] if meta['pad'] in ('reflect-start', 'none') else 0
+
+
+def lost(meta):
+    """Pixels on each side of a photo that are not in its pastiche."""
+    return border(meta) if meta['pad'] == 'none' else 0
+
+
+def smallest_side(meta):
+    """The fewest pixels in height or width that a network is trained with: enough to reflect, or a pastiche of 16."""
+    if meta['pad'] == 'none':
+        return 16 + 2 * border(meta)
+    return max(16, border(meta) + 4)
+
+
 def describe(meta):
     """What a network is and how it was trained, as lines of text.
 
@@ -125,7 +146,9 @@ def describe(meta):
              'convolutions     %s; %d residual blocks; %s to %s; 9×9 → 3'
              % (', '.join(shape), meta['residual_blocks'], meta['upsampling'],
                 ' and '.join(map(str, meta['up_widths']))),
-             'normalization    %s, epsilon %g; %s padding' % (meta['norm'], meta['epsilon'], meta['pad'])]
+             'normalization    %s, epsilon %g' % (meta['norm'], meta['epsilon']),
+             'padding          %s%s' % (meta['pad'], '; the pastiche lacks %d pixels of the photo on each side'
+                                        % lost(meta) if lost(meta) else '')]
     training = meta.get('training')
     if isinstance(training, dict):
         lines.append('training         ' + utils.one_line(
@@ -164,7 +187,8 @@ def _read_meta(path, text):
                 and type(meta['epsilon']) is float and 0 < meta['epsilon'] < 1
                 and type(meta['tanh_constant']) is float and 0 < meta['tanh_constant'] <= 1e4
                 and (meta['norm'] == 'instance' or (meta['norm'] == 'batch' and meta['network'] == 'fns'))
-                and meta['pad'] in ('reflect', 'zero', 'reflect-start') and meta['upsampling'] in ('nearest', 'deconv'))
+                and meta['pad'] in ('reflect', 'zero', 'reflect-start', 'none')
+                and meta['upsampling'] in ('nearest', 'deconv'))
     except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
         good = False
     if not good:

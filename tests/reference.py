@@ -36,8 +36,9 @@ def upsample(x):
 def transformer(image, params, style=None, residual_blocks=5, epsilon=1e-5, pad='reflect', tanh_constant=150):
     """Table 1 of arXiv:1610.07629. `params` are W, beta, gamma of each convolution; `style` is (N, styles) or None."""
     params = iter([np.asarray(p, 'float64') for p in params])
+    blocks_crop = pad in ('reflect-start', 'none')
 
-    def block(x, stride=1, activation=relu, pad='zero' if pad == 'reflect-start' else pad):
+    def block(x, stride=1, activation=relu, pad='zero' if blocks_crop else pad):
         W, beta, gamma = next(params), next(params), next(params)
         if style is not None:
             beta, gamma = style.dot(beta), style.dot(gamma)
@@ -51,7 +52,7 @@ def transformer(image, params, style=None, residual_blocks=5, epsilon=1e-5, pad=
     x = block(x, 2)
     x = block(x, 2)
     for _ in range(residual_blocks):
-        if pad == 'reflect-start':
+        if blocks_crop:
             x = x[:, :, 2:-2, 2:-2] + block(block(x, pad='none'), activation=lambda y: y, pad='none')
         else:
             x = x + block(block(x), activation=lambda y: y)

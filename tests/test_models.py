@@ -86,6 +86,20 @@ def test_padding_once_at_the_start_and_residual_blocks_that_crop(size, generator
     np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize('size', [(52, 44), (49, 47)])
+def test_without_padding_the_pastiche_is_of_the_middle_of_the_photo(size, generator):
+    """As in fast-neural-style: each residual block loses 8 pixels on each side."""
+    image = generator.rand(1, 3, *size).astype('float32')
+    network = models.transformer_network('cin', ['a'], pad='none', **dict(SMALL, residual_blocks=2))
+    params = randomize(network)
+    expected = reference.transformer(image.astype('float64'), params, np.ones((1, 1)), residual_blocks=2, pad='none')
+    got = models.pastiche_function(network)(image, style_weights(0, 1))
+    assert got.shape[2:] == tuple(-(-side // 4) * 4 - 32 for side in size)
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+    middle = models.without_border(image, network)
+    assert middle.shape[2:] == tuple(side - 32 for side in size) and (middle == image[:, :, 16:-16, 16:-16]).all()
+
+
 def test_the_tanh_constant_is_the_range_of_an_fns_network(generator):
     image = generator.rand(1, 3, 16, 16).astype('float32')
     network = models.transformer_network('fns', ['a'], tanh_constant=80., **SMALL)
@@ -105,7 +119,7 @@ def test_preprocessing_is_undone(compile, generator):
 
 
 @pytest.mark.parametrize('settings', [dict(norm='batch'), dict(pad='zero'), dict(upsampling='deconv'),
-                                      dict(pad='reflect-start', tanh_constant=80.)], ids=str)
+                                      dict(pad='reflect-start', tanh_constant=80.), dict(pad='none')], ids=str)
 def test_saved_networks_load_with_their_settings(tmp_path, settings):
     network = models.transformer_network('fns', ['one'], epsilon=1e-3, training={'seed': 5}, **SMALL, **settings)
     values = randomize(network)

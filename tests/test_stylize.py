@@ -1,5 +1,6 @@
 """Stylizing as a user does it."""
 import os
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 import models
 import reference
+import stylize as script
 import utils
 from backend import lasagne
 from conftest import ROOT
@@ -102,6 +104,36 @@ def test_all_styles_of_a_folder_with_a_broken_photo(run, place):
     image = utils.read_image(str(place / 'all' / 'b_night-sky.jpg')).astype(int)
     assert abs(image - expected(place, 'b.jpg', style_weights(1, 3))).mean() < 8
     assert utils.read_image(str(place / 'sheet.png')).shape[0] > 3 * 256
+
+
+def test_a_network_that_loses_its_border(run, place):
+    """Its pastiches are of the middle of the photos; a photo that is all border is refused."""
+    network = models.transformer_network('cin', ['waves'], **dict(SMALL, residual_blocks=1, pad='none'))
+    params = randomize(network)
+    models.save_network(str(place / 'none.npz'), network)
+    result = stylize(run, place, '--model', 'none.npz', 'photos/a.png', 'photos/b.jpg', 'photos/tiny.png', '--output', 'none',
+                     '--grid', 'none.png', status=1)
+    assert 'tiny.png: 3 x 7 pixels' in result.stderr and 'takes 32 at least' in result.stderr
+    assert utils.read_image(str(place / 'none' / 'a_waves.png')).shape == (37 - 16, 50 - 16, 3)
+    image = utils.to_float(utils.read_image(str(place / 'photos' / 'b.jpg'))).astype('float64')
+    middle = utils.to_uint8(reference.transformer(image, params, np.ones((1, 1)), residual_blocks=1, pad='none'))[0]
+    assert abs(utils.read_image(str(place / 'none' / 'b_waves.jpg')).astype(int) - middle).mean() < 8
+    assert 'lacks 8 pixels' in run('stylize.py', '--info', 'none.npz', cwd=str(place)).stdout
+
+
+@pytest.mark.parametrize('pad, added', [('reflect', 0), ('reflect-start', 40), ('none', 0)])
+def test_the_memory_estimate_counts_what_the_network_adds_to_the_photo(pad, added, monkeypatch):
+    meta = dict(pad=pad, residual_blocks=5)
+    photo = np.zeros((100, 204, 3), 'uint8')
+    needed = 300 * (100 + 2 * added) * (204 + 2 * added) + script.FIXED_BYTES
+    monkeypatch.setenv('GOGH_MAX_MEMORY', str(needed))
+    script.check_memory('a.png', photo, meta, 300)
+    monkeypatch.setenv('GOGH_MAX_MEMORY', str(needed - 1))
+    with pytest.raises(utils.UserError, match='a.png: 204 x 100 pixels take') as caught:
+        script.check_memory('a.png', photo, meta, 300)
+    # What it advises fits.
+    size = int(re.search(r'--size ([0-9]+) would fit', str(caught.value)).group(1))
+    script.check_memory('a.png', np.zeros((size, round(2.04 * size), 3), 'uint8'), meta, 300)
 
 
 def test_default_names_and_size(run, place):

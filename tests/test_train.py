@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import models
+import reference
 import train
 import utils
 from backend import lasagne
@@ -209,6 +210,27 @@ def test_the_widths_padding_and_constant_of_the_ancestors_are_trained_and_kept(r
     assert models.load_network(str(trained / 'next.npz')).meta['up_widths'] == [6, 5]
 
 
+def test_a_network_that_loses_its_border_is_judged_by_the_middle_of_the_photo(run, trained):
+    """Its first losses are those of the float64 reference, on photos without the 8 pixels on each side."""
+    start(run, trained, 'none.npz', pad='none', content='content.h5', iterations=1, checkpoint_every=1, normalize_losses=None,
+          style_weight=1, sample_photo=os.path.join(SAMPLES, 'cat.jpg'))
+    row = read_metrics(trained / 'none' / 'metrics.csv')[0]
+    lasagne.random.set_rng(np.random.RandomState(0))
+    names = [models.style_name(path) for path in STYLES]
+    network = models.transformer_network('cin', names, (8, 16, 32), (16, 8), 1, pad='none')
+    images = next(photos.batches(photos.open_content(str(trained / 'content.h5'), SIZE).train, 2, seed=0)).astype('float64')
+    style = np.eye(2)[train.style_schedule(2, 2, 2, 0, 0)]
+    pastiche = reference.transformer(images, lasagne.layers.get_all_param_values(network.output), style, 1, pad='none')
+    assert pastiche.shape == (2, 3, SIZE - 16, SIZE - 16)
+    weights = utils.load_npz(str(trained / 'vgg.npz'))
+    found, target = (reference.vgg(reference.preprocess(x), weights, 'conv2_2')['conv2_2']
+                     for x in (pastiche, images[:, :, 8:-8, 8:-8]))
+    assert float(row['content']) == pytest.approx(np.mean((found - target) ** 2), rel=1e-3)
+    # The sheets show the middle of the photos beside the pastiches.
+    assert utils.read_image(str(trained / 'none' / 'samples' / '000001.jpg')).shape[1] == 8 + 3 * (SIZE - 16 + 8)
+    assert models.load_network(str(trained / 'none.npz')).meta['pad'] == 'none'
+
+
 def test_images_too_small_for_a_trained_network_are_refused_at_once(fails, place):
     """How small depends on its padding and residual blocks, which are in its file."""
     models.save_network(str(place / 'deep.npz'), models.transformer_network(
@@ -255,6 +277,7 @@ def test_what_a_run_wrote_is_not_overwritten(run, fails, trained):
     (dict(up_widths='8'), "'8' is not two numbers"),
     (dict(tanh_constant=100), '--network fns'),
     (dict(pad='reflect-start', residual_blocks=4), 'at least 36 pixels'),
+    (dict(pad='none', residual_blocks=2), 'at least 48 pixels'),
     (dict(lr_decay=.5), '--lr-decay-every'),
     (dict(lr_decay=1.5, lr_decay_every=5), 'up to 1'),
     (dict(style_coefficients='nothing=2'), "'nothing=2' is not STYLE=FACTOR"),
