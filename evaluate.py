@@ -15,25 +15,14 @@ import os
 import re
 import sys
 
-import backend  # before all others: it names what is missing
+import compat  # noqa: F401, before all others: it names what is missing
 
 import numpy
 
-import layers
-import losses
-import models
-import optimize
 import options
 import runs
 import utils
 from formats import networks
-
-# What is not given and does not stand in the network's file; content layers and a style weight of None are set to
-# those of the kind of network.
-DEFAULTS = dict(content_layers=None, content_weight=1., style_layers=options.STYLE_LAYERS, style_weight=None,
-                tv_weight=0., normalize_losses=False, pool='max', image_size=256, content_size=0, style_size=512)
-KINDS = dict(content_layers=str, content_weight=float, style_layers=str, style_weight=float, tv_weight=float,
-             normalize_losses=bool, pool=str, image_size=int, content_size=int, style_size=int)
 
 # The last column of losses.csv: the content loss of an image without any features, by which that of the others is
 # divided to compare networks whose loss networks or weights differ.
@@ -67,67 +56,6 @@ def parse_arguments():
     return parser.parse_args()
 
 
-def loss_of_network(args, meta):
-    """Fill in what the arguments leave open from the network's ``meta``; return its `losses.PerceptualLoss`."""
-    training = options.current_names(meta['training']) if isinstance(meta.get('training'), dict) else {}
-    for option, kind in KINDS.items():
-        if getattr(args, option) is None:
-            value = training.get(option)
-            good = type(value) is kind or (kind is float and type(value) is int)
-            setattr(args, option, kind(value) if good else DEFAULTS[option])
-    smallest = 16 + 2 * networks.lost(meta)
-    if args.image_size < smallest:
-        raise utils.UserError('--image-size %d: the network needs at least %d pixels' % (args.image_size, smallest))
-    if args.style_size < 16:
-        raise utils.UserError('--style-size %d: the loss network needs at least 16 pixels' % args.style_size)
-    # A network whose photos had the size of its crops, or of a dataset, says nothing of their size.
-    args.content_size = max(args.content_size, args.image_size)
-    args.network = meta['network']
-    if args.pool not in losses.POOLS:
-        args.pool = DEFAULTS['pool']
-    return losses.from_arguments(args)
-
-
-def find_styles(paths, names):
-    """Which of the network's styles each image shows: a list of pairs (number, path), in the network's order."""
-    by_name = dict(zip(models.style_names(paths), paths))
-    found = [(number, by_name[name]) for number, name in enumerate(names) if name in by_name]
-    if not found and len(names) == len(paths) == 1:
-        found = [(0, paths[0])]
-    if not found:
-        raise utils.UserError("none of the %d style images has the name of one of the network's styles, %s ..."
-                              % (len(paths), ', '.join(names[:4])))
-    return found
-
-
-def read_photos(paths, image_size, content_size=None):
-    """The middles of photos, which are first resized to a shorter side of `content_size`, or else of `image_size`.
-
-    Returns
-    -------
-    dict
-        For the name of each photo an array (1, 3, image_size, image_size), RGB in [0, 1].
-    """
-    content_size = content_size or image_size
-    start = (content_size - image_size) // 2
-    middle = slice(start, start + image_size)
-    names = utils.unique([os.path.splitext(os.path.basename(path))[0] for path in paths], 'the photo')
-    return {name: utils.to_float(utils.cover(utils.read_image(path), content_size, content_size)[middle, middle])
-            for name, path in zip(names, paths)}
-
-
-def stylize(function, network, photo, style):
-    """The pastiche of a photo (1, 3, H, W) by a compiled network; style is a number or a blend.
-
-    It is of the size of `models.without_border` of the photo.
-    """
-    inputs = [photo]
-    if network.style:
-        inputs.append(layers.style_weights(style, len(network.meta['styles'])))
-    height, width = models.without_border(photo, network).shape[2:]
-    return function(*inputs)[:, :, :height, :width]
-
-
 def fingerprint(*paths):
     """A hash of the contents of files."""
     digest = hashlib.sha256()
@@ -137,14 +65,14 @@ def fingerprint(*paths):
     return digest.hexdigest()[:16]
 
 
-def start_or_resume(args, settings):
+def start_or_resume(args, settings, defaults):
     """Prepare the output folder; returns the rows of losses.csv that need not be made again."""
     table = os.path.join(args.output, 'losses.csv')
     resuming = os.path.exists(table)
     if resuming and not args.resume:
         raise utils.UserError('%s exists: carry on with --resume, choose another --output, or remove it' % table)
     utils.make_folder(os.path.join(args.output, 'images'))
-    runs.check_settings(os.path.join(args.output, 'settings.json'), settings, DEFAULTS)
+    runs.check_settings(os.path.join(args.output, 'settings.json'), settings, defaults)
     return runs.read_table(table) if resuming else []
 
 
@@ -158,12 +86,6 @@ def summarize(rows, names, styles):
                       if row['image'] == kind and style in (row['style_name'], 'all styles')]
             summary.append([style, kind] + ['%.5g' % value for value in numpy.mean(values, axis=0)])
     return summary
-
-
-def content_of_nothing(loss, contents):
-    """The content loss of an image without any features, for a photo with these features of each content layer."""
-    return numpy.mean([weight * (1 if loss.normalize else float(numpy.square(content).mean()))
-                       for (_, weight), content in zip(loss.content_layers, contents)])
 
 
 def at_equal_style(trajectory, style):
@@ -281,35 +203,29 @@ def print_table(rows):
         print('  '.join([row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])]))
 
 
-def optimized_image(function, photo, iterations):
-    """The image that L-BFGS makes of a photo, and the losses of each iteration, from the photo's on."""
-    image, path = photo, [function(photo)[0]]
-
-    def record(_, latest, values):
-        nonlocal image
-        image = latest
-        path.append(values)
-
-    optimize.minimize_lbfgs(function, photo, iterations, record)
-    return image, path
-
-
 def main():
     args = parse_arguments()
-    backend.use(args)
     path = networks.find(args.model)
+    style_paths, photo_paths = utils.find_images(args.style_dir), utils.find_images(args.photos)[:args.count]
+
+    # Theano takes seconds to import: all that needs none of it has been answered or refused by now.
+    import backend
+    import evaluation
+    import losses
+    import models
+    import optimization
+    backend.use(args)
     network = models.load_network(path, args.network)
     styles = network.meta['styles'] or ['style']
-    chosen = find_styles(utils.find_images(args.style_dir), styles)
-    photo_paths = utils.find_images(args.photos)[:args.count]
-    loss = loss_of_network(args, network.meta)
-    photos = read_photos(photo_paths, args.image_size, args.content_size)
+    chosen = evaluation.find_styles(style_paths, styles)
+    loss = evaluation.loss_of_network(args, network.meta)
+    photos = evaluation.read_photos(photo_paths, args.image_size, args.content_size)
 
     names = losses.loss_names(loss)
-    settings = {name: getattr(args, name) for name in sorted(KINDS) + ['iterations']}
+    settings = {name: getattr(args, name) for name in sorted(evaluation.KINDS) + ['iterations']}
     settings.update(model=fingerprint(path), style_images=fingerprint(*[p for _, p in chosen]), photos=sorted(photos), photo_files=fingerprint(*photo_paths),
                     loss_weights=fingerprint(*[p for p in args.loss_weights if p != 'random']))
-    rows = start_or_resume(args, settings)
+    rows = start_or_resume(args, settings, evaluation.DEFAULTS)
     table_path, path_of_trajectories = (os.path.join(args.output, name) for name in ('losses.csv', 'trajectories.csv'))
     columns = ['style_name', 'photo', 'image'] + names + [CONTENT_SCALE]
     optimized = 'optimization %d' % args.iterations
@@ -321,7 +237,7 @@ def main():
     print('compiling', file=sys.stderr)
     targets_of = losses.target_function(loss)
     pastiche_of = models.pastiche_function(network)
-    objective = optimize.objective_function(loss)
+    objective = optimization.objective_function(loss)
     grams = losses.style_grams(targets_of, [path for _, path in chosen], args.style_size)
     grams = [[layer[i:i + 1] for layer in grams] for i in range(len(chosen))]
 
@@ -339,7 +255,7 @@ def main():
             for name, whole in photos.items():
                 photo = models.without_border(whole, network)
                 contents = targets_of(photo)[0]
-                scale = content_of_nothing(loss, contents)
+                scale = evaluation.content_of_nothing(loss, contents)
 
                 def function(image):
                     return objective(image, *contents, *targets)
@@ -348,9 +264,9 @@ def main():
                     if (styles[style], name, kind) not in done:
                         image = photo
                         if kind == 'network':
-                            image = stylize(pastiche_of, network, whole, style)
+                            image = evaluation.stylize(pastiche_of, network, whole, style)
                         elif kind == optimized:
-                            image, path = optimized_image(function, photo, args.iterations)
+                            image, path = evaluation.optimized_image(function, photo, args.iterations)
                             for iteration, values in enumerate(path):
                                 runs.append_row(trajectories, [styles[style], name, iteration]
                                                 + ['%.7g' % value for value in values],

@@ -11,19 +11,15 @@ import argparse
 import os
 import sys
 
-import backend  # before all others: it names what is missing
+import compat  # noqa: F401, before all others: it names what is missing
 
 import numpy
-import scipy.optimize
 
-import losses
 import options
 import runs
 import utils
-from backend import T, theano
+from colors import luminance, match_color, match_luminance, restore_color
 
-# The projection of the RGB primaries on luminance (ITU-R BT.601, as in YIQ).
-LUMINANCE = numpy.array([0.299, 0.587, 0.114])
 CHECKPOINT_EVERY = 50
 
 
@@ -84,164 +80,6 @@ def parse_styles(items):
     return [(path, weight / total) for path, weight in styles]
 
 
-# ---------------------------------------------------------------------------------------------
-# Colours (arXiv:1606.05897)
-# ---------------------------------------------------------------------------------------------
-
-def luminance(image):
-    """The luminance of an image (3, H, W), RGB in [0, 1], as a grey image (3, H, W)."""
-    return numpy.repeat(numpy.tensordot(LUMINANCE, image, 1)[numpy.newaxis], 3, axis=0)
-
-
-def match_luminance(style, content):
-    """Scale and shift the grey levels of the painting to the mean and deviation of the photo's (section 4)."""
-    deviation = style.std()
-    scale = content.std() / deviation if deviation else 0.
-    return scale * (style - style.mean()) + content.mean()
-
-
-def restore_color(pastiche, content):
-    """The luminance of the pastiche with the chrominance of the photo, both (3, H, W), RGB in [0, 1].
-
-    In YIQ, or any other space of luminance and two chrominances that is linear in RGB, replacing the
-    luminance is adding the same difference to red, green and blue.
-    """
-    return numpy.clip(content + luminance(pastiche) - luminance(content), 0, 1)
-
-
-def match_color(style, content, floor=1e-5):
-    r"""Give the painting the mean and covariance of the photo's colours (section 3).
-
-    .. math:: x \mapsto \Sigma_C^{1/2} \Sigma_S^{-1/2} (x - \mu_S) + \mu_C
-
-    with symmetric square roots, which the paper takes from Image Analogies.
-
-    Parameters
-    ----------
-    style, content : arrays (3, H, W)
-        RGB in [0, 1].
-    floor : float
-        Least variance of the painting's colours in any direction, for paintings of fewer than three
-        colours.
-
-    Returns
-    -------
-    array (3, H, W)
-        Its values are not clipped.
-    """
-    def moments(image):
-        pixels = image.reshape(3, -1).astype('float64')
-        mean = pixels.mean(axis=1, keepdims=True)
-        values, vectors = numpy.linalg.eigh(numpy.cov(pixels, bias=True))
-        return mean, values, vectors
-
-    style_mean, values, vectors = moments(style)
-    whiten = vectors.dot(numpy.diag(numpy.maximum(values, floor) ** -0.5)).dot(vectors.T)
-    content_mean, values, vectors = moments(content)
-    color = vectors.dot(numpy.diag(numpy.maximum(values, 0) ** 0.5)).dot(vectors.T)
-    matched = color.dot(whiten).dot(style.reshape(3, -1) - style_mean) + content_mean
-    return matched.reshape(style.shape)
-
-
-# ---------------------------------------------------------------------------------------------
-# Optimization
-# ---------------------------------------------------------------------------------------------
-
-def objective_function(loss, gradient=True):
-    """Compile the objective: the losses of one image and the gradient with respect to its pixels.
-
-    Parameters
-    ----------
-    loss : losses.PerceptualLoss
-    gradient : bool
-        False for the losses alone, which take half the time.
-
-    Returns
-    -------
-    callable
-        Of the image, (1, 3, H, W), RGB in [0, 1], and what `losses.target_function` returns for the
-        content and style images: the features of each content layer, then the Gram matrices. Returns an array of what
-        `losses.loss_names` names, and the gradient of the total, (1, 3, H, W).
-    """
-    image = T.tensor4('image')
-    contents = [T.tensor4(layer) for layer, _ in loss.content_layers]
-    grams = [T.tensor3(layer) for layer, _ in loss.style_layers]
-    values = [value.sum() for value in losses.perceptual_losses(loss, image, contents, grams)]
-    slope = [theano.grad(values[0], image)] if gradient else []
-    return theano.function([image] + contents + grams, [T.stack(values)] + slope)
-
-
-def minimize_lbfgs(function, start, iterations, callback):
-    """Minimize over images in [0, 1] by L-BFGS-B.
-
-    The bounds are those of an image. Gatys et al. have none; arXiv:1603.08155 (section 4.1) projects
-    on them as well, so that the objective is that of an image which can be shown.
-
-    Parameters
-    ----------
-    function : callable
-        Of an image (1, 3, H, W); returns its losses, the total first, and the gradient of the total.
-    start : array (1, 3, H, W)
-    iterations : int
-    callback : callable
-        Called as ``callback(iteration, image, losses)`` after each iteration; true to stop.
-
-    Returns
-    -------
-    str
-        Why it stopped, if that was neither the number of iterations nor the callback; else ''.
-    """
-    class Stop(Exception):
-        pass
-
-    last, iteration = (None, None), 0
-
-    def evaluate(x):
-        nonlocal last
-        values, gradient = function(x.reshape(start.shape).astype('float32'))
-        last = x.copy(), values
-        return float(values[0]), gradient.ravel().astype('float64')
-
-    def step(x):
-        nonlocal iteration
-        iteration += 1
-        image = x.reshape(start.shape).astype('float32')
-        # The point that a line search accepts is the last one that it tried.
-        values = last[1] if numpy.array_equal(last[0], x) else function(image)[0]
-        if callback(iteration, image, values):
-            raise Stop
-
-    try:
-        _, _, info = scipy.optimize.fmin_l_bfgs_b(
-            evaluate, start.ravel().astype('float64'), bounds=[(0, 1)] * start.size, callback=step,
-            maxiter=iterations, maxfun=20 * iterations + 20, factr=0, pgtol=0)
-    except Stop:
-        return ''
-    return '' if iteration >= iterations else str(info['task'])
-
-
-def minimize_adam(function, start, iterations, callback, learning_rate):
-    """Minimize over images in [0, 1] by Adam (arXiv:1412.6980), clipping after each step.
-
-    See `minimize_lbfgs`. The losses that the callback is given with iteration k are those of the
-    image after k steps.
-    """
-    image = start.astype('float32')
-    first, second = numpy.zeros_like(image), numpy.zeros_like(image)
-    values, gradient = function(image)
-    for iteration in range(1, iterations + 1):
-        first = 0.9 * first + 0.1 * gradient
-        second = 0.999 * second + 0.001 * gradient ** 2
-        rate = learning_rate * (1 - 0.999 ** iteration) ** 0.5 / (1 - 0.9 ** iteration)
-        image = numpy.clip(image - rate * first / (numpy.sqrt(second) + 1e-8), 0, 1).astype('float32')
-        values, gradient = function(image)
-        if callback(iteration, image, values):
-            break
-    return ''
-
-
-# ---------------------------------------------------------------------------------------------
-
 def read(path, size):
     """An image as (3, H, W), RGB in [0, 1]."""
     return utils.to_float(utils.read_image(path, size=size))[0]
@@ -300,6 +138,11 @@ def main():
     styles = parse_styles(args.style)
     photo = read(args.content, args.size)
     paintings = [read(path, args.style_size) for path, _ in styles]
+
+    # Theano takes seconds to import: all that needs none of it has been answered or refused by now.
+    import backend
+    import losses
+    import optimization
     backend.use(args)
     loss = losses.from_arguments(args)
     stem = os.path.splitext(args.output)[0]
@@ -321,7 +164,7 @@ def main():
     grams = [targets_of(painting[numpy.newaxis].astype('float32'))[1] for painting in paintings]
     targets += [sum(numpy.float32(weight) * gram for (_, weight), gram in zip(styles, layer)) for layer in zip(*grams)]
     print('compiling the objective', file=sys.stderr)
-    objective = objective_function(loss)
+    objective = optimization.objective_function(loss)
     start = first_image(args, content, paintings[0])
 
     def as_image(image):
@@ -356,9 +199,9 @@ def main():
 
         record(0, start, function(start)[0])
         if args.optimizer == 'lbfgs':
-            reason = minimize_lbfgs(function, start, args.iterations, record)
+            reason = optimization.minimize_lbfgs(function, start, args.iterations, record)
         else:
-            reason = minimize_adam(function, start, args.iterations, record, args.learning_rate)
+            reason = optimization.minimize_adam(function, start, args.iterations, record, args.learning_rate)
         done = bar.n
     utils.write_image(args.output, as_image(last[0]), origin_of(args, styles))
     if reason:

@@ -75,6 +75,9 @@ def add_device(parser):
                         help='on NVIDIA cards since Ampere: multiply in TF32, faster and to three digits')
 
 
+# What `add_losses` adds.
+LOSSES = ('loss_weights', 'content_layers', 'content_weight', 'style_layers', 'style_weight', 'tv_weight',
+          'normalize_losses', 'pool')
 STYLE_LAYERS = 'conv1_2,conv2_2,conv3_3,conv4_3'
 # Options by the names that they had when files were written which still exist.
 RENAMED = {'content_layer': 'content_layers'}

@@ -72,6 +72,22 @@ def fails(run):
     return fails
 
 
+@pytest.fixture(scope='session')
+def without_theano():
+    """Run a script where there is no compiler, and make sure that it has not imported Theano when it ends."""
+    def without_theano(script, *arguments, cwd=None):
+        path = os.path.join(ROOT, script)
+        code = ("import runpy, sys; sys.path.insert(0, %r); sys.argv = %r\n"
+                "try: runpy.run_path(%r, run_name='__main__')\n"
+                "finally: assert not {'theano', 'lasagne'} & set(sys.modules)"
+                % (os.path.dirname(path), [path] + list(arguments), path))
+        done = subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              universal_newlines=True, env=dict(os.environ, PATH=''), cwd=cwd or ROOT)
+        assert 'Traceback' not in done.stderr, done.stderr
+        return done
+    return without_theano
+
+
 @pytest.fixture
 def generator():
     return numpy.random.RandomState(0)

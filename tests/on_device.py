@@ -16,7 +16,7 @@ import backend  # noqa: E402
 import layers  # noqa: E402
 import losses  # noqa: E402
 import models  # noqa: E402
-import train  # noqa: E402
+import training  # noqa: E402
 from backend import T, lasagne, theano  # noqa: E402
 from updates import adam  # noqa: E402
 
@@ -112,7 +112,7 @@ def transfers(function):
     return inner
 
 
-def training(results, graphs):
+def training_steps(results, graphs):
     """Losses, gradients (of which Adam's first moment is a tenth) and moved parameters of single steps."""
     for name, settings in NETWORKS.items():
         lasagne.random.set_rng(np.random.RandomState(1))
@@ -121,7 +121,7 @@ def training(results, graphs):
                                      settings['network'] == 'fns', 'max')
         generator = np.random.RandomState(2)
         grams = [generator.rand(len(settings['styles']), c, c).astype('float32') for c in (5, 8)]
-        inputs, _, values = train.loss_expressions(network, loss, grams, deterministic=False)
+        inputs, _, values = training.loss_expressions(network, loss, grams, deterministic=False)
         params = lasagne.layers.get_all_params(network.output, trainable=True)
         updates = adam(values[0], params, 1e-3)
         function = theano.function(inputs, values, updates=updates)
@@ -158,7 +158,7 @@ def main():
     norms(results)
     loss_values(results)
     stylizing(results, graphs)
-    training(results, graphs)
+    training_steps(results, graphs)
     arrays = {'%s/%d/%d' % (name, i, j): np.asarray(array) for name, calls in results.items()
               for i, call in enumerate(calls) for j, array in enumerate(call)}
     np.savez(path, graphs=np.array(json.dumps(graphs)), **arrays)

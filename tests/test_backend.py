@@ -12,8 +12,17 @@ from backend import T, theano
 from conftest import ROOT
 
 
+@pytest.mark.parametrize('script', ['train.py', 'stylize.py', 'optimize.py', 'evaluate.py', 'figures.py', 'data/download.py',
+                                    'data/make_dataset.py', 'data/make_styles.py'])
+def test_help_waits_for_neither_theano_nor_a_compiler(without_theano, script):
+    done = without_theano(script, '--help')
+    assert done.returncode == 0 and done.stdout.startswith('usage: %s' % os.path.basename(script)) and not done.stderr
+
+
 def test_a_missing_compiler_is_named_with_its_package(fails, tmp_path):
-    assert 'apt install g++' in fails('train.py', '--help', PATH=str(tmp_path))
+    photo = os.path.join(ROOT, 'data', 'samples', 'cat.jpg')
+    assert 'apt install g++' in fails('stylize.py', '--model', 'misc32', '--style-index', 0, photo, cwd=str(tmp_path),
+                                      PATH=str(tmp_path))
 
 
 def test_missing_headers_are_named_with_their_package(monkeypatch, tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import evaluate
+import evaluation
 import losses
 import models
 import reference
@@ -229,9 +230,9 @@ def test_settings_come_from_the_network_unless_they_are_given(monkeypatch):
     monkeypatch.setattr(vgg, 'random_weights', dict)
 
     def settings(training, **given):
-        args = dict(dict.fromkeys(evaluate.KINDS), loss_weights=['random'], **given)
+        args = dict(dict.fromkeys(evaluation.KINDS), loss_weights=['random'], **given)
         args = type('Arguments', (), args)
-        return evaluate.loss_of_network(args, dict(network='fns', training=training)), args
+        return evaluation.loss_of_network(args, dict(network='fns', training=training)), args
 
     loss, args = settings(dict(style_layers='conv1_1', style_weight=3, content_layers='conv1_2=2,conv1_1', image_size=64))
     assert loss.style_layers == [('conv1_1', 3.)] and loss.content_layers == [('conv1_2', 2.), ('conv1_1', 1.)] and args.image_size == 64
@@ -252,19 +253,19 @@ def test_the_content_loss_of_nothing_is_that_of_the_sum_over_the_layers(normaliz
     contents = [generator.rand(1, 2, 4, 5), generator.rand(1, 3, 2, 2)]
     first, second = ((content**2).sum() / content.size for content in contents)
     expected = (3 * first / first + 5 * second / second) / 2 if normalize else (3 * first + 5 * second) / 2
-    assert evaluate.content_of_nothing(loss, contents) == pytest.approx(expected, rel=1e-12)
+    assert evaluation.content_of_nothing(loss, contents) == pytest.approx(expected, rel=1e-12)
 
 
 def test_photos_are_cut_out_of_the_middle_of_the_content_size(tmp_path):
     generator = np.random.RandomState(3)
     image = generator.randint(256, size=(40, 60, 3)).astype('uint8')
     utils.write_image(str(tmp_path / 'a.png'), image)
-    photo = evaluate.read_photos([str(tmp_path / 'a.png')], 20, 40)['a']
+    photo = evaluation.read_photos([str(tmp_path / 'a.png')], 20, 40)['a']
     np.testing.assert_array_equal(utils.to_uint8(photo)[0], image[10:30, 20:40])
 
 
 def test_styles_are_found_by_name():
-    assert evaluate.find_styles(['x/03_b.jpg', 'x/a.png', 'x/c.png'], ['a', 'b']) == [(0, 'x/a.png'), (1, 'x/03_b.jpg')]
-    assert evaluate.find_styles(['x/c.png'], ['style']) == [(0, 'x/c.png')]
+    assert evaluation.find_styles(['x/03_b.jpg', 'x/a.png', 'x/c.png'], ['a', 'b']) == [(0, 'x/a.png'), (1, 'x/03_b.jpg')]
+    assert evaluation.find_styles(['x/c.png'], ['style']) == [(0, 'x/c.png')]
     with pytest.raises(utils.UserError):
-        evaluate.find_styles(['x/c.png', 'x/d.png'], ['a', 'b'])
+        evaluation.find_styles(['x/c.png', 'x/d.png'], ['a', 'b'])

@@ -8,9 +8,12 @@ import threading
 import numpy as np
 import pytest
 
+import evaluation
 import figures
+import models
 import train
 import utils
+from papers import common, learned_representation
 
 from lasagne.layers import get_all_param_values, set_all_param_values
 
@@ -43,7 +46,7 @@ def trainings(monkeypatch):
         monkeypatch.setattr(sys, 'argv', [str(word) for word in command[1:]])
         return train.main() or 0
 
-    monkeypatch.setattr(figures, 'run', run)
+    monkeypatch.setattr(common, 'run', run)
     return started
 
 
@@ -87,7 +90,7 @@ def test_many_styles(make, folder):
     rows, trained = make('pastiches', '--set', *(SCALE[1:] + ['many_iterations=5']))
     assert trained == ['runs/many-2.npz']
     for name, iterations in (('many-2', 5), ('single-style-a', 2)):
-        network = figures.models.load_network(str(folder / 'runs' / (name + '.npz')))
+        network = models.load_network(str(folder / 'runs' / (name + '.npz')))
         assert network.meta['training']['iterations'] == iterations
     assert [row['style_name'] for row in rows] == ['style-a', 'style-b']
 
@@ -104,12 +107,12 @@ def test_finetune_and_blend(make, folder):
     assert [float(row['weight_of_style-b']) for row in rows] == [round(0.1 * i, 1) for i in range(11)]
     # Five by five pastiches of 32 pixels.
     assert size(folder, 'blend.jpg') == (8 + 5 * 40, 8 + 5 * 40, 3)
-    network = figures.models.load_network(str(folder / 'runs' / 'many-4.npz'))
+    network = models.load_network(str(folder / 'runs' / 'many-4.npz'))
     grid = utils.read_image(str(folder / 'out' / 'blend.jpg')).astype(int)
-    photo = figures.evaluate.read_photos([str(folder / 'photos' / '0.png')], 32)['0']
-    function = figures.models.pastiche_function(network)
+    photo = evaluation.read_photos([str(folder / 'photos' / '0.png')], 32)['0']
+    function = models.pastiche_function(network)
     for style, (top, left) in enumerate([(8, 8), (8, 168), (168, 8), (168, 168)]):
-        pure = figures.as_picture(figures.evaluate.stylize(function, network, photo, style))
+        pure = common.as_picture(evaluation.stylize(function, network, photo, style))
         assert abs(grid[top:top + 32, left:left + 32] - pure).mean() < 8
 
 
@@ -137,12 +140,12 @@ def test_norm_borders_and_objective(make, folder):
 @pytest.fixture(scope='module')
 def misc32(folder):
     """A network of the styles of data/styles/misc32, not trained."""
-    names = [figures.models.style_name(path) for path in utils.find_images(os.path.join(figures.ROOT, 'data/styles/misc32'))]
-    network = figures.models.transformer_network('cin', names, (2, 2, 3), (3, 2), 1)
+    names = [models.style_name(path) for path in utils.find_images(os.path.join(figures.ROOT, 'data/styles/misc32'))]
+    network = models.transformer_network('cin', names, (2, 2, 3), (3, 2), 1)
     generator = np.random.RandomState(1)
     set_all_param_values(network.output, [generator.normal(0, 0.5, value.shape).astype('float32')
                                           for value in get_all_param_values(network.output)])
-    figures.models.save_network(str(folder / 'misc32.npz'), network)
+    models.save_network(str(folder / 'misc32.npz'), network)
     return network
 
 
@@ -204,8 +207,8 @@ def test_a_fresh_clone_says_what_it_lacks(monkeypatch, capsys, tmp_path):
 def test_checkerboard_is_seen():
     smooth = np.tile(np.linspace(0.2, 0.8, 32).reshape(1, 1, -1), (3, 32, 1))
     board = smooth + 0.1 * (np.indices((32, 32)).sum(axis=0) % 2)
-    assert figures.checkerboard(smooth) < 3
-    np.testing.assert_allclose(figures.checkerboard(board), 255 * 0.05, rtol=0.1)
+    assert learned_representation.checkerboard(smooth) < 3
+    np.testing.assert_allclose(learned_representation.checkerboard(board), 255 * 0.05, rtol=0.1)
 
 
 def test_border_difference_tells_the_edge_from_the_middle():
@@ -215,8 +218,8 @@ def test_border_difference_tells_the_edge_from_the_middle():
         framed[:, :, :2] = framed[:, :, -2:] = framed[:, :, :, :2] = framed[:, :, :, -2:] = 1
         return framed
 
-    network = type('Network', (), dict(style=None))
-    edge, inside = figures.border_difference(frame, network, np.zeros((1, 3, 64, 64), 'float32'))
+    network = type('Network', (), dict(style=None, meta=dict(pad='reflect', residual_blocks=0)))
+    edge, inside = learned_representation.border_difference(frame, network, np.zeros((1, 3, 64, 64), 'float32'))
     assert inside == 0 and 255 * 0.4 < edge < 255 * 0.6
 
 
@@ -243,5 +246,5 @@ def test_an_interrupt_is_left_to_the_training(tmp_path):
 
     threading.Thread(target=interrupt, daemon=True).start()
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    assert figures.run([sys.executable, str(script), str(tmp_path / 'ready')]) == 7
+    assert common.run([sys.executable, str(script), str(tmp_path / 'ready')]) == 7
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before

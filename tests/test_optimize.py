@@ -12,7 +12,9 @@ import scipy.optimize
 import scipy.signal
 
 import backend
+import colors
 import losses
+import optimization
 import optimize
 import utils
 
@@ -53,7 +55,7 @@ def objective(loss, images):
     targets_of = losses.target_function(loss)
     content, style = images[:2]
     targets = targets_of(content)[0] + targets_of(style)[1]
-    function = optimize.objective_function(loss)
+    function = optimization.objective_function(loss)
     return lambda image: function(image, *targets)
 
 
@@ -155,7 +157,7 @@ def test_losses_and_gradient(objective, reference, images):
 
 def test_average_pooling(objective, loss, images):
     loss = loss._replace(pool=losses.POOLS['average'])
-    targets_of, function = losses.target_function(loss), optimize.objective_function(loss)
+    targets_of, function = losses.target_function(loss), optimization.objective_function(loss)
     values, gradient = function(images[2], *targets_of(images[0])[0], *targets_of(images[1])[1])
     expected, slopes = Reference(loss, *images[:2])(images[2])
     np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-6)
@@ -165,7 +167,7 @@ def test_average_pooling(objective, loss, images):
 
 def test_normalized_terms_are_relative_to_the_target_of_each_layer(loss, reference, images):
     loss = loss._replace(normalize=True)
-    targets_of, function = losses.target_function(loss), optimize.objective_function(loss, gradient=False)
+    targets_of, function = losses.target_function(loss), optimization.objective_function(loss, gradient=False)
     values, = function(images[2], *targets_of(images[0])[0], *targets_of(images[1])[1])
     found = {name: features for name, (features, _, _) in reference.features(images[2]).items()}
     content = sum(weight / 2 * np.mean((found[name] - reference.contents[name])**2) / np.mean(reference.contents[name]**2)
@@ -190,7 +192,7 @@ def minimized(minimize, objective, start, iterations, *more):
 
 
 def test_lbfgs_takes_the_steps_of_float64(objective, reference, images):
-    history, image = minimized(optimize.minimize_lbfgs, objective, images[2], 8)
+    history, image = minimized(optimization.minimize_lbfgs, objective, images[2], 8)
     start = images[2].astype('float64')
     expected = [reference(start)[0]]
     final = scipy.optimize.fmin_l_bfgs_b(
@@ -205,7 +207,7 @@ def test_lbfgs_takes_the_steps_of_float64(objective, reference, images):
 
 
 def test_adam_takes_the_steps_of_float64(objective, reference, images):
-    history, image = minimized(optimize.minimize_adam, objective, images[2], 8, 0.02)
+    history, image = minimized(optimization.minimize_adam, objective, images[2], 8, 0.02)
     x, m, v = images[2].astype('float64'), 0., 0.
     expected = [reference(x)[0]]
     for t in range(1, 9):
@@ -218,7 +220,7 @@ def test_adam_takes_the_steps_of_float64(objective, reference, images):
 
 
 def test_callback_stops_both_optimizers(objective, images):
-    for minimize, more in ((optimize.minimize_lbfgs, ()), (optimize.minimize_adam, (0.01,))):
+    for minimize, more in ((optimization.minimize_lbfgs, ()), (optimization.minimize_adam, (0.01,))):
         calls = []
         minimize(objective, images[2], 50, lambda iteration, image, values: calls.append(iteration) or iteration == 2, *more)
         assert calls == [1, 2]
@@ -227,7 +229,7 @@ def test_callback_stops_both_optimizers(objective, images):
 def test_lbfgs_says_when_it_stops_early():
     """At the minimum there is no step to take."""
     at_minimum = np.full((1, 3, 4, 4), 0.5, 'float32')
-    reason = optimize.minimize_lbfgs(lambda x: (np.array([((x - 0.5) ** 2).sum()]), 2 * (x - 0.5)), at_minimum, 5,
+    reason = optimization.minimize_lbfgs(lambda x: (np.array([((x - 0.5) ** 2).sum()]), 2 * (x - 0.5)), at_minimum, 5,
                                      lambda *_: False)
     assert reason
 
@@ -244,7 +246,7 @@ def colours(seed, shape=(3, 9, 7)):
 
 def test_matched_colours_have_the_mean_and_covariance_of_the_photo():
     style, content = colours(0), colours(1, (3, 5, 6))
-    matched = optimize.match_color(style, content)
+    matched = colors.match_color(style, content)
     assert matched.shape == style.shape
     np.testing.assert_allclose(matched.mean(axis=(1, 2)), content.mean(axis=(1, 2)), atol=1e-6)
     np.testing.assert_allclose(np.cov(matched.reshape(3, -1), bias=True), np.cov(content.reshape(3, -1), bias=True),
@@ -253,14 +255,14 @@ def test_matched_colours_have_the_mean_and_covariance_of_the_photo():
 
 def test_colours_match_themselves():
     image = colours(2)
-    np.testing.assert_allclose(optimize.match_color(image, image), image, atol=1e-6)
+    np.testing.assert_allclose(colors.match_color(image, image), image, atol=1e-6)
 
 
 def test_a_grey_painting_is_no_obstacle():
     grey = np.repeat(colours(3)[:1], 3, axis=0)
     for painting in (grey, np.full((3, 4, 4), 0.3)):
-        assert np.isfinite(optimize.match_color(painting, colours(4))).all()
-        assert np.isfinite(optimize.match_luminance(optimize.luminance(painting), colours(4))).all()
+        assert np.isfinite(colors.match_color(painting, colours(4))).all()
+        assert np.isfinite(colors.match_luminance(colors.luminance(painting), colours(4))).all()
 
 
 def test_restored_colour_keeps_the_chrominance_of_the_photo():
@@ -270,12 +272,12 @@ def test_restored_colour_keeps_the_chrominance_of_the_photo():
     photo, pastiche = (generator.uniform(0.4, 0.6, (3, 4, 5)) for _ in range(2))
     expected = np.tensordot(yiq, photo, 1)
     expected[0] = np.tensordot(yiq, pastiche, 1)[0]
-    np.testing.assert_allclose(np.tensordot(yiq, optimize.restore_color(pastiche, photo), 1), expected, atol=1e-6)
+    np.testing.assert_allclose(np.tensordot(yiq, colors.restore_color(pastiche, photo), 1), expected, atol=1e-6)
 
 
 def test_luminance_is_matched_in_mean_and_deviation():
-    style, content = optimize.luminance(colours(6)), optimize.luminance(colours(7))
-    matched = optimize.match_luminance(style, content)
+    style, content = colors.luminance(colours(6)), colors.luminance(colours(7))
+    matched = colors.match_luminance(style, content)
     np.testing.assert_allclose([matched.mean(), matched.std()], [content.mean(), content.std()], atol=1e-9)
 
 

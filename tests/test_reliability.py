@@ -23,7 +23,7 @@ TRAIN = """
 import os, signal, sys, time
 signal.signal(signal.SIGHUP, signal.SIG_DFL)     # which the tests inherit ignored under nohup
 sys.path.insert(0, %r)
-import train, utils
+import backend, numpy, train, utils
 %%s
 sys.argv[0] = 'train.py'
 utils.run_script(train.main)
@@ -36,12 +36,12 @@ os.fsync = lambda handle: (time.sleep(.03), fsync(handle))
 # No file may grow larger than this, once the code is compiled.
 SMALL_DISK = """
 import resource
-function = train.theano.function
+function = backend.theano.function
 def limited(*args, **options):
     compiled = function(*args, **options)
     resource.setrlimit(resource.RLIMIT_FSIZE, (40000, 40000))
     return compiled
-train.theano.function = limited
+backend.theano.function = limited
 """
 # A disk that keeps only what was synced. Each time a file or folder is synced or renamed, folders cut/0, cut/1, ...
 # get the files that a power cut would leave: a renamed file may be there already under its new name, and may be not.
@@ -87,19 +87,19 @@ POISONED_IMAGES = """
 batches = train.photos.batches
 def poisoned(split, batch_size, seed, start, workers):
     for i, batch in enumerate(batches(split, batch_size, seed, start, workers), start):
-        yield batch if i < 5 else batch * train.numpy.float32('%s')
+        yield batch if i < 5 else batch * numpy.float32('%s')
 train.photos.batches = poisoned
 """
 # A loss that is not a number, at the sixth iteration.
 POISONED_LOSS = """
-function = train.theano.function
+function = backend.theano.function
 def poisoned(inputs, outputs, updates=None):
     compiled, calls = function(inputs, outputs, updates=updates), []
     def call(*values):
         calls.append(0)
         return [value * float('%s' if len(calls) == 6 else 1) for value in compiled(*values)]
     return call if updates else compiled
-train.theano.function = poisoned
+backend.theano.function = poisoned
 """
 FOREVER = 10**6
 

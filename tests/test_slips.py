@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import evaluate
+import evaluation
 import losses
 import models
+import optimization
 import optimize
 import runs
 import stylize
@@ -20,6 +21,7 @@ from formats import networks
 from conftest import ROOT
 from data import photos
 from test_models import SMALL
+from training import load_checkpoint, save_checkpoint
 
 NAMES = ['waves', '1', 'sun, rising', 'sun']
 
@@ -139,7 +141,7 @@ def vgg(place):
 
 def test_carrying_on_with_an_optimization_keeps_the_losses_so_far(place, vgg, main, monkeypatch):
     monkeypatch.setattr(losses, 'target_function', lambda loss: lambda image: ([np.zeros(1)], [np.zeros(1)]))
-    monkeypatch.setattr(optimize, 'objective_function', lambda loss: lambda image, *targets: (
+    monkeypatch.setattr(optimization, 'objective_function', lambda loss: lambda image, *targets: (
         np.full(5, float((image ** 2).sum())), 2 * image))
     monkeypatch.setattr(optimize.runs, 'catch_interrupts', lambda: [])
     utils.write_image('painting.jpg', np.zeros((20, 20, 3), 'uint8'))
@@ -191,7 +193,7 @@ def test_styles_of_one_name_are_told_apart(place, capsys):
         'waves', 'waves-3', 'waves-2', '01', '01-2', '7_']
     assert 'waves-3' in capsys.readouterr().err
     paths = ['01_waves.jpg', '02_waves.jpg']
-    assert evaluate.find_styles(paths, models.style_names(paths)) == list(enumerate(paths))
+    assert evaluation.find_styles(paths, models.style_names(paths)) == list(enumerate(paths))
     models.save_network('doubled.npz', models.transformer_network('cin', ['a', 'a'], **SMALL))
     assert models.load_network('doubled.npz').meta['styles'] == ['a', 'a-2']
 
@@ -199,7 +201,7 @@ def test_styles_of_one_name_are_told_apart(place, capsys):
 def test_photos_of_one_name_are_all_evaluated(place):
     os.mkdir('other')
     utils.write_image('other/photo.png', np.zeros((16, 16, 3), 'uint8'))
-    assert list(evaluate.read_photos(['photo.png', 'other/photo.png'], 16)) == ['photo', 'photo-2']
+    assert list(evaluation.read_photos(['photo.png', 'other/photo.png'], 16)) == ['photo', 'photo-2']
 
 
 def test_a_loop_of_links_shows_each_photo_once(place):
@@ -323,13 +325,13 @@ def test_content_that_changed_under_the_same_names_is_other_content(training):
 @pytest.mark.parametrize('name', ['content_files', 'loss_networks'])
 def test_a_run_is_resumed_with_the_same_files_only(place, name):
     settings = {'content_files': '1', 'loss_networks': '2'}
-    train.save_checkpoint('checkpoint.npz', 1, settings, [])
-    assert train.load_checkpoint('checkpoint.npz', settings, {}, []) == 1
+    save_checkpoint('checkpoint.npz', 1, settings, [])
+    assert load_checkpoint('checkpoint.npz', settings, {}, []) == 1
     with pytest.raises(utils.UserError, match='other ' + name.replace('_', ' ')):
-        train.load_checkpoint('checkpoint.npz', dict(settings, **{name: '3'}), {}, [])
+        load_checkpoint('checkpoint.npz', dict(settings, **{name: '3'}), {}, [])
     # Checkpoints of former versions do not say.
-    train.save_checkpoint('checkpoint.npz', 1, {}, [])
-    assert train.load_checkpoint('checkpoint.npz', settings, {}, []) == 1
+    save_checkpoint('checkpoint.npz', 1, {}, [])
+    assert load_checkpoint('checkpoint.npz', settings, {}, []) == 1
 
 
 # Folders --------------------------------------------------------------------------------------------------------
@@ -535,8 +537,8 @@ def test_pipes_and_devices_are_no_files(place):
 def test_forged_checkpoints_are_refused(place, forged):
     from backend import theano
     variable = theano.shared(np.zeros(2, 'float32'))
-    train.save_checkpoint('checkpoint.npz', 1, {}, [variable])
+    save_checkpoint('checkpoint.npz', 1, {}, [variable])
     utils.save_npz('forged.npz', dict(utils.load_npz('checkpoint.npz'), **forged))
-    assert train.load_checkpoint('checkpoint.npz', {}, {}, [variable]) == 1
+    assert load_checkpoint('checkpoint.npz', {}, {}, [variable]) == 1
     with pytest.raises(utils.UserError, match='not a checkpoint'):
-        train.load_checkpoint('forged.npz', {}, {}, [variable])
+        load_checkpoint('forged.npz', {}, {}, [variable])

@@ -1,8 +1,6 @@
 """Stylizing as a user does it."""
 import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -164,16 +162,11 @@ def test_without_photos_those_of_the_samples_are_stylized_and_the_pastiches_name
     assert all(os.path.exists(str(place / path)) for path in result.stdout.split())
 
 
-def test_what_needs_no_theano_does_not_wait_for_it(place):
-    """Nor for a compiler: --help, --list-styles, --info, and errors that nothing has to be computed for."""
-    for arguments in (['--help'], ['--model', 'misc32', '--list-styles'], ['--info', 'misc32'], ['--model', 'nothing.npz'],
+def test_what_needs_no_theano_does_not_wait_for_it(without_theano, place):
+    """Nor for a compiler: --list-styles, --info, and errors that nothing has to be computed for."""
+    for arguments in (['--model', 'misc32', '--list-styles'], ['--info', 'misc32'], ['--model', 'nothing.npz'],
                       ['--model', 'misc32', '--style', 'nothing']):
-        code = ("import runpy, sys; sys.path.insert(0, %r); sys.argv = ['stylize.py'] + %r\n"
-                "try: runpy.run_module('stylize', run_name='__main__')\n"
-                "finally: assert 'theano' not in sys.modules" % (ROOT, arguments))
-        done = subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              universal_newlines=True, env=dict(os.environ, PATH=''), cwd=str(place))
-        assert 'Traceback' not in done.stderr, done.stderr
+        without_theano('stylize.py', *arguments, cwd=str(place))
 
 
 def test_a_missing_network_is_told_with_those_that_ship_and_the_way_to_train_one(fails, place):

@@ -10,6 +10,7 @@ import pytest
 import models
 import reference
 import train
+import training
 import utils
 from backend import lasagne
 from conftest import ROOT
@@ -171,13 +172,11 @@ def test_style_coefficients_multiply_the_style_loss_of_their_style(run, trained)
 
 def test_several_content_layers_are_summed(run, trained):
     """A network's first losses are those of its random filters, whatever it is trained for."""
-    content = {}
-    for layers in ('conv1_2', 'conv2_2', 'conv1_2=0.5,conv2_2'):
-        output = 'content-%s.npz' % layers
-        start(run, trained, output, iterations=1, content_layers=layers, content_weight=3)
-        content[layers] = float(read_metrics(trained / output[:-4] / 'metrics.csv')[0]['content'])
-    assert content.pop('conv1_2=0.5,conv2_2') == pytest.approx(
-        content['conv1_2'] * 0.5 / 3 / 2 + content['conv2_2'] / 2, rel=1e-5)
+    for output, changes in (('one', dict(content_layers='conv1_2')),
+                            ('both', dict(content_layers='conv1_2=0.5,conv2_2', content_weight=3))):
+        start(run, trained, output + '.npz', iterations=1, **changes)
+    other, one, both = (float(read_metrics(trained / name / 'metrics.csv')[0]['content']) for name in ('cin', 'one', 'both'))
+    assert both == pytest.approx((0.5 * one + 3 * other) / 2, rel=1e-5)
 
 
 def test_clipped_gradients_average_pooling_and_kept_networks(run, trained):
@@ -219,7 +218,7 @@ def test_a_network_that_loses_its_border_is_judged_by_the_middle_of_the_photo(ru
     names = [models.style_name(path) for path in STYLES]
     network = models.transformer_network('cin', names, (8, 16, 32), (16, 8), 1, pad='none')
     images = next(photos.batches(photos.open_content(str(trained / 'content.h5'), SIZE).train, 2, seed=0)).astype('float64')
-    style = np.eye(2)[train.style_schedule(2, 2, 2, 0, 0)]
+    style = np.eye(2)[training.style_schedule(2, 2, 2, 0, 0)]
     pastiche = reference.transformer(images, lasagne.layers.get_all_param_values(network.output), style, 1, pad='none')
     assert pastiche.shape == (2, 3, SIZE - 16, SIZE - 16)
     weights = utils.load_npz(str(trained / 'vgg.npz'))
@@ -348,7 +347,7 @@ def test_a_folder_is_split_for_validation(tmp_path):
 
 
 def test_style_schedule():
-    drawn = [train.style_schedule(5, 4, 4, 0, i) for i in range(200)]
+    drawn = [training.style_schedule(5, 4, 4, 0, i) for i in range(200)]
     assert set(np.concatenate(drawn)) == set(range(5))
-    np.testing.assert_array_equal(drawn[7], train.style_schedule(5, 4, 4, 0, 7))
-    assert all(len(set(train.style_schedule(5, 4, 1, 0, i))) == 1 for i in range(20))
+    np.testing.assert_array_equal(drawn[7], training.style_schedule(5, 4, 4, 0, 7))
+    assert all(len(set(training.style_schedule(5, 4, 1, 0, i))) == 1 for i in range(20))

@@ -1,0 +1,188 @@
+"""What the figures have in common: the networks that they train, the loss that judges, and pictures and tables."""
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import evaluation
+import losses
+import models
+import optimization
+import options
+import runs
+import utils
+from formats import networks
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+VARIANTS = {'instance norm': (), 'batch norm': ('--norm', 'batch'), 'zero padding': ('--pad', 'zero'),
+            'deconvolution': ('--upsampling', 'deconv')}
+
+
+def style_images(args, count, skip=0):
+    """The paths of the style images number `skip` to `skip` + `count`."""
+    paths = utils.find_images(args.style_dir)
+    if len(paths) < skip + count:
+        raise utils.UserError('%s has %d images, and %s needs %d'
+                              % (args.style_dir, len(paths), args.figure, skip + count))
+    return paths[skip:skip + count]
+
+
+def show_photos(args):
+    """The photos to show and to measure on: {name: array (1, 3, S, S)}."""
+    return evaluation.read_photos(utils.find_images(args.photos)[:args.shown], args.picture_size)
+
+
+def run(command):
+    """Run a command to its end and return its exit status; an interrupt is left to it."""
+    process = subprocess.Popen(command)
+    # A terminal sends Ctrl-C to both; SIGTERM comes to one process only.
+    handlers = {signal.SIGINT: signal.signal(signal.SIGINT, lambda number, frame: None),
+                signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())}
+    try:
+        # A signal that another thread was given is seen between two waits only.
+        while process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1)
+        return process.returncode
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def train(args, name, styles, *more, iterations=None):
+    """Train a network in the run folder, unless it is there; returns the path of its file.
+
+    Parameters
+    ----------
+    name : str
+        Of the network.
+    styles : list of str
+        Paths of its style images.
+    *more
+        Further options of train.py.
+    iterations : int, optional
+        By default those of the scale.
+    """
+    iterations = iterations or args.iterations
+    output = os.path.join(args.run_dir, name + '.npz')
+    if os.path.exists(output):
+        if models.load_network(output).meta.get('training', {}).get('iterations', 0) >= iterations:
+            return output
+    folder = os.path.join(args.run_dir, name + '-styles')
+    utils.make_folder(folder)
+    for path in styles:
+        shutil.copy(path, folder)
+    command = [sys.executable, os.path.join(ROOT, 'train.py'), '--resume', '--style-dir', folder, '--output', output,
+               '--content', args.content, '--iterations', str(iterations), '--device', args.device, '--backend', args.backend]
+    for option in ('image_size', 'style_size', 'batch_size', 'checkpoint_every', 'tf32') + options.LOSSES:
+        value = getattr(args, option)
+        if value is not None and value is not False:
+            command.append('--' + option.replace('_', '-'))
+            command += [str(item) for item in value] if isinstance(value, list) else [str(value)] * (value is not True)
+    if '--finetune' not in more:
+        command += ['--width', str(args.width), '--residual-blocks', str(args.residual_blocks)]
+    print('training %s' % name, file=sys.stderr)
+    status = run(command + list(more))
+    if status:
+        raise utils.UserError('the training of %s stopped; the same command carries on' % name)
+    return output
+
+
+def curve(args, name, column, last=None):
+    """Validation losses of a trained network: a pair (iterations, values), up to the scale's or the `last` iteration."""
+    rows = runs.read_table(os.path.join(args.run_dir, name, 'metrics.csv'))
+    rows = [row for row in rows if row[column] and int(row['iteration']) <= (last or args.iterations)]
+    return [int(row['iteration']) for row in rows], [float(row[column]) for row in rows]
+
+
+def judge(args, network='cin', gradient=False):
+    """Compile the loss that the networks were trained with.
+
+    Returns
+    -------
+    callable
+        Of a photo, (1, 3, H, W), and the path of a style image; returns a function of an image with the
+        values of `optimization.objective_function`.
+    """
+    loss = losses.from_arguments(argparse.Namespace(**dict(vars(args), network=network)))
+    targets_of, objective_of = losses.target_function(loss), optimization.objective_function(loss, gradient)
+
+    def objective_for(photo, style):
+        contents = targets_of(photo)[0]
+        grams = targets_of(utils.to_float(utils.read_image(style, size=args.style_size)))[1]
+        return lambda image: objective_of(image, *contents, *grams)
+    return objective_for
+
+
+def write_table(args, columns, rows):
+    """Write the numbers of the figure and print them."""
+    path = os.path.join(args.output, args.figure + '.csv')
+    with runs.open_table(path, columns) as table:
+        for row in rows:
+            runs.append_row(table, ['%.5g' % value if isinstance(value, float) else value for value in row])
+    with open(path) as file:
+        print(file.read(), end='')
+    print('%s: the numbers' % path)
+
+
+def write_picture(args, image, label=''):
+    path = os.path.join(args.output, args.figure + label + '.jpg')
+    utils.write_image(path, image)
+    print('%s: the picture' % path)
+
+
+def plot(args, panels, xlabel, log=True):
+    """Draw curves.
+
+    Parameters
+    ----------
+    panels : dict
+        {title: [(x, y, label, style of the line)]}.
+    """
+    import matplotlib
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(5 * len(panels), 4), squeeze=False)
+    for axis, (title, lines) in zip(axes[0], panels.items()):
+        for x, y, label, style in lines:
+            axis.plot(x, y, style, label=label)
+        axis.set_title(title)
+        axis.set_xlabel(xlabel)
+        axis.set_yscale('log' if log else 'linear')
+        axis.legend(fontsize='small')
+    figure.tight_layout()
+    path = os.path.join(args.output, args.figure + '.png')
+    with utils.atomic_write(path) as file:
+        figure.savefig(file, format='png', dpi=80)
+    pyplot.close(figure)
+    print('%s: the curves' % path)
+
+
+def as_picture(batch):
+    return utils.to_uint8(batch)[0]
+
+
+def network_to_show(args):
+    """The path of the network of --model, or else of that of many styles."""
+    if not args.model:
+        return many_styles_network(args)[0]
+    path = networks.find(args.model)
+    if networks.lost(networks.read_settings(path)):
+        raise utils.UserError("%s: the pastiches of a network with the padding 'none' are smaller than the photos that "
+                              'the figures compare them with' % path)
+    return path
+
+
+def many_styles_network(args):
+    """The network of many styles, and the paths of its style images."""
+    styles = style_images(args, args.styles)
+    return train(args, 'many-%d' % args.styles, styles, iterations=args.many_iterations), styles
+
+
+def variant(args, label):
+    """A network of a single style in a variant: its name in the run folder, and its file."""
+    name = 'fns-' + label.replace(' ', '-')
+    return name, train(args, name, style_images(args, 1), '--network', 'fns', *VARIANTS[label])

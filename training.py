@@ -1,0 +1,230 @@
+"""What a training does: its losses, its schedules, its validation, and the checkpoints that it is resumed from."""
+import contextlib
+import hashlib
+import json
+import os
+import sys
+
+import numpy
+
+import layers
+import losses
+import models
+import options
+import runs
+import utils
+from backend import T, lasagne, theano
+from formats import networks
+
+# Settings that stand for the contents of files; checkpoints of former days lack the last two.
+FINGERPRINTS = ('content_images', 'style_images', 'content_files', 'loss_networks')
+
+
+def load_base(args, styles):
+    """The network that --finetune or --start-from names."""
+    base = models.load_network(networks.find(args.finetune or args.start_from), args.network)
+    if args.finetune:
+        if base.meta['network'] != 'cin':
+            raise utils.UserError('%s: a network of a single style; only one for many (cin) can be given more'
+                                  % args.finetune)
+        known = [style for style in styles if style in base.meta['styles']]
+        if known:
+            raise utils.UserError('%s has a style %s already: give the new image another name'
+                                  % (args.finetune, known[0]))
+    elif args.network == 'fns' and base.meta['network'] == 'cin':
+        base = models.single_style_network(base, styles[0])
+    elif args.network not in (None, base.meta['network']):
+        raise utils.UserError('--network %s and --start-from contradict each other: %s is a network of a single style'
+                              % (args.network, args.start_from))
+    return base
+
+
+def loss_expressions(network, loss, grams, deterministic, coefficients=None):
+    """The losses of a batch.
+
+    Parameters
+    ----------
+    network : models.Network
+    loss : losses.PerceptualLoss
+    grams : list of numpy array
+        For each style layer the Gram matrices of all styles, (styles, C, C), or of the last ones.
+    deterministic : bool
+        Whether batch norm uses its running averages.
+    coefficients : list of float, optional
+        For each style in `grams` what its style loss is multiplied by.
+
+    Returns
+    -------
+    inputs : list of variables
+        The content images, (N, 3, H, W), RGB in [0, 1], and the style of each image, (N,).
+    pastiche : 4-D tensor
+    values : list of scalars
+        The means of `losses.perceptual_losses` over the batch.
+    """
+    image, style = network.image.input_var, T.ivector('style')
+    inputs = {network.image: image}
+    if network.style:
+        one_hot = T.eq(style.dimshuffle(0, 'x'), T.arange(len(network.meta['styles'])))
+        inputs[network.style] = T.cast(one_hot, 'float32')
+    pastiche = lasagne.layers.get_output(network.output, inputs, deterministic=deterministic)
+    content_layers = [layer for layer, _ in loss.content_layers]
+    features = models.loss_network(models.without_border(image, network), loss.networks, content_layers, loss.pool)
+    contents = [features[layer] for layer in content_layers]
+    first = len(network.meta['styles']) - len(grams[0])
+    targets = [theano.shared(gram, 'gram')[style - first] for gram in grams]
+    if coefficients is not None:
+        coefficients = theano.shared(numpy.array(coefficients, 'float32'), 'coefficients')[style - first]
+    values = losses.perceptual_losses(loss, pastiche, contents, targets, coefficients)
+    return [image, style], pastiche, [value.mean() for value in values]
+
+
+def fingerprint(paths):
+    """A hash of the files, so that a run is not resumed with other ones."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, 'rb') as file:
+            digest.update(hashlib.sha256(file.read()).digest())
+    return digest.hexdigest()[:16]
+
+
+def style_schedule(num_styles, batch_size, styles_per_batch, seed, iteration):
+    """The style of each image of a batch; a function of the iteration, so that a resumed run repeats it."""
+    generator = numpy.random.RandomState([seed, 3, iteration])
+    drawn = generator.randint(num_styles, size=styles_per_batch)
+    return drawn[numpy.arange(batch_size) % styles_per_batch].astype('int32')
+
+
+def learning_rate(args, iteration):
+    """Adam's step for an update; a function of how many were made before, so that a resumed run repeats it."""
+    return args.learning_rate * (args.lr_decay**(iteration // args.lr_decay_every) if args.lr_decay else 1)
+
+
+def save_checkpoint(path, iteration, settings, variables):
+    """Write what `load_checkpoint` needs to carry on exactly, atomically; refuse parameters that are not finite."""
+    values = [variable.get_value(borrow=True) for variable in variables]
+    if not all(numpy.isfinite(value).all() for value in values):
+        raise utils.UserError('a parameter is not finite after iteration %d: stopped; %s' % (iteration, last_good(path)))
+    arrays = {'value_%d' % i: value for i, value in enumerate(values)}
+    arrays.update(iteration=numpy.array(iteration), settings=numpy.array(json.dumps(settings, sort_keys=True)))
+    utils.save_npz(path, arrays)
+
+
+def last_good(path):
+    """Where a run that had to stop can carry on from."""
+    return 'the last good checkpoint is %s' % path if os.path.exists(path) else 'there is no checkpoint yet'
+
+
+def load_checkpoint(path, settings, defaults, variables):
+    """Set the variables as they were and return the number of iterations done.
+
+    A setting that the checkpoint does not name was no option yet: the run had what is its default now.
+    """
+    arrays = utils.load_npz(path)
+    try:
+        saved = options.current_names(json.loads(str(arrays['settings'][()])))
+        for name in settings:
+            before = saved.get(name, defaults.get(name))
+            if before == settings[name] or (name not in saved and name in FINGERPRINTS[2:]):
+                continue
+            if name in FINGERPRINTS:
+                raise utils.UserError('%s was made with other %s: resume with the same'
+                                      % (path, name.replace('_', ' ')))
+            raise utils.UserError('%s was made with %s %s, and not %s: resume with the same settings'
+                                  % (path, name.replace('_', ' '), before, settings[name]))
+        values = [arrays['value_%d' % i] for i in range(len(variables))]
+        if any(value.shape != variable.get_value(borrow=True).shape for value, variable in zip(values, variables)):
+            raise ValueError
+        iteration = int(arrays['iteration'])
+        # isfinite refuses what are no numbers with a TypeError.
+        if iteration < 0 or not all(numpy.isfinite(value).all() for value in values):
+            raise ValueError
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
+        raise utils.UserError('%s: not a checkpoint of this network' % path)
+    for variable, value in zip(variables, values):
+        variable.set_value(value.astype(variable.dtype))
+    return iteration
+
+
+def open_metrics(path, columns, iterations):
+    """Open metrics.csv to append to, cut off after the iterations that the checkpoint holds."""
+    rows = []
+    if iterations:
+        try:
+            rows = [row for row in runs.read_table(path)
+                    if row.get('iteration', '').isdigit() and int(row['iteration']) <= iterations]
+        except utils.UserError as error:
+            print('warning: %s; it starts anew' % error, file=sys.stderr)
+    return runs.open_table(path, columns, rows)
+
+
+@contextlib.contextmanager
+def plot(path, label):
+    """Draw over the iterations, on a logarithmic scale, and write the picture; yields the axes."""
+    import matplotlib
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+    figure, axes = pyplot.subplots(figsize=(8, 5))
+    yield axes
+    axes.set_yscale('log')
+    axes.set_xlabel('iteration')
+    axes.set_ylabel(label)
+    axes.legend()
+    with utils.atomic_write(path) as file:
+        figure.savefig(file, format='png', dpi=100)
+    pyplot.close(figure)
+
+
+def plot_losses(path, metrics):
+    """Draw total, content and style loss."""
+    rows = runs.read_table(metrics)
+    iterations = numpy.array([int(row['iteration']) for row in rows])
+    window = max(1, len(rows) // 100)
+    with plot(path, 'weighted loss (mean of %d iterations)' % window) as axes:
+        for name in ('total', 'content', 'style'):
+            values = numpy.array([float(row[name]) for row in rows])
+            smooth = numpy.convolve(values, numpy.ones(window) / window, 'valid')
+            line, = axes.plot(iterations[window - 1:], smooth, label=name)
+            checked = [(int(row['iteration']), float(row['val_' + name])) for row in rows if row['val_' + name]]
+            if checked:
+                axes.plot(*zip(*checked), 'o', color=line.get_color(), label=name + ', validation')
+
+
+def plot_styles(path, table):
+    """Draw the total validation loss of each style."""
+    curves = {}
+    for row in runs.read_table(table):
+        curves.setdefault(row['style_name'], []).append((int(row['iteration']), float(row['total'])))
+    with plot(path, 'weighted loss, validation') as axes:
+        for name, points in curves.items():
+            axes.plot(*zip(*points), '.-', label=name)
+
+
+def sample_styles(first, last):
+    """Up to 8 styles, spread over those from the first to the last."""
+    return numpy.unique(numpy.linspace(first, last, min(last - first + 1, 8)).astype(int))
+
+
+def validate(function, network, images, first, last, path):
+    """Losses on the validation images in up to 8 of the styles, as {style: losses}, and a sheet of the pastiches."""
+    styles = sample_styles(first, last)
+    rows, columns = [], [utils.to_uint8(models.without_border(images, network))]
+    for style in styles:
+        results = function(images, numpy.full(len(images), style, 'int32'))
+        rows.append(results[:-1])
+        columns.append(utils.to_uint8(results[-1]))
+    utils.write_image(path, utils.contact_sheet([list(row) for row in zip(*columns)]))
+    return dict(zip(styles, rows))
+
+
+def stylize_samples(function, network, images, first, last, path):
+    """Write a contact sheet of the user's photos (down) and their pastiches in up to 8 styles (across)."""
+    names, sheet = network.meta['styles'], []
+    styles = sample_styles(first, last)
+    for image in images:
+        shown = models.without_border(image, network)
+        row = [shown]
+        for style in styles:
+            inputs = [image] + ([layers.style_weights(style, len(names))] if network.style else [])
+            row.append(function(*inputs)[:, :, :shown.shape[2], :shown.shape[3]])
+        sheet.append([utils.to_uint8(cell)[0] for cell in row])
+    utils.write_image(path, utils.contact_sheet(sheet, ['photo'] + [names[style] for style in styles]))
