@@ -647,7 +647,7 @@ def residual_block(incoming, style=None, norm='instance', pad='reflect', epsilon
         The layer feeding into this one, of shape (N, C, H, W) with C known.
     style, norm, pad, epsilon
         As for `conv_block`. With the padding 'none' the input loses the two pixels on each side that the
-        convolutions lose (arXiv:1603.08155).
+        convolutions lose (the supplement of arXiv:1603.08155).
 
     Returns
     -------

@@ -72,9 +72,10 @@ def transformer_network(network='cin', styles=(), widths=(32, 64, 128), up_width
     norm : {'instance', 'batch'}
         'batch' is for 'fns' only.
     pad : {'reflect', 'zero', 'reflect-start', 'none'}
-        Two are fast-neural-style's. 'reflect-start': the image is padded once, by as much as the residual blocks
-        lose, which do not pad; all other convolutions pad with zeros. 'none': the same without any padding of the
-        image, so that the pastiche is smaller (`formats.networks.lost`).
+        'reflect-start', of the supplement of arXiv:1603.08155 and of fast-neural-style: the image is padded once,
+        by as much as the residual blocks lose, which do not pad; all other convolutions pad with zeros. 'none', of
+        fast-neural-style: the same, but the image is not padded, so that the pastiche is smaller
+        (`formats.networks.lost`).
     upsampling : {'nearest', 'deconv'}
     filter_sizes : sequence of int
         Sides of the filters of the first three convolutions. Networks of the original repository from before
