@@ -20,11 +20,13 @@ sys.path.insert(0, ROOT)
 import models  # noqa: E402
 import stylize  # noqa: E402
 import utils  # noqa: E402
+from formats import networks  # noqa: E402
 
 NETWORKS = {
     "the papers'": {},
     "the papers', FNS": dict(network='fns'),
     "the papers', deconvolution": dict(upsampling='deconv'),
+    "the papers', padded once at the start": dict(pad='reflect-start'),
     '128 maps in the upsampling blocks': dict(up_widths=(128, 128)),
     'widths 8, 16, 32, and 16, 8; 1 block': dict(widths=(8, 16, 32), up_widths=(16, 8), residual_blocks=1),
 }
@@ -75,10 +77,12 @@ def main():
                     [sys.executable, os.path.abspath(__file__), 'child', '--model', path, photo, '--backend',
                      args.backend, '--output', os.path.join(folder, 'pastiche.png')], check=True,
                     stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
-                measured = int(done.stdout)
+                measured = int(done.stdout.split()[-1])      # after the names of the pastiches
+                added = 2 * (networks.border(network.meta) - networks.lost(network.meta))
+                expected = models.pastiche_bytes(network, args.backend) * (width + added) * (height + added)
                 print('%-38s %-12s %5.0f MiB %14.0f %9.0f' % (
                     name, size, measured / 2**20, measured / (width * height),
-                    models.pastiche_bytes(network, args.backend)), flush=True)
+                    expected / (width * height)), flush=True)
 
 
 if __name__ == '__main__':
