@@ -15,13 +15,14 @@ import os
 import re
 import sys
 
-import compat  # noqa: F401, before all others: it names what is missing
+import environment  # noqa: F401, before all others: it names what is missing
 
 import numpy
 
 import options
 import runs
 import utils
+from backend import devices
 from formats import networks
 
 # The last column of losses.csv: the content loss of an image without any features, by which that of the others is
@@ -209,12 +210,11 @@ def main():
     style_paths, photo_paths = utils.find_images(args.style_dir), utils.find_images(args.photos)[:args.count]
 
     # Theano takes seconds to import: all that needs none of it has been answered or refused by now.
-    import backend
     import evaluation
     import losses
     import models
     import optimization
-    backend.use(args)
+    devices.use(options.device(args))
     network = models.load_network(path, args.network)
     styles = network.meta['styles'] or ['style']
     chosen = evaluation.find_styles(style_paths, styles)

@@ -12,11 +12,12 @@ import importlib
 import os
 import sys
 
-import compat  # noqa: F401, before all others: it names what is missing
+import environment  # noqa: F401, before all others: it names what is missing
 
 import options
 import runs
 import utils
+from backend import devices
 from data import photos
 from formats import vgg
 
@@ -111,9 +112,8 @@ def main():
     args = parse_arguments()
 
     # Theano takes seconds to import: all that needs none of it has been answered or refused by now.
-    import backend
     figures = importlib.import_module('papers.' + FIGURES[args.figure][0])
-    backend.use(args)
+    devices.use(options.device(args))
     utils.make_folder(args.output)
     utils.make_folder(args.run_dir)
     # What decides on the networks and the objective; the number of styles and of iterations may grow.

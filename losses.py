@@ -11,8 +11,8 @@ import numpy
 import models
 import utils
 from backend import T, theano
+from backend.formulas import GramMatrix, SquaredDifference
 from formats import vgg
-from layers import GramMatrix, SquaredDifference
 
 __all__ = ['gram_matrix', 'content_loss', 'style_loss', 'total_variation_loss',
            'PerceptualLoss', 'from_arguments', 'perceptual_losses', 'loss_names',

@@ -7,8 +7,9 @@ import numpy
 
 import utils
 from backend import T, lasagne, theano
+from backend.formulas import EPSILON, rectify
 from formats import networks, vgg
-from layers import EPSILON, ConvLayer, ReflectPadLayer, conv_block, rectify, residual_block, upsampling_block
+from layers import ConvLayer, ReflectPadLayer, conv_block, residual_block, upsampling_block
 
 from lasagne.layers import InputLayer, NonlinearityLayer, get_all_params
 from lasagne.nonlinearities import sigmoid

@@ -11,13 +11,14 @@ import argparse
 import os
 import sys
 
-import compat  # noqa: F401, before all others: it names what is missing
+import environment  # noqa: F401, before all others: it names what is missing
 
 import numpy
 
 import options
 import runs
 import utils
+from backend import devices
 from colors import luminance, match_color, match_luminance, restore_color
 
 CHECKPOINT_EVERY = 50
@@ -140,10 +141,9 @@ def main():
     paintings = [read(path, args.style_size) for path, _ in styles]
 
     # Theano takes seconds to import: all that needs none of it has been answered or refused by now.
-    import backend
     import losses
     import optimization
-    backend.use(args)
+    devices.use(options.device(args))
     loss = losses.from_arguments(args)
     stem = os.path.splitext(args.output)[0]
     columns = ['iteration'] + losses.loss_names(loss)

@@ -4,6 +4,7 @@ import math
 import os
 
 import utils
+from backend import devices
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
@@ -62,17 +63,19 @@ def pair(text):
     return numbers
 
 
-DEVICES = 'cpu, auto, cuda, cuda0 (or another number), opencl0:0 (platform:device)'
-
-
 def add_device(parser):
-    """Add --device, --backend and --tf32 to a parser: see `backend.use`."""
+    """Add --device, --backend and --tf32 to a parser: see `device`."""
     parser.add_argument('--device', default='cpu',
-                        help='what computes: %s; auto is the first CUDA device, or else the CPU' % DEVICES)
-    parser.add_argument('--backend', choices=['onednn', 'plain'], default=os.environ.get('GOGH_BACKEND') or 'onednn',
+                        help='what computes: %s; auto is the first CUDA device, or else the CPU' % devices.NAMES)
+    parser.add_argument('--backend', choices=devices.BACKENDS, default=os.environ.get('GOGH_BACKEND') or 'onednn',
                         help="on the CPU: oneDNN, or Theano's own operations (environment: GOGH_BACKEND)")
     parser.add_argument('--tf32', action='store_true',
                         help='on NVIDIA cards since Ampere: multiply in TF32, faster and to three digits')
+
+
+def device(args):
+    """The `devices.Device` that the options of `add_device` name, with the --precision of a parser that has one."""
+    return devices.Device(args.device, args.backend, getattr(args, 'precision', 'float32'), args.tf32)
 
 
 # What `add_losses` adds.

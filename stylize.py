@@ -14,12 +14,13 @@ import os
 import re
 import sys
 
-import compat  # noqa: F401, before all others: it names what is missing
+import environment  # noqa: F401, before all others: it names what is missing
 
 import numpy
 
 import options
 import utils
+from backend import devices
 from formats import networks
 
 # Sides are padded to a multiple of what the two strides of 2 divide by, and the padding of the inner layers needs
@@ -295,15 +296,14 @@ def main():
         utils.make_folder(folder or '.')
 
     # Theano takes seconds to import: all that needs none of it has been answered or refused by now.
-    import backend
     import layers
     import models
-    backend.use(args)
+    device = devices.use(options.device(args))
     network = models.load_network(path, args.network)
     stylize = models.pastiche_function(network)
     at_once = min(args.batch_size, len(outputs))
-    on_host = args.device == 'cpu'
-    bytes_per_pixel = at_once * (models.pastiche_bytes(network, args.backend) if on_host else HOST_BYTES)
+    on_host = device.name == 'cpu'
+    bytes_per_pixel = at_once * (models.pastiche_bytes(network, device.backend) if on_host else HOST_BYTES)
     lost, failed, sheet = networks.lost(meta), set(), {}
 
     def report(path, error):

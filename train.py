@@ -15,13 +15,14 @@ import os
 import sys
 import time
 
-import compat  # noqa: F401, before all others: it names what is missing
+import environment  # noqa: F401, before all others: it names what is missing
 
 import numpy
 
 import options
 import runs
 import utils
+from backend import devices
 from formats import networks, vgg
 from data import photos
 
@@ -212,7 +213,6 @@ def run(args, defaults, held):
     check_outputs(args, style_paths)
 
     # Theano takes seconds to import: all that needs none of it has been answered or refused by now.
-    import backend
     import losses
     import models
     import training
@@ -230,7 +230,7 @@ def run(args, defaults, held):
     args.style_coefficients = parse_coefficients(args.style_coefficients, styles)
     sample_photos = [read_sample_photo(path, smallest) for path in utils.find_images(args.sample_photo or [])]
     content = photos.open_content(args.content, args.image_size, args.content_size, args.validation_split)
-    backend.use(args)
+    devices.use(options.device(args))
     loss = losses.from_arguments(args)
     iterations = args.iterations or (args.epochs and -(-args.epochs * content.train.size // args.batch_size)) or 40000
 

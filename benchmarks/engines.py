@@ -33,9 +33,9 @@ OURS = ('gogh', 'gogh-bf16', 'plain')
 def gogh(name, device, tf32):
     """The project itself."""
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    import backend
-    backend.use(argparse.Namespace(device=device, backend='plain' if name == 'plain' else 'onednn', tf32=tf32,
-                                   precision='bf16' if name == 'gogh-bf16' else 'float32'))
+    from backend import devices
+    devices.use(devices.Device(device, 'plain' if name == 'plain' else 'onednn',
+                               'bf16' if name == 'gogh-bf16' else 'float32', tf32))
     import layers
     import losses
     import models

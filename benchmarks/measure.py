@@ -24,7 +24,6 @@ import numpy
 
 from engines import OURS
 from setup_peers import peers_python
-import backend  # noqa: F401
 import models
 from backend import lasagne
 from formats import vgg

@@ -9,14 +9,14 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-import backend  # noqa: E402
+from backend import cache  # noqa: E402
 
 PACKAGES = ['torch==2.13.0', 'onnxruntime', 'openvino', 'onnx', 'numpy']
 
 
 def peers_python():
     """The interpreter of the environment; it may not exist yet. GOGH_PEERS names another one."""
-    return os.environ.get('GOGH_PEERS') or os.path.join(backend.cache_dir(), 'peers', 'bin', 'python')
+    return os.environ.get('GOGH_PEERS') or os.path.join(cache.folder(), 'peers', 'bin', 'python')
 
 
 if __name__ == '__main__':

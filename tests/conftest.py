@@ -19,7 +19,7 @@ settings.load_profile('gogh')
 
 @pytest.fixture(scope='module', autouse=True)
 def backend_as_before():
-    """`backend.use` configures the process for good; the tests of the next file start from where these did."""
+    """`devices.use` configures the process for good; the tests of the next file start from where these did."""
     from backend import theano
     config, mode = theano.config, theano.compile.mode
     before = config.cxx, config.linker, mode.instantiated_default_mode

@@ -1,4 +1,4 @@
-"""Compile and load Theano's cuDNN operations against the cuDNN that `gpu.dnn.find` finds; no GPU is needed.
+"""Compile and load Theano's cuDNN operations against the cuDNN that `backend.gpu.dnn.find` finds; no GPU is needed.
 
     GOGH_CUDNN=site-packages/nvidia/cudnn python tests/cudnn_ops.py [--tf32]
 
@@ -9,9 +9,8 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-import backend  # noqa: E402
 from backend import T, theano  # noqa: E402
-from gpu import devices, dnn as compatibility  # noqa: E402
+from backend.gpu import dnn as compatibility, setup  # noqa: E402
 
 
 def nodes(dnn, variable):
@@ -56,8 +55,8 @@ def applications(outputs, found):
 
 
 def main(folder):
-    devices.import_pygpu()
-    compatibility.configure(folder, '--tf32' in sys.argv)
+    setup.import_pygpu()
+    compatibility.configure('--tf32' in sys.argv)
     import pygpu
     from theano.gpuarray import GpuArrayType, dnn, reg_context
     print('cuDNN', dnn.version(), 'TF32' if '--tf32' in sys.argv else 'FMA')

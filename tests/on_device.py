@@ -2,7 +2,6 @@
 
     python tests/on_device.py DEVICE RESULTS.npz
 """
-import argparse
 import json
 import os
 import sys
@@ -12,12 +11,11 @@ import numpy as np
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
-import backend  # noqa: E402
 import layers  # noqa: E402
 import losses  # noqa: E402
 import models  # noqa: E402
 import training  # noqa: E402
-from backend import T, lasagne, theano  # noqa: E402
+from backend import T, devices, formulas, lasagne, theano  # noqa: E402
 from updates import adam  # noqa: E402
 
 # Upsampling, then padding: of shapes that no tile divides, some hardly larger than the padding.
@@ -57,8 +55,8 @@ def flat_inputs():
 def expansions(results):
     x, dy = T.tensor4(), T.tensor4()
     for scale, pad in EXPANSIONS:
-        y = layers.upsample_nearest(x, scale) if scale > 1 else x
-        y = layers.reflect_pad(y, pad) if pad else y
+        y = formulas.upsample_nearest(x, scale) if scale > 1 else x
+        y = formulas.reflect_pad(y, pad) if pad else y
         function = theano.function([x, dy], [y, theano.grad(None, x, known_grads={y: dy})])
         results['expand_%d_%d' % (scale, pad)] = [function(*arrays) for arrays in expansion_inputs(scale, pad)]
 
@@ -67,7 +65,7 @@ def norms(results):
     x, dy = T.tensor4(), T.tensor4()
     for rows, matrix in (('each', T.matrix), ('one', T.row)):
         gamma, beta = matrix(), matrix()
-        y = layers.instance_norm(x, gamma, beta)
+        y = formulas.instance_norm(x, gamma, beta)
         gradients = theano.grad(None, [x, gamma, beta], known_grads={y: dy})
         function = theano.function([x, gamma, beta, dy], [y] + gradients)
         results['norm_' + rows] = [function(*arrays) for arrays in norm_inputs(rows)]
@@ -152,7 +150,7 @@ def stylizing(results, graphs):
 
 def main():
     device, path = sys.argv[1:]
-    backend.use(argparse.Namespace(device=device, backend='onednn'))
+    devices.use(devices.Device(device))
     results, graphs = {}, {}
     expansions(results)
     norms(results)

@@ -7,8 +7,7 @@ import sysconfig
 import numpy as np
 import pytest
 
-import backend
-from backend import T, theano
+from backend import T, cache, theano, theano_setup
 from conftest import ROOT
 
 
@@ -28,21 +27,26 @@ def test_a_missing_compiler_is_named_with_its_package(fails, tmp_path):
 def test_missing_headers_are_named_with_their_package(monkeypatch, tmp_path):
     monkeypatch.setattr(sysconfig, 'get_paths', lambda: {'include': str(tmp_path)})
     with pytest.raises(SystemExit, match=r'^error: .*python%d.%d-dev' % sys.version_info[:2]):
-        backend._check_toolchain()
+        theano_setup._check_toolchain()
+
+
+def test_what_needs_no_theano_does_not_import_it():
+    code = 'import sys, options; from backend import cache, devices; sys.exit("theano" in sys.modules)'
+    assert subprocess.run([sys.executable, '-c', code], cwd=ROOT).returncode == 0
 
 
 def test_importing_prints_nothing():
-    code = 'import backend; from lasagne.layers import Pool2DLayer'
+    code = 'from backend import lasagne; from lasagne.layers import Pool2DLayer'
     result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert result.returncode == 0 and result.stdout == b''
 
 
 def test_the_cache_moves_where_it_can_be_written(monkeypatch, tmp_path):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-    assert backend.cache_dir() == str(tmp_path / 'cache' / 'gogh-figure')
+    assert cache.folder() == str(tmp_path / 'cache' / 'gogh-figure')
     (tmp_path / 'file').write_text('')
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
-    path = backend.cache_dir()
+    path = cache.folder()
     assert not path.startswith(str(tmp_path / 'file')) and os.access(path, os.W_OK)
 
 
@@ -54,8 +58,8 @@ def test_unknown_backends_are_refused(fails, tmp_path):
 
 def test_a_missing_onednn_is_said_once_and_the_plain_path_runs(run, tmp_path):
     # The library looks for oneDNN under the prefix of Python.
-    code = ("import sys, argparse, backend; sys.prefix = %r\n"
-            "backend.use(argparse.Namespace(device='cpu', backend='onednn'))\n"
+    code = ("import sys; sys.prefix = %r\n"
+            "from backend import devices; assert devices.use(devices.Device()).backend == 'plain'\n"
             "from backend import theano, T; x = T.vector(); print(theano.function([x], 2 * x)([1])[0])" % str(tmp_path))
     result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             universal_newlines=True)

@@ -10,8 +10,8 @@ import warnings
 import numpy as np
 import pytest
 
-import compat
-from backend import T, theano
+import environment
+from backend import T, compat, theano
 from conftest import ROOT
 
 import install
@@ -50,7 +50,7 @@ LEFT_BEHIND = '''if True:
         return {name for name in sys.modules if name in lent and getattr(sys.modules[name], '__file__', None) is None}
     names = ['product', 'cast', 'sctype2char', 'MAXDIMS', 'ComplexWarning', 'complex', 'bool', 'distutils', 'core']
     before = {name: vars(numpy).get(name) for name in names}
-    import backend
+    import backend.theano_setup
     assert look() == set(), look()
     for name, value in before.items():
         after = vars(numpy).get(name)
@@ -87,7 +87,7 @@ def test_the_compilers_flags_of_a_user_come_on_top_of_ours():
     both = [' '.join((ours + ' -O1 -g').split()), 'True']
     assert python(code, THEANO_FLAGS=flags).stdout.splitlines() == both
     # A process that this one starts inherits the flags as they are then.
-    child = 'import backend, subprocess, sys; sys.exit(subprocess.call([sys.executable, "-c", sys.argv[1]]))'
+    child = 'import backend.theano_setup, subprocess, sys; sys.exit(subprocess.call([sys.executable, "-c", sys.argv[1]]))'
     assert python(child, code, THEANO_FLAGS=flags).stdout.splitlines() == both
 
 
@@ -184,7 +184,7 @@ def in_front(folder, files):
     return {'PYTHONPATH': str(folder)}
 
 
-def error_of(code='import backend', *arguments, **environment):
+def error_of(code='import environment; from backend import theano', *arguments, **environment):
     result = python(code, *arguments, **environment)
     lines = result.stderr.splitlines()
     assert result.returncode == 1 and len(lines) == 1 and lines[0].startswith('error: '), result.stderr
@@ -206,7 +206,7 @@ def test_a_missing_package_is_named(module, package):
         find = importlib.util.find_spec
         importlib.util.find_spec = lambda name: None if name == %r else find(name)
         sys.meta_path.insert(0, Missing)
-        import backend
+        import environment
     ''' % (module, module)
     assert error_of(code).startswith('error: %s is not installed; ' % package)
 
@@ -237,9 +237,9 @@ def test_the_scripts_name_what_is_missing(fails, tmp_path):
 def test_older_pythons_are_refused_and_newer_ones_warned_of(monkeypatch, capsys):
     monkeypatch.setattr(sys, 'version_info', (3, 7, 16))
     with pytest.raises(SystemExit, match='error: gogh-figure runs on Python 3.8 and newer, and this is Python 3.7'):
-        compat._check()
+        environment._check()
     monkeypatch.setattr(sys, 'version_info', (3, 99, 0))
-    compat._check()
+    environment._check()
     assert capsys.readouterr().err == 'warning: this is Python 3.99, and gogh-figure has been tried on 3.8 to 3.14\n'
 
 

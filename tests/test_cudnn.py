@@ -12,8 +12,8 @@ import sys
 
 import pytest
 
+from backend.gpu import dnn
 from conftest import ROOT
-from gpu import dnn
 
 TESTS = os.path.join(ROOT, 'tests')
 DEFAULT_MATH, TENSOR_OP_MATH, FMA_MATH = 0, 1, 3
@@ -68,8 +68,10 @@ def standin(tmp_path_factory):
 def calls(request, standin, tmp_path_factory):
     """CALLS, compiled and linked as Theano does it."""
     tmp = tmp_path_factory.mktemp('calls')
-    folder = dnn._write_folder(str(tmp), str(standin / 'include' / 'cudnn.h'), str(standin / 'lib' / 'libcudnn.so.9'),
-                               request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('XDG_CACHE_HOME', str(tmp))
+        folder = dnn._write_folder(str(standin / 'include' / 'cudnn.h'), str(standin / 'lib' / 'libcudnn.so.9'),
+                                   request.param)
     (tmp / 'calls.cpp').write_text(CALLS)
     build('-I' + folder, '-I' + dnn.INCLUDE, str(tmp / 'calls.cpp'), '-L' + folder, '-lcudnn',
           '-Wl,-rpath,' + str(standin / 'lib'), '-Wl,--no-undefined', '-o', str(tmp / 'calls.so'))
@@ -104,11 +106,12 @@ def test_recurrent_networks_say_that_they_are_not_supported(calls):
     assert calls.recurrent() == 3000
 
 
-def test_the_folder_depends_on_the_library_and_on_tf32(standin, tmp_path):
+def test_the_folder_depends_on_the_library_and_on_tf32(standin, tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     header, library = str(standin / 'include' / 'cudnn.h'), str(standin / 'lib' / 'libcudnn.so.9')
-    folders = [dnn._write_folder(str(tmp_path), header, library, tf32) for tf32 in (False, True, False)]
+    folders = [dnn._write_folder(header, library, tf32) for tf32 in (False, True, False)]
     assert folders[0] == folders[2] != folders[1]
-    assert dnn._write_folder(str(tmp_path), header, library + '.1.2', False) not in folders
+    assert dnn._write_folder(header, library + '.1.2', False) not in folders
     assert sorted(os.listdir(folders[0])) == ['cudnn.h', 'libcudnn.so']
     assert os.path.realpath(os.path.join(folders[0], 'libcudnn.so')) == os.path.realpath(library)
 
@@ -158,10 +161,10 @@ def test_a_library_that_cannot_be_loaded_is_reported(standin, tmp_path, monkeypa
 
 
 def need_pygpu():
-    from gpu import devices
+    from backend.gpu import setup
     try:
-        devices.import_pygpu()
-    except devices.Unavailable as reason:
+        setup.import_pygpu()
+    except setup.Unavailable as reason:
         pytest.skip(str(reason))
 
 
@@ -212,9 +215,9 @@ def test_a_header_that_does_not_compile_is_reported(standin, tmp_path):
 HANDLE_OF_CUDNN = '''
 import contextlib, sys
 sys.path.insert(0, sys.argv[1])
-from gpu import devices, dnn
-devices.import_pygpu()
-dnn.configure(sys.argv[2])
+from backend.gpu import dnn, setup
+setup.import_pygpu()
+dnn.configure()
 import theano.gpuarray.dnn
 theano.gpuarray.dnn._make_handle(contextlib.ExitStack())
 '''
@@ -226,7 +229,7 @@ def test_a_cudnn_that_does_not_start_is_reported(standin, tmp_path):
     (tmp_path / 'lib').mkdir()
     build('-I' + dnn.INCLUDE, os.path.join(TESTS, 'cudnn_standin.cpp'), '-DBODY={ return (cudnnStatus_t)1001; }',
           '-o', str(tmp_path / 'lib' / 'libcudnn.so'))
-    result = subprocess.run([sys.executable, '-c', HANDLE_OF_CUDNN, ROOT, str(tmp_path)], stderr=subprocess.PIPE,
+    result = subprocess.run([sys.executable, '-c', HANDLE_OF_CUDNN, ROOT], stderr=subprocess.PIPE,
                             universal_newlines=True, env=dict(os.environ, GOGH_CUDNN=str(tmp_path)))
     assert re.search(r'RuntimeError: .*lib/libcudnn.so does not start on this card and driver: an error of the stand-in '
                      r'\(pip install nvidia-cudnn-cu12, .*dnn.enabled=False', result.stderr), result.stderr
@@ -249,12 +252,13 @@ print(mode.value)
 '''
 
 
-def test_tf32_is_set_on_the_handle_that_libgpuarray_gets(tmp_path):
+def test_tf32_is_set_on_the_handle_that_libgpuarray_gets(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     (tmp_path / 'cublas.cpp').write_text(CUBLAS)
     library = str(tmp_path / 'libcublas.so.12')
     build(str(tmp_path / 'cublas.cpp'), '-Wl,-soname,libcublas.so.12', '-o', library)
-    shim = dnn.tf32_cublas(library, str(tmp_path))
-    assert shim == dnn.tf32_cublas(library, str(tmp_path))
+    shim = dnn.tf32_cublas(library)
+    assert shim == dnn.tf32_cublas(library)
     result = subprocess.run([sys.executable, '-c', HANDLE, shim], stdout=subprocess.PIPE, universal_newlines=True)
     assert result.stdout == '3\n'       # CUBLAS_TF32_TENSOR_OP_MATH
 
@@ -262,4 +266,4 @@ def test_tf32_is_set_on_the_handle_that_libgpuarray_gets(tmp_path):
 def test_a_cublas_that_cannot_be_linked_is_reported(tmp_path):
     (tmp_path / 'libcublas.so.12').write_bytes(b'half a download')
     with pytest.raises(dnn.Unavailable, match='cannot link with .*libcublas.so.12'):
-        dnn.tf32_cublas(str(tmp_path / 'libcublas.so.12'), str(tmp_path))
+        dnn.tf32_cublas(str(tmp_path / 'libcublas.so.12'))

@@ -2,7 +2,6 @@
 
 The device is what GOGH_TEST_DEVICE says, by default opencl0:0: with PoCL that is the processor itself.
 """
-import argparse
 import ctypes
 import importlib.util
 import json
@@ -13,13 +12,13 @@ import sys
 import numpy as np
 import pytest
 
-import backend
 import models
 import on_device
 import reference
 import utils
+from backend import devices
+from backend.gpu import setup
 from conftest import ROOT
-from gpu import devices
 
 DEVICE = os.environ.get('GOGH_TEST_DEVICE') or 'opencl0:0'
 
@@ -31,11 +30,10 @@ def python(code, *arguments, **environment):
 
 
 USE = """
-import argparse, sys, backend, utils
+import sys, utils
+from backend import devices
 def main():
-    args = argparse.Namespace(device=sys.argv[1], backend='plain')
-    backend.use(args)
-    print(args.device)
+    print(devices.use(devices.Device(sys.argv[1], 'plain')).name)
 utils.run_script(main)
 """
 
@@ -229,7 +227,7 @@ def test_a_photo_that_the_device_has_no_memory_for_fails_alone(device, run, plac
 @pytest.mark.parametrize('name', ['', 'gpu', 'cuda-1', 'cuda:0', 'opencl', 'opencl0', 'opencl0:', 'cpu0', 'cuda1e9'])
 def test_what_is_no_device_is_refused_with_those_that_are(name):
     with pytest.raises(utils.UserError, match='there is no such device; there are cpu, auto, cuda'):
-        backend.use(argparse.Namespace(device=name, backend='plain'))
+        devices.Device(name)
 
 
 def test_a_device_that_is_not_there_is_refused_with_those_that_are(device):
@@ -241,13 +239,12 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(device):
 
 def test_only_auto_falls_back_on_the_cpu_and_says_so(monkeypatch, capsys):
     def use(*args):
-        raise devices.Unavailable('no card')
-    monkeypatch.setattr(devices, 'use', use)
+        raise setup.Unavailable('no card')
+    monkeypatch.setattr(setup, 'use', use)
     with pytest.raises(utils.UserError, match='--device cuda: no card'):
-        backend.use(argparse.Namespace(device='cuda', backend='plain'))
-    args = argparse.Namespace(device='auto', backend='plain')
-    backend.use(args)
-    assert args.device == 'cpu' and capsys.readouterr().err == 'computing on the CPU: no card\n'
+        devices.use(devices.Device('cuda', 'plain'))
+    assert devices.use(devices.Device('auto', 'plain')) == devices.Device('cpu', 'plain')
+    assert capsys.readouterr().err == 'computing on the CPU: no card\n'
 
 
 @pytest.fixture
@@ -259,31 +256,32 @@ def no_pygpu(monkeypatch):
 
 
 def test_a_missing_pygpu_is_named_with_the_command(no_pygpu, monkeypatch, tmp_path):
-    monkeypatch.setattr(devices, 'DEBIAN_PACKAGES', str(tmp_path))
-    with pytest.raises(devices.Unavailable, match='pygpu is not installed.*make gpu-deps'):
-        devices.import_pygpu()
+    monkeypatch.setattr(setup, 'DEBIAN_PACKAGES', str(tmp_path))
+    with pytest.raises(setup.Unavailable, match='pygpu is not installed.*make gpu-deps'):
+        setup.import_pygpu()
 
 
 def test_a_pygpu_for_another_python_is_named(no_pygpu, monkeypatch, tmp_path):
     (tmp_path / 'pygpu').mkdir()
     (tmp_path / 'pygpu' / '__init__.py').write_text('')
     (tmp_path / 'pygpu' / 'gpuarray.cpython-35m-x86_64-linux-gnu.so').write_text('')
-    monkeypatch.setattr(devices, 'DEBIAN_PACKAGES', str(tmp_path))
-    with pytest.raises(devices.Unavailable, match=r'is for Python 3\.5, and this is %d\.%d; .*make PYTHON=python3\.5 '
+    monkeypatch.setattr(setup, 'DEBIAN_PACKAGES', str(tmp_path))
+    with pytest.raises(setup.Unavailable, match=r'is for Python 3\.5, and this is %d\.%d; .*make PYTHON=python3\.5 '
                        % sys.version_info[:2]):
-        devices.import_pygpu()
+        setup.import_pygpu()
 
 
 def test_of_the_systems_packages_only_pygpu_becomes_visible(device):
     code = """if True:
-        import sys, backend
+        import sys
+        from backend import theano
         before = list(sys.path), list(sys.meta_path)
-        from gpu import devices
-        devices.import_pygpu()
+        from backend.gpu import setup
+        setup.import_pygpu()
         assert (sys.path, sys.meta_path) == before
         for name, module in sys.modules.items():
-            if (getattr(module, '__file__', None) or '').startswith(devices.DEBIAN_PACKAGES):
-                assert name.split('.')[0] in devices.FROM_DEBIAN, name
+            if (getattr(module, '__file__', None) or '').startswith(setup.DEBIAN_PACKAGES):
+                assert name.split('.')[0] in setup.FROM_DEBIAN, name
     """
     result = python(code)
     assert result.returncode == 0, result.stderr
@@ -334,18 +332,18 @@ def libraries(tmp_path):
         if nvrtc:
             build(NVRTC, 'nvidia/cuda_nvrtc/lib/libnvrtc.so.12', '-DMINOR=' + nvrtc)
         code = """if True:
-            import ctypes, sys, backend
-            from gpu import devices, dnn
+            import ctypes, sys
+            from backend.gpu import dnn, setup
             def configure(*args):
                 raise dnn.Unavailable('no cuDNN')
             dnn.configure = configure
             try:
-                devices._prepare_cuda(sys.argv[1], sys.argv[2], False)
+                setup._prepare_cuda(sys.argv[1], False)
                 print(ctypes.CDLL('libcublas.so').cublasSgemm_v2())
-            except devices.Unavailable as reason:
+            except setup.Unavailable as reason:
                 print(reason)
         """
-        result = python(code, device, str(tmp_path / 'cache'), LD_LIBRARY_PATH=str(tmp_path), PYTHONPATH=str(tmp_path),
+        result = python(code, device, XDG_CACHE_HOME=str(tmp_path / 'cache'), LD_LIBRARY_PATH=str(tmp_path), PYTHONPATH=str(tmp_path),
                         CUDA_HOME='', CUDA_PATH='')
         assert result.returncode == 0, result.stderr
         return result.stdout.strip()

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 import layers
 import reference
-from backend import T, lasagne, theano
+from backend import T, formulas, lasagne, theano
 
 from lasagne.layers import InputLayer, get_output
 
@@ -28,7 +28,7 @@ def test_reflection_padding_is_numpys(compile, generator, pad, size):
 
 def test_reflection_padding_refuses_images_that_are_too_small(compile):
     x = T.tensor4()
-    pad = compile([x], layers.reflect_pad(x, 4))
+    pad = compile([x], formulas.reflect_pad(x, 4))
     with pytest.raises(AssertionError, match='too small'):
         pad(np.zeros((1, 1, 4, 9), 'float32'))
     with pytest.raises(ValueError, match='too small'):
@@ -48,7 +48,7 @@ def test_instance_norm_is_equation_3(compile, generator, epsilon):
 @pytest.mark.parametrize('mean', [0, 1, -300])
 def test_a_variance_at_the_level_of_rounding_counts_as_zero(compile, generator, mean):
     x, gamma, beta, dy = T.tensor4(), T.matrix(), T.matrix(), T.tensor4()
-    y = layers.instance_norm(x, gamma, beta)
+    y = formulas.instance_norm(x, gamma, beta)
     function = compile([x, gamma, beta, dy], [y] + theano.grad(None, [x, gamma, beta], known_grads={y: dy}))
     # The first map is flat but for the rounding of float32, the second has a deviation of a thousandth.
     maps = (mean + np.array([abs(mean) * 2.**-19 + 1e-7, abs(mean) * 1e-3 + 1e-3]).reshape(1, 2, 1, 1)
@@ -145,10 +145,10 @@ def test_fractional_convolution_is_the_transpose_of_the_strided_one(compile_c, g
 
 
 @pytest.mark.parametrize('formula, shapes', [
-    (layers.ReflectPad(2), [(2, 2, 4, 3)]),
-    (layers.UpsampleNearest(2), [(2, 2, 2, 3)]),
-    (layers.InstanceNorm(1e-3), [(2, 3, 3, 4), (2, 3), (2, 3)]),
-    (layers.Rectify(), [(2, 2, 3, 3)]),
+    (formulas.ReflectPad(2), [(2, 2, 4, 3)]),
+    (formulas.UpsampleNearest(2), [(2, 2, 2, 3)]),
+    (formulas.InstanceNorm(1e-3), [(2, 3, 3, 4), (2, 3), (2, 3)]),
+    (formulas.Rectify(), [(2, 2, 3, 3)]),
 ], ids=str)
 def test_gradients_by_finite_differences(compile, generator, formula, shapes):
     theano.tensor.verify_grad(formula, [generator.randn(*shape) for shape in shapes], rng=generator,
@@ -158,25 +158,25 @@ def test_gradients_by_finite_differences(compile, generator, formula, shapes):
 def test_gradient_keeps_inputs_apart_that_depend_on_each_other(compile, generator):
     # beta is made from x: the gradient with respect to x has a part through it, counted once.
     def function(x):
-        return layers.instance_norm(x, x.max(axis=(2, 3)), x.mean(axis=(2, 3)), 1e-2)
+        return formulas.instance_norm(x, x.max(axis=(2, 3)), x.mean(axis=(2, 3)), 1e-2)
     theano.tensor.verify_grad(function, [generator.randn(2, 2, 3, 3)], rng=generator, mode=compile.mode)
 
 
 def test_formulas_check_their_inputs():
     with pytest.raises(TypeError, match='4-D'):
-        layers.reflect_pad(T.matrix(), 1)
+        formulas.reflect_pad(T.matrix(), 1)
     with pytest.raises(TypeError, match='matrices'):
-        layers.instance_norm(T.tensor4(), T.vector(), T.vector())
+        formulas.instance_norm(T.tensor4(), T.vector(), T.vector())
     with pytest.raises(ValueError):
-        layers.ReflectPad(0)
+        formulas.ReflectPad(0)
     with pytest.raises(ValueError):
-        layers.UpsampleNearest(0)
+        formulas.UpsampleNearest(0)
 
 
 def test_formulas_with_equal_settings_are_equal():
-    assert layers.ReflectPad(1) == layers.ReflectPad(1) != layers.ReflectPad(2)
-    assert layers.InstanceNorm(1e-5) == layers.InstanceNorm(1e-5) != layers.InstanceNorm(1e-4)
-    assert layers.FormulaGradient(layers.ReflectPad(1)) == layers.FormulaGradient(layers.ReflectPad(1))
+    assert formulas.ReflectPad(1) == formulas.ReflectPad(1) != formulas.ReflectPad(2)
+    assert formulas.InstanceNorm(1e-5) == formulas.InstanceNorm(1e-5) != formulas.InstanceNorm(1e-4)
+    assert formulas.FormulaGradient(formulas.ReflectPad(1)) == formulas.FormulaGradient(formulas.ReflectPad(1))
 
 
 def test_lowering_keeps_the_graph_small():
@@ -184,10 +184,10 @@ def test_lowering_keeps_the_graph_small():
     x = T.tensor4()
     y = x
     for _ in range(12):
-        y = layers.rectify(layers.reflect_pad(y, 1))
+        y = formulas.rectify(formulas.reflect_pad(y, 1))
     graph = theano.gof.FunctionGraph(*theano.gof.graph.clone([x], [T.grad(y.sum(), x)]))
-    layers._lowering.optimize(graph)
-    assert not any(isinstance(n.op, (layers.Formula, layers.FormulaGradient)) for n in graph.apply_nodes)
+    formulas._lowering.optimize(graph)
+    assert not any(isinstance(n.op, (formulas.Formula, formulas.FormulaGradient)) for n in graph.apply_nodes)
     assert len(graph.apply_nodes) < 12 * 120
 
 

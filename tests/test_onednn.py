@@ -9,18 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import backend
 import reference
 
-onednn = pytest.importorskip('onednn')
-from onednn import library  # noqa: E402
+onednn = pytest.importorskip('backend.onednn')
+from backend.onednn import library  # noqa: E402
 
 try:
-    library.load(backend.cache_dir())
+    library.load()
 except onednn.Unavailable as reason:
     pytest.skip('the oneDNN backend cannot run here: %s' % reason, allow_module_level=True)
 
-from onednn import ops  # noqa: E402
+from backend.onednn import ops  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sizes, channels, images = st.integers(1, 19), st.integers(1, 40), st.integers(1, 3)
@@ -163,7 +162,7 @@ def test_bfloat16_in_winograds_method_is_not_float32():
 def test_compiles_to_the_bfloat16_instruction(source):
     """For a processor that has it, whatever runs the test."""
     flags = [flag for flag in library.FLAGS if not flag.startswith('-march')]
-    assembly = subprocess.run(['g++', '-march=cooperlake', '-S', '-o', '-', os.path.join(ROOT, 'onednn', source)] + flags,
+    assembly = subprocess.run(['g++', '-march=cooperlake', '-S', '-o', '-', os.path.join(ROOT, 'backend', 'onednn', source)] + flags,
                               check=True, stdout=subprocess.PIPE, universal_newlines=True).stdout
     assert 'vdpbf16ps' in assembly
 
@@ -305,9 +304,8 @@ import sys
 sys.path.insert(0, %r)
 import hashlib
 import numpy
-import backend
-from onednn import library, ops
-library.load(backend.cache_dir())
+from backend.onednn import library, ops
+library.load()
 random = numpy.random.RandomState(0)
 x, y, g = [random.randn(2, c, 40, 36, library.block()).astype('float32') for c in (3, 1, 3)]
 y[..., 3:] = 0
@@ -411,8 +409,8 @@ def test_memory_stays_near_its_peak_through_changing_sizes(generator):
 COLD = '''
 import sys
 sys.path.insert(0, %r)
-from onednn import library
-library.load(sys.argv[1])
+from backend.onednn import library
+library.load()
 import numpy
 x = numpy.arange(24, dtype='float32').reshape(1, 2, 3, 4)
 y = library.empty(1, 1, 3, 4, library.block())
@@ -422,8 +420,8 @@ print(y.sum())
 
 
 def start(folder, **environment):
-    return subprocess.Popen([sys.executable, '-c', COLD, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            universal_newlines=True, env=dict(os.environ, **environment))
+    return subprocess.Popen([sys.executable, '-c', COLD], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            universal_newlines=True, env=dict(os.environ, XDG_CACHE_HOME=str(folder), **environment))
 
 
 @pytest.mark.slow
@@ -433,16 +431,16 @@ def test_two_processes_may_build_at_once(tmp_path):
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
         assert float(out) == 276
-    assert len(list(tmp_path.glob('*.so'))) == 1
-    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+    assert sorted(path.suffix for path in (tmp_path / 'gogh-figure').iterdir()) == ['.lock', '.so']
 
 
 @pytest.mark.slow
 def test_where_there_is_no_onednn_the_operations_are_the_same(tmp_path, monkeypatch):
     """Its part in them is written out for such processors; this one can run it as well."""
     monkeypatch.setattr(library, '_library', None)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     monkeypatch.setattr(library.platform, 'machine', lambda: 'aarch64')
-    library.load(str(tmp_path))
+    library.load()
     test_convolution_and_its_gradients()
     test_batched_product()
 
@@ -452,31 +450,34 @@ def test_where_there_is_no_onednn_the_operations_are_the_same(tmp_path, monkeypa
 def test_compiles_for_arm(source, tmp_path):
     flags = [flag for flag in library.FLAGS if not flag.startswith('-march')]
     subprocess.run([ARM_COMPILER, '-Werror', '-c', '-o', str(tmp_path / 'o')] + flags
-                   + [os.path.join(ROOT, 'onednn', source)], check=True)
+                   + [os.path.join(ROOT, 'backend', 'onednn', source)], check=True)
 
 
 def test_other_platforms_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(library, '_library', None)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     monkeypatch.setattr(library.platform, 'system', lambda: 'Darwin')
     monkeypatch.setattr(library.platform, 'machine', lambda: 'arm64')
     with pytest.raises(onednn.Unavailable, match='for Linux on x86-64 and on 64-bit Arm, and this is Darwin on arm64'):
-        library.load(str(tmp_path))
+        library.load()
 
 
 def test_what_is_missing_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(library, '_library', None)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     monkeypatch.setenv('CXX', 'no-such-compiler')
     with pytest.raises(onednn.Unavailable, match='not on the PATH'):
-        library.load(str(tmp_path))
+        library.load()
     monkeypatch.setattr(library.platform, 'machine', lambda: 'x86_64')
     monkeypatch.setattr(sys, 'prefix', str(tmp_path))
     with pytest.raises(onednn.Unavailable, match='oneDNN is not installed'):
-        library.load(str(tmp_path))
+        library.load()
 
 
 def test_a_library_that_does_not_compile_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(library, '_library', None)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     monkeypatch.setattr(library, 'FLAGS', library.FLAGS + ['-Dvec=9'])
     with pytest.raises(onednn.Unavailable, match='does not compile: .*error'):
-        library.load(str(tmp_path))
-    assert [path.name for path in tmp_path.iterdir()] == ['gogh-onednn.lock']
+        library.load()
+    assert [path.name for path in (tmp_path / 'gogh-figure').iterdir()] == ['onednn.lock']

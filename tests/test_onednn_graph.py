@@ -6,21 +6,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import backend
 import layers
 import losses
 import models
 import reference
 from backend import T, lasagne, theano
 
-onednn = pytest.importorskip('onednn')
+onednn = pytest.importorskip('backend.onednn')
 
 try:
-    onednn.register(backend.cache_dir())
+    onednn.register()
 except onednn.Unavailable as reason:
     pytest.skip('the oneDNN backend cannot run here: %s' % reason, allow_module_level=True)
 
-from onednn import library, ops  # noqa: E402
+from backend.onednn import library, ops  # noqa: E402
 
 FAST = theano.Mode(linker='py', optimizer='fast_run')       # the ops are Python: no wait for the C compiler
 
@@ -51,11 +50,11 @@ def test_bfloat16_changes_a_pastiche_by_little():
     net = network('cin', (16, 32, 32), (32, 16), 2, 2, np.random.RandomState(0))
     image, style = np.random.RandomState(1).rand(1, 3, 40, 48).astype('float32'), layers.style_weights(1, 2)
     exact = stylizing(net)
-    onednn.register(backend.cache_dir(), bf16=True)
+    onednn.register(bf16=True)
     try:
         low = stylizing(net)
     finally:
-        onednn.register(backend.cache_dir())
+        onednn.register()
     assert {node.op.bf16 for node in low.maker.fgraph.apply_nodes if isinstance(node.op, ops.Conv)} == {True}
     assert {node.op.bf16 for node in exact.maker.fgraph.apply_nodes if isinstance(node.op, ops.Conv)} == {False}
     error = np.mean((low(image, style) - exact(image, style)) ** 2)

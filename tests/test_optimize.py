@@ -11,12 +11,12 @@ import pytest
 import scipy.optimize
 import scipy.signal
 
-import backend
 import colors
 import losses
 import optimization
 import optimize
 import utils
+from backend import devices
 
 LAYERS = ('conv1_1', 'conv1_2', 'conv2_1', 'conv2_2')
 WIDTHS = dict(zip(LAYERS, (4, 4, 5, 6)))
@@ -51,7 +51,7 @@ def images():
 @pytest.fixture(scope='module')
 def objective(loss, images):
     """The compiled objective with targets made of the first two images, on the default backend."""
-    backend.use(argparse.Namespace(device='cpu', backend=os.environ.get('GOGH_BACKEND') or 'onednn'))
+    devices.use(devices.Device(backend=os.environ.get('GOGH_BACKEND') or 'onednn'))
     targets_of = losses.target_function(loss)
     content, style = images[:2]
     targets = targets_of(content)[0] + targets_of(style)[1]

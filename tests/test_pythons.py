@@ -33,10 +33,11 @@ def same_numpy():
 
 
 PASTICHE = """if True:
-    import argparse, sys
-    import backend, numpy, layers, models, utils
+    import sys
+    import numpy, layers, models, utils
+    from backend import devices
     from formats import networks
-    backend.use(argparse.Namespace(device='cpu', backend='onednn'))
+    devices.use(devices.Device())
     network = models.load_network(networks.find(sys.argv[1]))
     photo = utils.to_float(utils.read_image(sys.argv[2], size=96)[None, :96, :96])
     style = [layers.style_weights(3, len(network.meta['styles']))] if network.style else []

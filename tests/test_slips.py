@@ -17,6 +17,7 @@ import runs
 import stylize
 import train
 import utils
+from backend import cache
 from formats import networks
 from conftest import ROOT
 from data import photos
@@ -455,24 +456,23 @@ def test_names_that_a_terminal_cannot_show_are_shown_by_numbers(place):
 
 
 def test_a_damaged_library_in_the_cache_is_not_loaded(tmp_path):
-    library = pytest.importorskip('onednn.library')
     path = str(tmp_path / 'library.so')
-    assert not library._is_whole(path)
+    assert not cache._is_whole(path)
     (tmp_path / 'library.so').write_bytes(b'code' * 1000)
-    assert not library._is_whole(path)
-    library._seal(path)
-    assert library._is_whole(path)
+    assert not cache._is_whole(path)
+    cache._seal(path)
+    assert cache._is_whole(path)
     data = (tmp_path / 'library.so').read_bytes()
     for damaged in (data[:-1], data[:100], b'', bytes(len(data)), data[:50] + b'?' + data[51:]):
         (tmp_path / 'library.so').write_bytes(damaged)
-        assert not library._is_whole(path)
+        assert not cache._is_whole(path)
 
 
 # One line instead of a traceback --------------------------------------------------------------------------------
 
 def start_theano(**environment):
-    code = ("import os, sys; sys.path.insert(0, %r); import backend\n"
-            "print(os.environ.get('OMP_NUM_THREADS'), backend.theano.config.base_compiledir)" % ROOT)
+    code = ("import os, sys; sys.path.insert(0, %r); from backend import theano\n"
+            "print(os.environ.get('OMP_NUM_THREADS'), theano.config.base_compiledir)" % ROOT)
     return subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           universal_newlines=True, env=dict(os.environ, **environment))
 
@@ -506,20 +506,19 @@ def test_the_path_of_the_cache_may_have_commas_and_quotes(place):
 
 
 def test_a_cache_that_cannot_be_used_is_replaced(place, monkeypatch):
-    import backend
     monkeypatch.setenv('XDG_CACHE_HOME', str(place / 'cache'))
-    monkeypatch.setattr(backend.tempfile, 'tempdir', str(place))
-    assert backend.cache_dir() == str(place / 'cache' / 'gogh-figure')
+    monkeypatch.setattr(cache.tempfile, 'tempdir', str(place))
+    assert cache.folder() == str(place / 'cache' / 'gogh-figure')
     status = os.statvfs(str(place))
     noexec = [type('Status', (), {'f_flag': status.f_flag | os.ST_NOEXEC})]
-    monkeypatch.setattr(backend.os, 'statvfs', lambda path: noexec[0] if path.endswith('cache/gogh-figure') else status)
+    monkeypatch.setattr(cache.os, 'statvfs', lambda path: noexec[0] if path.endswith('cache/gogh-figure') else status)
     fallback = str(place / ('gogh-figure-%d' % os.getuid()))
-    assert backend.cache_dir() == fallback
+    assert cache.folder() == fallback
     # Nor will the other do.
     noexec *= 2
-    monkeypatch.setattr(backend.os, 'statvfs', lambda path: noexec[0])
+    monkeypatch.setattr(cache.os, 'statvfs', lambda path: noexec[0])
     with pytest.raises(SystemExit, match='noexec'):
-        backend.cache_dir()
+        cache.folder()
 
 
 def test_pipes_and_devices_are_no_files(place):

@@ -72,7 +72,7 @@ def test_one_photo_in_one_style_is_the_papers_network(run, place):
 
 
 def test_bfloat16_gives_nearly_the_same(run, place):
-    pytest.importorskip('onednn')
+    pytest.importorskip('backend.onednn')
     result = run('stylize.py', '--model', 'cin.npz', '--style-index', 1, 'photos/b.jpg', '--output', 'out/low.png',
                  '--precision', 'bf16', cwd=str(place))
     if 'error: --precision bf16: ' in result.stderr:

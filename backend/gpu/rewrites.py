@@ -1,11 +1,11 @@
-"""Graph rewrites that put the GPU ops of `ops` in the place of the formulas of `layers`.
+"""Graph rewrites that put the GPU ops of `ops` in the place of the operations of `formulas`.
 
 Each of them takes its inputs to the device and its result back, as a formula's inputs and outputs are the host's;
 Theano's own GPU rewrites, which run later and move everything else, take these transfers away again.
 """
-import theano
-import theano.tensor as T
-from theano.gpuarray.basic_ops import GpuFromHost, HostFromGpu, as_gpuarray_variable, host_from_gpu
+from backend import T, formulas, theano
+
+from theano.gpuarray.basic_ops import GpuFromHost, HostFromGpu, host_from_gpu
 
 from . import ops
 
@@ -50,32 +50,30 @@ def _norm_gradient(epsilon, x, gamma, beta, dy):
                             for g, p in zip(gradients[1:], (gamma, beta))]
 
 
-def _rewrite(layers):
-    def on_device(node):
-        of = node.op
-        gradient = isinstance(of, layers.FormulaGradient)
-        if gradient:
-            of = of.of
-        if any(x.dtype != 'float32' for x in node.inputs):
-            return False
-        if isinstance(of, layers.ReflectPad):
-            outputs = _expand_gradient(node.inputs[1], 1, of.pad) if gradient else _expand(node.inputs[0], 1, of.pad)
-        elif isinstance(of, layers.UpsampleNearest):
-            outputs = (_expand_gradient(node.inputs[1], of.scale, 0) if gradient
-                       else _expand(node.inputs[0], of.scale, 0))
-        elif isinstance(of, layers.InstanceNorm):
-            outputs = _norm_gradient(of.epsilon, *node.inputs) if gradient else _norm(of.epsilon, *node.inputs)[:1]
-        else:
-            return False
-        hosted = [host_from_gpu(x) if not isinstance(x.type, T.TensorType) else x for x in outputs]
-        return [T.patternbroadcast(new, old.broadcastable) for new, old in zip(hosted, node.outputs)]
-    return theano.gof.local_optimizer(None)(on_device)
+@theano.gof.local_optimizer(None)
+def _formula_on_device(node):
+    of = node.op
+    gradient = isinstance(of, formulas.FormulaGradient)
+    if gradient:
+        of = of.of
+    if any(x.dtype != 'float32' for x in node.inputs):
+        return False
+    if isinstance(of, formulas.ReflectPad):
+        outputs = _expand_gradient(node.inputs[1], 1, of.pad) if gradient else _expand(node.inputs[0], 1, of.pad)
+    elif isinstance(of, formulas.UpsampleNearest):
+        outputs = (_expand_gradient(node.inputs[1], of.scale, 0) if gradient
+                   else _expand(node.inputs[0], of.scale, 0))
+    elif isinstance(of, formulas.InstanceNorm):
+        outputs = _norm_gradient(of.epsilon, *node.inputs) if gradient else _norm(of.epsilon, *node.inputs)[:1]
+    else:
+        return False
+    hosted = [host_from_gpu(x) if not isinstance(x.type, T.TensorType) else x for x in outputs]
+    return [T.patternbroadcast(new, old.broadcastable) for new, old in zip(hosted, node.outputs)]
 
 
 def register():
     """Add the rewrites to Theano's optimizer, once; the tag 'gpu_formulas' excludes them."""
-    import layers
     if 'gpu_formulas' not in theano.compile.optdb.__position__:
         theano.compile.optdb.register(
-            'gpu_formulas', theano.gof.opt.in2out(_rewrite(layers), name='gpu_formulas'), layers.BACKEND_REWRITES,
+            'gpu_formulas', theano.gof.opt.in2out(_formula_on_device, name='gpu_formulas'), formulas.BACKEND_REWRITES,
             'fast_run', 'fast_compile')

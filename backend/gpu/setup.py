@@ -7,7 +7,6 @@ ones only (``libcublas.so.13``). `load_cuda` makes the plain names lead to them.
 import contextlib
 import ctypes
 import glob
-import hashlib
 import importlib.machinery
 import os
 import re
@@ -16,8 +15,7 @@ import subprocess
 import sys
 import tempfile
 
-import compat
-from backend import theano
+from backend import cache, compat, theano
 
 from . import dnn
 
@@ -38,15 +36,13 @@ class Unavailable(Exception):
     """The device cannot be used; the message says why and what would help."""
 
 
-def use(device, folder, tf32=False):
+def use(device, tf32=False):
     """Make Theano compute on a device of libgpuarray, in this process and for good.
 
     Parameters
     ----------
     device : str
         'cuda' (the first one that can be had), 'cuda0' …, or 'opencl0:0' … (platform and device).
-    folder : str
-        For compiled files.
     tf32 : bool
         Multiply float32 in TF32, on NVIDIA cards that have it.
 
@@ -62,7 +58,7 @@ def use(device, folder, tf32=False):
     import_pygpu()
     _check_headers()
     from pygpu.gpuarray import GpuArrayException
-    remark = _prepare_cuda(device, folder, tf32) if device.startswith('cuda') else _prepare_opencl(device)
+    remark = _prepare_cuda(device, tf32) if device.startswith('cuda') else _prepare_opencl(device)
     with compat.lend():
         import theano.gpuarray
     try:
@@ -70,7 +66,7 @@ def use(device, folder, tf32=False):
         context = theano.gpuarray.type.get_context(None)
     except (GpuArrayException, RuntimeError, ValueError, MemoryError) as error:
         raise Unavailable(_text(error))
-    # It keeps processes that are forked off the device; those that figures.py starts may have it.
+    # It keeps processes that are forked off the device; processes that are started may have it.
     os.environ.pop('THEANO_GPU_IS_ALREADY_ACTIVE', None)
     from . import glue, rewrites
     glue.install()
@@ -151,9 +147,9 @@ def _check_headers():
 # CUDA
 # ---------------------------------------------------------------------------------------------
 
-def _prepare_cuda(device, folder, tf32):
+def _prepare_cuda(device, tf32):
     """Load the libraries of CUDA and see that the device is there; returns what to say about cuDNN."""
-    load_cuda(folder, tf32)
+    load_cuda(tf32)
     driver = ctypes.CDLL('libcuda.so')
     count = ctypes.c_int()
     status = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
@@ -167,7 +163,7 @@ def _prepare_cuda(device, folder, tf32):
         raise Unavailable('there is no such device; there is %s' % ', '.join(
             'cuda%d (%s)' % (i, _cuda_name(driver, i)) for i in range(count.value)))
     try:
-        dnn.configure(folder, tf32)
+        dnn.configure(tf32)
     except dnn.Unavailable as reason:
         print('warning: %s: convolutions go through cuBLAS, which is slower' % reason, file=sys.stderr)
         return ', without cuDNN'
@@ -180,13 +176,11 @@ def _cuda_name(driver, number):
     return '?' if failed else name.value.decode(errors='replace')
 
 
-def load_cuda(folder, tf32=False):
+def load_cuda(tf32=False):
     """Load the driver, cuBLAS and NVRTC so that ``dlopen`` finds them by the plain names that libgpuarray uses.
 
     Parameters
     ----------
-    folder : str
-        For compiled files.
     tf32 : bool
         See `use`.
 
@@ -195,7 +189,7 @@ def load_cuda(folder, tf32=False):
     Unavailable
         For the first one that is missing, or newer than the driver.
     """
-    driver = _load('libcuda.so', ['libcuda.so.1'], folder)
+    driver = _load('libcuda.so', ['libcuda.so.1'])
     if driver is None:
         raise Unavailable('the NVIDIA driver is missing: there is no libcuda.so.1 (install the driver of the card; in '
                           'a container, run it with --gpus all)')
@@ -208,7 +202,7 @@ def load_cuda(folder, tf32=False):
         candidates = _versions_of(name)
         # CUDA's libraries need a driver of at least their own major version.
         usable = [path for path in candidates if _major(path) <= version[0]]
-        if _load(name, usable, folder, tf32) is None:
+        if _load(name, usable, tf32) is None:
             raise Unavailable('%s %s, and %s is missing: pip install %s'
                               % ('the driver is for CUDA', '%d.%d' % version, name, package) if not candidates else
                               '%s is for a newer CUDA than the driver, %d.%d: pip install %s'
@@ -237,7 +231,7 @@ def _major(path):
     return int(re.search(r'\.so\.([0-9]+)', path).group(1))
 
 
-def _load(name, candidates, folder, tf32=False):
+def _load(name, candidates, tf32=False):
     """Load a library so that its plain name finds it; None if neither that name nor a candidate can be loaded."""
     tf32 = tf32 and name == 'libcublas.so'
     if not tf32:        # whose library has to be the first that gets the plain name
@@ -247,7 +241,7 @@ def _load(name, candidates, folder, tf32=False):
         with contextlib.suppress(OSError):
             ctypes.CDLL(path)
             path = path if os.path.isabs(path) else _path_of(path)
-            return ctypes.CDLL(dnn.tf32_cublas(path, folder) if tf32 else _alias(name, path, folder))
+            return ctypes.CDLL(dnn.tf32_cublas(path) if tf32 else _alias(name, path))
     return None
 
 
@@ -263,26 +257,26 @@ def _path_of(name):
     raise OSError('%s is not loaded' % name)
 
 
-def _alias(name, path, folder):
+def _alias(name, path):
     """An empty library called `name` that needs the one at `path`.
 
     The loader takes a library that is loaded for one that is asked for if their names, as noted in the
     library (SONAME), are the same; a symbolic link would not do, as it looks for files only where it did
     when the process began. Functions are looked up in what a library needs as well.
     """
-    key = hashlib.sha256(('%s %s' % (name, path)).encode()).hexdigest()[:16]
-    target = os.path.join(folder, 'cuda-%s' % key, name)
-    if not os.path.exists(target):
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        part = '%s.%d.part' % (target, os.getpid())
+    def make(work):
+        folder = os.path.join(work, 'alias')
+        os.mkdir(folder)
         compiler = shutil.which(theano.config.cxx or 'g++') or 'g++'
         result = subprocess.run([compiler, '-shared', '-fPIC', '-nostdlib', '-x', 'c++', os.devnull, '-x', 'none',
                                  '-Wl,-soname,' + name, '-Wl,--no-as-needed', '-Wl,--unresolved-symbols=ignore-all',
-                                 path, '-o', part], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                                 path, '-o', os.path.join(folder, name)], stdout=subprocess.DEVNULL,
+                                stderr=subprocess.PIPE)
         if result.returncode:
             raise Unavailable('%s cannot be linked with: %s' % (path, _text(result.stderr[-200:])))
-        os.replace(part, target)
-    return target
+        return folder
+
+    return os.path.join(cache.build('cuda-%s' % cache.key(name, path), make), name)
 
 
 # ---------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The one place that configures Theano and makes Lasagne import.
 
-Everything else takes ``theano``, ``T`` and ``lasagne`` from here, so that the flags are set
-before Theano reads them. What a user puts into ``THEANO_FLAGS`` wins.
+Everything else takes ``theano``, ``T`` and ``lasagne`` from `backend`, which takes them from here, so that the flags
+are set before Theano reads them. What a user puts into ``THEANO_FLAGS`` wins.
 """
 import ctypes
 import glob
@@ -13,15 +13,11 @@ import shlex
 import shutil
 import sys
 import sysconfig
-import tempfile
 import types
 
-import compat
-import options
+import environment
 import utils
-
-
-ROOM = 2**20        # bytes that a folder for compiled code must have room for
+from backend import cache, compat
 
 
 def _limit_threads():
@@ -56,45 +52,6 @@ def _check_toolchain():
         sys.exit('error: the headers of Python are missing (%s); install them (Debian, Ubuntu: '
                  'sudo apt install python%d.%d-dev; Fedora: sudo dnf install python3-devel)'
                  % ((header,) + sys.version_info[:2]))
-
-
-def cache_dir():
-    """The folder for compiled code: ``$XDG_CACHE_HOME/gogh-figure``, or a temporary one if that is unwritable."""
-    root = os.environ.get('XDG_CACHE_HOME') or os.path.join(os.path.expanduser('~'), '.cache')
-    path = os.path.join(root, 'gogh-figure')
-    reason = _unusable(path)
-    if reason is None:
-        return path
-    try:
-        path = os.path.join(tempfile.gettempdir(), 'gogh-figure-%d' % os.getuid())
-        os.makedirs(path, mode=0o700, exist_ok=True)
-        if os.stat(path).st_uid != os.getuid():
-            reason = 'it belongs to somebody else'
-        else:
-            reason = _unusable(path)
-    except OSError as error:        # no temporary folder either
-        reason = utils.reason(error)
-    if reason is not None:
-        sys.exit('error: %s cannot hold compiled code: %s; set XDG_CACHE_HOME to a folder of your own with some room'
-                 % (path, reason))
-    return path
-
-
-def _unusable(path):
-    """Why a folder cannot hold compiled code, or None if it can."""
-    try:
-        os.makedirs(path, exist_ok=True)
-        # Theano waits for ever where it cannot write what it has compiled.
-        with tempfile.TemporaryFile(dir=path) as file:
-            file.write(bytes(ROOM))
-        if hasattr(os, 'ST_NOEXEC') and os.statvfs(path).f_flag & os.ST_NOEXEC:
-            return 'nothing in it may be run (mounted noexec)'
-        for name in os.listdir(path):
-            if name.startswith('theano-') and not os.access(os.path.join(path, name), os.W_OK | os.X_OK):
-                return '%s in it cannot be written to' % name
-    except OSError as error:
-        return utils.reason(error)
-    return None
 
 
 # Those that Theano's code calls.
@@ -134,7 +91,7 @@ def _flags():
         users = re.sub(r'(?<![^,\s])gcc\.cxxflags\s*=', r'\g<0>%s ' % cxxflags, users)
     # Theano's cache does not key on the linker flags, so each set of flags gets a folder of its own.
     key = hashlib.sha256(repr((sorted(ours.items()), users)).encode()).hexdigest()[:8]
-    ours.update(base_compiledir=os.path.join(cache_dir(), 'theano-' + key), print_active_device=False)
+    ours.update(base_compiledir=os.path.join(cache.folder(), 'theano-' + key), print_active_device=False)
     # Quoted, since a path may have commas and quotes.
     flags = ['%s=%s' % (name, shlex.quote(str(value))) for name, value in ours.items()]
     return ','.join(flags + ([users] if users else []))
@@ -147,7 +104,7 @@ os.environ['THEANO_FLAGS'] = _flags()
 # What ~/.theanorc says was written for other programs, often for devices and modes of former days.
 os.environ.setdefault('THEANORC', os.devnull)
 
-compat.check({'six': 'six', 'scipy.linalg': 'scipy'})       # which Theano imports
+environment.check({'six': 'six', 'scipy.linalg': 'scipy'})       # which Theano imports
 try:
     with compat.lend():
         import theano  # noqa: E402
@@ -183,64 +140,4 @@ sys.modules.setdefault(_downsample.__name__, _downsample)
 with compat.lend():
     import lasagne  # noqa: E402
 
-__all__ = ['theano', 'T', 'lasagne', 'cache_dir', 'use']
-
-
-def use(args):
-    """Compute as the arguments of a script say; to be called before networks are built.
-
-    Where oneDNN cannot be used, one line on stderr says why and Theano's own operations serve;
-    ``args.backend`` says so from then on. ``args.device`` becomes what ``auto`` has chosen.
-
-    Raises
-    ------
-    utils.UserError
-        If there is no such device or backend, or the device cannot be used. Only ``auto`` falls back on the CPU.
-    """
-    if args.backend not in ('onednn', 'plain'):
-        raise utils.UserError('GOGH_BACKEND=%s: there are onednn and plain' % args.backend)
-    if not re.fullmatch(r'cpu|auto|cuda[0-9]{0,3}|opencl[0-9]{1,3}:[0-9]{1,3}', args.device):
-        raise utils.UserError('--device %s: there is no such device; there are %s' % (args.device, options.DEVICES))
-    if getattr(args, 'precision', 'float32') == 'bf16' and (args.device != 'cpu' or args.backend != 'onednn'):
-        raise utils.UserError('--precision bf16 is for the CPU with --backend onednn')
-    if args.device == 'cpu' or not _use_gpu(args):
-        _use_cpu(args)
-
-
-def _use_gpu(args):
-    """Whether the device could be taken; False for ``auto`` only."""
-    from gpu import devices
-    device = 'cuda' if args.device == 'auto' else args.device
-    try:
-        name = devices.use(device, cache_dir(), getattr(args, 'tf32', False))
-    except devices.Unavailable as reason:
-        if args.device != 'auto':
-            raise utils.UserError('--device %s: %s' % (args.device, reason))
-        print('computing on the CPU: %s' % reason, file=sys.stderr)
-        args.device = 'cpu'
-        return False
-    args.device = device
-    print('computing on %s: %s' % (device, name), file=sys.stderr)
-    return True
-
-
-def _use_cpu(args):
-    bf16 = getattr(args, 'precision', 'float32') == 'bf16'      # an option of stylize.py
-    if args.backend == 'onednn':
-        import onednn
-        try:
-            onednn.register(cache_dir(), bf16)
-        except onednn.Unavailable as reason:
-            if bf16:
-                raise utils.UserError('--precision bf16: %s' % reason)
-            print("warning: %s: using Theano's own operations, which are several times slower" % reason,
-                  file=sys.stderr)
-            args.backend = 'plain'
-            return
-        if bf16 and not onednn.has_bf16():
-            print('warning: this processor has no instructions for bfloat16: --precision float32 is faster',
-                  file=sys.stderr)
-        # What the library leaves to Theano is small: numpy does it, and nothing needs to be compiled. Fused
-        # elementwise ops have no numpy function.
-        theano.config.cxx, theano.config.linker = '', 'vm'
-        theano.compile.mode.instantiated_default_mode = theano.compile.get_default_mode().excluding('fusion')
+__all__ = ['theano', 'T', 'lasagne']

@@ -1,7 +1,7 @@
 """Graph rewrites that run a network on the native library.
 
 `ToBlockedGraph` goes through a graph once, from its inputs to its outputs, and translates every
-operation that the library has: convolutions and their gradients, the formulas of `layers` and
+operation that the library has: convolutions and their gradients, the operations of `formulas` and
 their gradients, pooling, sums. It keeps the blocked counterpart of each 4-D variable that it
 translated, so that chains of operations stay blocked, and transfers (`ToBlocked`, `FromBlocked`)
 appear only where a blocked chain begins or ends. On the way it fuses:
@@ -16,8 +16,9 @@ operations are few and whole. `inplace_rewrites` runs late, with Theano's own.
 """
 import collections
 
-import theano
-import theano.tensor as T
+from backend import T, theano
+from backend import formulas
+
 from theano.tensor.nnet.abstract_conv import AbstractConv2d, AbstractConv2d_gradInputs, AbstractConv2d_gradWeights
 from theano.tensor.nnet.sigm import ScalarSigmoid
 from theano.tensor.signal.pool import AveragePoolGrad, MaxPoolGrad, Pool
@@ -85,10 +86,7 @@ class ToBlockedGraph(theano.gof.Optimizer):
         fgraph.attach_feature(theano.gof.toolbox.ReplaceValidate())
 
     def apply(self, fgraph):
-        # They import backend, which registers this.
-        import layers
-        import updates
-        Translation(fgraph, layers, updates, self.bf16).run()
+        Translation(fgraph, self.bf16).run()
 
 
 class Translation(object):
@@ -104,21 +102,20 @@ class Translation(object):
         From an original variable that stays as it is to the `Image` that it enters the blocked graph as.
     """
 
-    def __init__(self, fgraph, layers, updates, bf16):
+    def __init__(self, fgraph, bf16):
         self.fgraph, self.bf16 = fgraph, bf16
         self.images, self.plain, self.entered = {}, {}, {}
         self.rectified = {}     # from an original variable to the blocked variable of its rectification
         self.norms = {}         # from x, gamma, beta, epsilon to the Norm node
         self.pools = {}         # from x and the op to the blocked variable
-        self.layers = layers
         self.handlers = {
             AbstractConv2d: self.conv, AbstractConv2d_gradInputs: self.conv_input_gradient,
             AbstractConv2d_gradWeights: self.conv_weight_gradient, Pool: self.pool, MaxPoolGrad: self.max_pool_gradient,
             AveragePoolGrad: self.average_pool_gradient,
-            T.Elemwise: self.elemwise, layers.ReflectPad: self.mirror, layers.UpsampleNearest: self.upsample,
-            layers.InstanceNorm: self.norm, layers.Rectify: self.rectify, layers.FormulaGradient: self.gradient,
-            layers.GramMatrix: self.gram, layers.SquaredDifference: self.squared_difference,
-            updates.AdamStep: self.adam_step, T.blas.BatchedDot: self.batched_dot}
+            T.Elemwise: self.elemwise, formulas.ReflectPad: self.mirror, formulas.UpsampleNearest: self.upsample,
+            formulas.InstanceNorm: self.norm, formulas.Rectify: self.rectify, formulas.FormulaGradient: self.gradient,
+            formulas.GramMatrix: self.gram, formulas.SquaredDifference: self.squared_difference,
+            formulas.AdamStep: self.adam_step, T.blas.BatchedDot: self.batched_dot}
 
     def run(self):
         nodes = self.fgraph.toposort()
@@ -249,9 +246,9 @@ class Translation(object):
         self.became(node.outputs[0], self.rectified[x], self.images[x].channels)
 
     def fused_rectify(self, x):
-        rectifiers = (self.layers.Rectify, self.layers.FormulaGradient)
+        rectifiers = (formulas.Rectify, formulas.FormulaGradient)
         if not all(client != 'output' and isinstance(client.op, rectifiers) and client.inputs[0] is x and position == 0
-                   and isinstance(getattr(client.op, 'of', client.op), self.layers.Rectify)
+                   and isinstance(getattr(client.op, 'of', client.op), formulas.Rectify)
                    for client, position in x.clients):
             return None
         conv = self.producer(x, ops.Conv)
@@ -263,17 +260,17 @@ class Translation(object):
     # -- Gradients of formulas
 
     def gradient(self, node):
-        handler = {self.layers.ReflectPad: self.mirror_gradient, self.layers.UpsampleNearest: self.upsample_gradient,
-                   self.layers.InstanceNorm: self.norm_gradient, self.layers.Rectify: self.rectify_gradient,
-                   self.layers.GramMatrix: self.gram_gradient,
-                   self.layers.SquaredDifference: self.squared_difference_gradient}
+        handler = {formulas.ReflectPad: self.mirror_gradient, formulas.UpsampleNearest: self.upsample_gradient,
+                   formulas.InstanceNorm: self.norm_gradient, formulas.Rectify: self.rectify_gradient,
+                   formulas.GramMatrix: self.gram_gradient,
+                   formulas.SquaredDifference: self.squared_difference_gradient}
         if type(node.op.of) in handler and all(x.dtype == 'float32' for x in node.inputs):
             handler[type(node.op.of)](node)
 
     def gradient_of(self, x, formula):
         """The node if an original variable is a gradient of this formula, else None."""
         node = x.owner
-        return node if node and isinstance(node.op, self.layers.FormulaGradient) and type(node.op.of) is formula else None
+        return node if node and isinstance(node.op, formulas.FormulaGradient) and type(node.op.of) is formula else None
 
     def mirror_gradient(self, node):
         x, dy = node.inputs
@@ -282,7 +279,7 @@ class Translation(object):
 
     def upsample_gradient(self, node):
         x, dy = node.inputs
-        mirror, mirrored = 0, self.gradient_of(dy, self.layers.ReflectPad)
+        mirror, mirrored = 0, self.gradient_of(dy, formulas.ReflectPad)
         if mirrored:
             mirror, dy = mirrored.op.of.pad, mirrored.inputs[1]
         gradient = ops.ExpandGradient(node.op.of.scale, mirror)(self.blocked(dy))
@@ -291,7 +288,7 @@ class Translation(object):
     def norm_gradient(self, node):
         x, gamma, beta, dy = node.inputs
         rectify = False
-        rectified = self.gradient_of(dy, self.layers.Rectify)
+        rectified = self.gradient_of(dy, formulas.Rectify)
         if rectified:
             y = rectified.inputs[0].owner
             rectify = bool(y) and y.op == node.op.of and y.inputs == node.inputs[:3]
@@ -490,12 +487,12 @@ def _numpy_elemwise(node):
 _to_blocked = ToBlockedGraph()
 
 
-def register(position, bf16):
+def register(bf16):
     """Add the rewrites to Theano's optimizer, once; the tag 'onednn' excludes them."""
     _to_blocked.bf16 = bf16
     if 'to_blocked' in theano.compile.optdb.__position__:
         return
-    theano.compile.optdb.register('to_blocked', _to_blocked, position, 'fast_run', 'fast_compile', 'onednn')
+    theano.compile.optdb.register('to_blocked', _to_blocked, formulas.BACKEND_REWRITES, 'fast_run', 'fast_compile', 'onednn')
     theano.compile.optdb.register('blocked_inplace', theano.gof.opt.TopoOptimizer(
         _in_place, failure_callback=theano.gof.opt.TopoOptimizer.warn_inplace), 60, 'fast_run', 'inplace', 'onednn')
     # After Theano has made sums and products of many, before it makes them work in place.

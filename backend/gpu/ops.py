@@ -1,10 +1,11 @@
-"""Theano ops on the GPU for what the layers do: padding by reflection, upsampling, instance normalization.
+"""Theano ops on the GPU for three of the formulas: padding by reflection, upsampling, instance normalization.
 
 The kernels are written once for CUDA and OpenCL, in the macros of libgpuarray's ``cluda.h``; the device's own compiler
 builds them at their first call. All tensors are float32. A kernel gets an array as its buffer and its offset in bytes.
 """
-import theano
-from layers import ROUNDING
+from backend import theano
+from backend.formulas import ROUNDING
+
 from pygpu import gpuarray
 from theano.gpuarray.basic_ops import as_gpuarray_variable, infer_context_name
 from theano.gpuarray.type import GpuArrayType, gpu_context_type
@@ -126,7 +127,7 @@ KERNEL void expand_gradient(ARRAY(dy), ARRAY(dx), const ga_uint planes, const ga
 
 
 class Expand(GpuOp):
-    """Repeat each pixel `scale` times in height and width, then pad by reflection (`layers.ReflectPad`).
+    """Repeat each pixel `scale` times in height and width, then pad by reflection (`formulas.ReflectPad`).
 
     Parameters
     ----------
@@ -366,7 +367,7 @@ class NormOp(GpuOp):
 
 
 class Norm(NormOp):
-    """Instance normalization (`layers.InstanceNorm`).
+    """Instance normalization (`formulas.InstanceNorm`).
 
     The inputs are x of shape (N, C, H, W), gamma and beta of shape (N, C) or (1, C). The outputs are the result and,
     for the gradient, the mean and the reciprocal deviation of each feature map, (N, C, 2).

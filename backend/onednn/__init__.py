@@ -1,18 +1,16 @@
 """A backend that runs networks on the CPU in oneDNN's blocked layout.
 
 `library` builds and calls the native code, `ops` are Theano ops on it, and `rewrites` put those ops
-in the place of convolutions and of the formulas of `layers` when a function is compiled.
+in the place of convolutions and of the operations of `formulas` when a function is compiled.
 """
+from . import library, rewrites
 from .library import Unavailable, has_bf16
 
 __all__ = ['Unavailable', 'register', 'has_bf16']
 
-# Before `layers.lower_formulas`, which replaces what is left of the formulas by plain expressions.
-POSITION = -0.02
 
-
-def register(folder, bf16=False):
-    """Make Theano use the native library, which is compiled into `folder` unless it is there already.
+def register(bf16=False):
+    """Make Theano use the native library, which is compiled into the cache unless it is there already.
 
     With `bf16`, convolutions multiply in bfloat16 in functions that are compiled from then on.
 
@@ -21,7 +19,5 @@ def register(folder, bf16=False):
     Unavailable
         It cannot run here; the message says why.
     """
-    from . import library
-    library.load(folder)
-    from . import rewrites
-    rewrites.register(POSITION, bf16)
+    library.load()
+    rewrites.register(bf16)

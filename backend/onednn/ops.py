@@ -8,8 +8,8 @@ They have no gradients: the rewrites that introduce them (`rewrites`) work on gr
 differentiated.
 """
 import numpy
-import theano
-import theano.tensor as T
+
+from backend import T, theano
 from theano.tensor.nnet.abstract_conv import get_conv_output_shape
 
 from . import library
@@ -252,7 +252,7 @@ LINEAR, RECTIFY, SIGMOID, TANH = range(4)
 
 
 class Norm(Op):
-    """Instance normalization (see `layers.InstanceNorm`), then an activation, then the sum with another image.
+    """Instance normalization (see `formulas.InstanceNorm`), then an activation, then the sum with another image.
 
     Inputs are x, gamma and beta (N or 1, C), and optionally that other image. Outputs are the result and a vector of
     means and inverse standard deviations that `NormGradient` takes.
@@ -516,7 +516,7 @@ class BatchedProduct(Op):
 class Gram(Op):
     """The products of all pairs of feature maps, (N, C, C), divided by height times width; C is the second input.
 
-    With `divide_by_channels` they are divided by C as well: see `layers.GramMatrix`.
+    With `divide_by_channels` they are divided by C as well: see `formulas.GramMatrix`.
     """
     __props__ = ('divide_by_channels',)
 
@@ -614,7 +614,7 @@ class SquaredDifferenceGradient(SquaredDifference):
 
 
 class AdamStep(Op):
-    """A step of Adam for many parameters; inputs and outputs are those of `updates.AdamStep`."""
+    """A step of Adam for many parameters; inputs and outputs are those of `formulas.AdamStep`."""
     __props__ = ('beta1', 'beta2', 'epsilon', 'inplace')
 
     def __init__(self, beta1, beta2, epsilon, inplace=False):

@@ -11,7 +11,8 @@ And a device that has no memory left gives rise to a MemoryError.
 import re
 import sys
 
-import theano
+from backend import theano
+
 from pygpu import gpuarray
 from pygpu._elemwise import GpuElemwise as Kernel
 from pygpu._elemwise import arg

@@ -5,17 +5,14 @@ that puts back what later versions dropped (include/cudnn_compat.h) and with a l
 """
 import ctypes
 import glob
-import hashlib
 import os
 import re
-import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import warnings
 
-from backend import theano
+from backend import cache, theano
 
 __all__ = ['Unavailable', 'find', 'configure', 'tf32_cublas']
 
@@ -94,29 +91,24 @@ def _read(path):
         return file.read()
 
 
-def _write_folder(folder, header, library, tf32):
+def _write_folder(header, library, tf32):
     """The folder that Theano takes for cuDNN's; its name stands for all that Theano's modules then depend on."""
     text = ('#define GOGH_CUDNN "%s"\n#define GOGH_TF32 %d\n#include "%s"\n'
             % (header, tf32, os.path.join(INCLUDE, 'cudnn_compat.h')))
-    key = hashlib.sha256(repr((text, library, _header_version(header))).encode())
-    for path in sorted(glob.glob(os.path.join(glob.escape(INCLUDE), '*.h'))):
-        key.update(_read(path))
-    path = os.path.join(folder, 'cudnn-' + key.hexdigest()[:16])
-    if not os.path.isdir(path):
-        work = tempfile.mkdtemp(prefix='cudnn-', dir=folder)
-        try:
-            with open(os.path.join(work, 'cudnn.h'), 'w') as file:
-                file.write(text)
-            os.symlink(library, os.path.join(work, 'libcudnn.so'))
-            os.rename(work, path)
-        except OSError:
-            shutil.rmtree(work, ignore_errors=True)
-            if not os.path.isdir(path):     # else another process was faster
-                raise
-    return path
+    headers = [_read(path) for path in sorted(glob.glob(os.path.join(glob.escape(INCLUDE), '*.h')))]
+
+    def make(work):
+        path = os.path.join(work, 'cudnn')
+        os.mkdir(path)
+        with open(os.path.join(path, 'cudnn.h'), 'w') as file:
+            file.write(text)
+        os.symlink(library, os.path.join(path, 'libcudnn.so'))
+        return path
+
+    return cache.build('cudnn-' + cache.key((text, library, _header_version(header)), *headers), make)
 
 
-def configure(folder, tf32=False):
+def configure(tf32=False):
     """
     Make Theano use cuDNN, on CUDA devices that are initialized after this.
 
@@ -125,8 +117,6 @@ def configure(folder, tf32=False):
 
     Parameters
     ----------
-    folder : str
-        Where to write what Theano reads; it must exist.
     tf32 : bool
         Whether float32 convolutions may round their factors to TF32 (10 bits of mantissa), as cards since Ampere can,
         instead of computing in float32 throughout.
@@ -141,7 +131,7 @@ def configure(folder, tf32=False):
         return
     config.dnn.enabled, wanted = 'False', config.dnn.enabled
     header, library = find()
-    path = _write_folder(folder, header, library, tf32)
+    path = _write_folder(header, library, tf32)
     config.dnn.include_path = config.dnn.library_path = config.dnn.bin_path = path
     config.cuda.include_path = INCLUDE
     # Theano's default algorithms were the safe ones of 2016. Those that cuDNN proposes depend on the shapes, which
@@ -183,7 +173,7 @@ def configure(folder, tf32=False):
     dnn.dnn_available, dnn._make_handle = dnn_available, make_handle
 
 
-def tf32_cublas(library, folder):
+def tf32_cublas(library):
     """
     Build the library that makes the matrix products of libgpuarray use TF32.
 
@@ -191,8 +181,6 @@ def tf32_cublas(library, folder):
     ----------
     library : str
         The path of the real cuBLAS.
-    folder : str
-        Where to build it; it must exist.
 
     Returns
     -------
@@ -200,19 +188,15 @@ def tf32_cublas(library, folder):
         Its path. Loaded before the first CUDA device is initialized, it is what libgpuarray gets for libcublas.so.
     """
     source = os.path.join(os.path.dirname(INCLUDE), 'cublas_tf32.cpp')
-    key = hashlib.sha256(_read(source) + library.encode()).hexdigest()[:16]
-    path = os.path.join(folder, 'cublas-tf32-%s.so' % key)
-    if not os.path.exists(path):
-        work = tempfile.mkdtemp(prefix='cublas-', dir=folder)
-        try:
-            built = os.path.join(work, 'libcublas.so')
-            result = subprocess.run(['g++', '-shared', '-fPIC', '-O1', '-o', built, source,
-                                     '-Wl,-soname,libcublas.so', '-Wl,--no-as-needed', library, '-ldl',
-                                     '-Wl,-rpath,' + os.path.dirname(library)],
-                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
-            if result.returncode:
-                raise Unavailable('cannot link with %s: %s' % (library, result.stdout.strip().splitlines()[-1]))
-            os.rename(built, path)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-    return path
+
+    def make(work):
+        built = os.path.join(work, 'libcublas.so')
+        result = subprocess.run(['g++', '-shared', '-fPIC', '-O1', '-o', built, source,
+                                 '-Wl,-soname,libcublas.so', '-Wl,--no-as-needed', library, '-ldl',
+                                 '-Wl,-rpath,' + os.path.dirname(library)],
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+        if result.returncode:
+            raise Unavailable('cannot link with %s: %s' % (library, result.stdout.strip().splitlines()[-1]))
+        return built
+
+    return cache.build('cublas_tf32-%s.so' % cache.key(_read(source), library), make, sealed=True)

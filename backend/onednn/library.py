@@ -5,16 +5,15 @@ shared library in the cache; its name carries a hash of all that went into it. P
 through ctypes, which lets go of the interpreter lock.
 """
 import ctypes
-import fcntl
-import hashlib
 import os
 import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 
 import numpy
+
+from backend import cache
 
 __all__ = ['Unavailable', 'load', 'call', 'empty', 'trim']
 
@@ -69,8 +68,8 @@ def with_onednn():
     return platform.machine() == 'x86_64'
 
 
-def _build(folder):
-    """The path of the shared library, compiled unless it is in `folder` already."""
+def _path():
+    """The path of the shared library, compiled unless it is in the cache already."""
     if platform.system() != 'Linux' or platform.machine() not in ('x86_64', 'aarch64'):
         raise Unavailable('the library is for Linux on x86-64 and on 64-bit Arm, and this is %s on %s'
                           % (platform.system(), platform.machine()))
@@ -83,52 +82,21 @@ def _build(folder):
     if not compiler:
         raise Unavailable('%s is not on the PATH' % os.environ.get('CXX', 'g++'))
     here = os.path.dirname(os.path.abspath(__file__))
-    key = hashlib.sha256(repr((FLAGS, flags, link, version, compiler, _processor())).encode())
+    texts = []
     for name in ['common.h', 'winograd.h'] + sources:
         with open(os.path.join(here, name), 'rb') as f:
-            key.update(f.read())
-    path = os.path.join(folder, 'gogh-onednn-%s.so' % key.hexdigest()[:16])
-    if _is_whole(path):
-        return path
-    os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, 'gogh-onednn.lock'), 'w') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)        # the others wait, and find the library when it is theirs
-        if _is_whole(path):
-            return path
-        work = tempfile.mkdtemp(prefix='gogh-onednn-', dir=folder)
-        try:
-            _compile(compiler, here, sources, flags, link, work)
-            _seal(os.path.join(work, 'library.so'))
-            os.rename(os.path.join(work, 'library.so'), path)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-    return path
-
-
-def _seal(path):
-    """Write a sum at the end of a library, where the loader does not look, and have all of it on disk."""
-    with open(path, 'rb+') as file:
-        file.write(hashlib.sha256(file.read()).digest())
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _is_whole(path):
-    """Whether a library is there as it was sealed; one that a power cut damaged could end the process."""
-    try:
-        with open(path, 'rb') as file:
-            data = file.read()
-    except FileNotFoundError:
-        return False
-    return data[-32:] == hashlib.sha256(data[:-32]).digest()
+            texts.append(f.read())
+    name = 'onednn-%s.so' % cache.key((FLAGS, flags, link, version, compiler, _processor()), *texts)
+    return cache.build(name, lambda work: _compile(compiler, here, sources, flags, link, work), sealed=True)
 
 
 def _compile(compiler, here, sources, flags, link, work):
-    """Compile the sources side by side and link them into work/library.so."""
+    """Compile the sources side by side and link them into work/library.so, whose path it returns."""
     objects = [os.path.join(work, name + '.o') for name in sources]
     commands = [[compiler] + FLAGS + flags + ['-c', os.path.join(here, name), '-o', target]
                 for name, target in zip(sources, objects)]
-    link = [compiler, '-shared', '-fopenmp', '-o', os.path.join(work, 'library.so')] + objects + link
+    library = os.path.join(work, 'library.so')
+    link = [compiler, '-shared', '-fopenmp', '-o', library] + objects + link
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for command in commands]
     outputs = [process.communicate()[0] for process in running]
     failed = [output for process, output in zip(running, outputs) if process.returncode]
@@ -139,10 +107,11 @@ def _compile(compiler, here, sources, flags, link, work):
         lines = failed[0].decode(errors='replace').strip().splitlines() or ['no message']
         error = next((line for line in lines if 'error' in line.lower()), lines[-1])
         raise Unavailable('the native library does not compile: %s' % error)
+    return library
 
 
-def load(folder):
-    """Load the library, compiling it into `folder` if need be.
+def load():
+    """Load the library, compiling it into the cache if need be.
 
     Raises
     ------
@@ -158,8 +127,7 @@ def load(folder):
     if 'OMP_WAIT_POLICY' not in os.environ:
         os.environ.setdefault('GOMP_SPINCOUNT', '1000')
     try:
-        path = _build(folder)
-        library = ctypes.CDLL(path)
+        library = ctypes.CDLL(_path())
     except OSError as e:
         raise Unavailable('the native library cannot be loaded: %s' % e)
     library.gogh_error.restype = ctypes.c_char_p
