@@ -232,7 +232,7 @@ def test_settings_come_from_the_network_unless_they_are_given(monkeypatch):
     def settings(training, **given):
         args = dict(dict.fromkeys(evaluation.KINDS), loss_weights=['random'], **given)
         args = type('Arguments', (), args)
-        return evaluation.loss_of_network(args, dict(network='fns', training=training)), args
+        return evaluation.loss_of_network(args, dict(network='fns', pad='reflect', training=training)), args
 
     loss, args = settings(dict(style_layers='conv1_1', style_weight=3, content_layers='conv1_2=2,conv1_1', image_size=64))
     assert loss.style_layers == [('conv1_1', 3.)] and loss.content_layers == [('conv1_2', 2.), ('conv1_1', 1.)] and args.image_size == 64
