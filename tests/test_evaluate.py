@@ -98,6 +98,26 @@ def test_losses_are_those_of_the_formulas(folder, result):
             np.testing.assert_allclose(values, expected_losses(folder, image, photo, style), rtol=2e-3, atol=1e-5)
 
 
+def test_a_network_that_loses_its_border_is_judged_by_the_middle_of_the_photo(folder, run):
+    network = models.load_network(str(folder / 'cin.npz'))
+    network.meta['pad'] = 'none'
+    models.save_network(str(folder / 'none.npz'), network)
+    process = run('evaluate.py', '--model', 'none.npz', '--style-dir', 'styles', '--photos', 'photos', '--count', 1,
+                  '--image-size', 32, '--loss-weights', 'vgg.npz', '--iterations', 0, '--output', 'none', cwd=str(folder))
+    assert process.returncode == 0, process.stderr
+    rows = {(row['style_name'], row['image']): row for row in csv.DictReader(open(str(folder / 'none' / 'losses.csv')))}
+    photo = evaluation.read_photos([str(folder / 'photos' / 'a.png')], 32)['a']
+    style = utils.to_float(utils.read_image(str(folder / 'styles' / 'dots.png'), size=24))
+    pastiche = reference.transformer(photo.astype('float64'), get_all_param_values(network.output), np.eye(3)[[0]], 1,
+                                     pad='none')
+    middle = photo[:, :, 8:-8, 8:-8]
+    for kind, image in (('photo', middle), ('network', pastiche)):
+        values = [float(rows['dots', kind][name]) for name in list(rows['dots', kind])[3:-1]]
+        np.testing.assert_allclose(values, expected_losses(folder, image, middle, style), rtol=2e-3, atol=1e-5)
+    # The photo and two pastiches.
+    assert utils.read_image(str(folder / 'none' / 'grid_network.jpg')).shape[1] == 8 + 3 * (16 + 8)
+
+
 def test_the_optimization_starts_from_the_photo_and_improves_on_it(result):
     for (style, photo, kind), row in result[1].items():
         if kind == 'photo':
