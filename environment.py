@@ -3,13 +3,25 @@
 A half-installed environment ends the program with one line that names what is missing, or in whose place something else
 is. The scripts import this first, for what it does.
 """
+import sys
+
+
+def _interrupted(kind, error, trace, before=sys.excepthook):
+    """Show Ctrl-C as one line, as `utils.run_script` does, also while modules are imported; the status is 130 then, too."""
+    if issubclass(kind, KeyboardInterrupt):
+        print('\ninterrupted', file=sys.stderr)
+    else:
+        before(kind, error, trace)
+
+
+sys.excepthook = _interrupted       # before the other modules, which take a second
+
 import contextlib
 import importlib
 import importlib.util
 import io
 import os
 import re
-import sys
 
 __all__ = ['check']
 

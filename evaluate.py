@@ -10,12 +10,14 @@ networks of other projects can be compared by), trajectories.csv (each iteration
 equal_style.csv, the pastiches, and grids of them, photos down and styles across. Options of the loss
 that are not given are those that the network was trained with.
 """
-import hashlib
 import os
-import re
 import sys
 
+sys.path.insert(0, os.path.dirname(__file__))       # which PYTHONSAFEPATH leaves out
 import environment  # noqa: F401, before all others: it names what is missing
+
+import hashlib
+import re
 
 import numpy
 
@@ -214,7 +216,7 @@ def main():
     import losses
     import models
     import optimization
-    devices.use(options.device(args))
+    device = devices.use(options.device(args))
     network = models.load_network(path, args.network)
     styles = network.meta['styles'] or ['style']
     chosen = evaluation.find_styles(style_paths, styles)
@@ -238,7 +240,7 @@ def main():
     targets_of = losses.target_function(loss)
     pastiche_of = models.pastiche_function(network)
     objective = optimization.objective_function(loss)
-    grams = losses.style_grams(targets_of, [path for _, path in chosen], args.style_size)
+    grams = losses.style_grams(targets_of, [path for _, path in chosen], args.style_size, losses.image_bytes(loss, device))
     grams = [[layer[i:i + 1] for layer in grams] for i in range(len(chosen))]
 
     def picture(style, photo, kind):

@@ -7,12 +7,14 @@ there is used, what was interrupted carries on), and writes a picture and a tabl
 --quick takes minutes on two CPU cores, with few styles, a small network and small images; --full has
 the settings of the papers.
 """
-import argparse
-import importlib
 import os
 import sys
 
+sys.path.insert(0, os.path.dirname(__file__))       # which PYTHONSAFEPATH leaves out
 import environment  # noqa: F401, before all others: it names what is missing
+
+import argparse
+import importlib
 
 import options
 import runs

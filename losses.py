@@ -10,13 +10,13 @@ import numpy
 
 import models
 import utils
-from backend import T, theano
+from backend import T, devices, theano
 from backend.formulas import GramMatrix, SquaredDifference
 from formats import vgg
 
 __all__ = ['gram_matrix', 'content_loss', 'style_loss', 'total_variation_loss',
            'PerceptualLoss', 'from_arguments', 'perceptual_losses', 'loss_names',
-           'target_function', 'style_grams']
+           'target_function', 'style_grams', 'image_bytes']
 
 
 # ---------------------------------------------------------------------------------------------
@@ -130,6 +130,8 @@ pool : {'max', 'average_exc_pad'}
     Pooling of the loss networks.
 """
 
+# For each pixel of an image, which is there in several shapes.
+IMAGE_BYTES = 100
 # Squares of gradients still fit into a float.
 MAX_WEIGHT = 1e12
 # What the papers (and fast-neural-style's guide, for 'fns') use, where the two networks differ.
@@ -274,7 +276,44 @@ def target_function(loss):
     return targets
 
 
-def style_grams(function, paths, size):
+def image_bytes(loss, device, gradient=False):
+    """About how much memory the features of an image take in the loss networks.
+
+    Without the gradient those of two layers and what is kept of a third are there at once; for the gradient all
+    are kept, until the one with respect to the largest has been computed. oneDNN's layout rounds channels up to 16;
+    Theano's own convolutions write all windows of their input out first.
+
+    Parameters
+    ----------
+    loss : PerceptualLoss
+    device : devices.Device
+        What computes.
+    gradient : bool
+
+    Returns
+    -------
+    float
+        Bytes for each pixel of the image; `utils.FIXED_BYTES` come on top.
+    """
+    if device.name != 'cpu':
+        return IMAGE_BYTES
+    wanted, maps, windows = set(_layers(loss)), [], []
+    for weights in loss.networks:
+        found = {name for name in wanted if name + '_W' in weights}
+        wanted -= found
+        for name in sorted(key[:-2] for key in weights if re.fullmatch(r'conv[1-5]_[1-4]_W', key)):
+            if name <= max(found, default=''):
+                channels, inputs = weights[name + '_W'].shape[:2]
+                pixels = 4. ** (1 - int(name[4]))
+                maps.append(-(-channels // 16) * 16 * pixels)
+                windows.append(9 * inputs * pixels)
+                if name.endswith('_1'):
+                    maps.append(-(-inputs // 16) * 16 * pixels)       # the image, or what was pooled
+    largest = sorted(maps)[-3:]
+    return IMAGE_BYTES + 4 * ((sum(maps) + max(maps) if gradient else sum(largest)) + (max(windows) if device.backend == 'plain' else 0))
+
+
+def style_grams(function, paths, size, bytes_per_pixel):
     """Gram matrices of style images, once and for all.
 
     Parameters
@@ -284,12 +323,22 @@ def style_grams(function, paths, size):
     paths : list of str
     size : int
         Shorter side that the images are resized to.
+    bytes_per_pixel : float
+        Of `image_bytes`.
 
     Returns
     -------
     list of numpy array
         For each style layer, of shape (styles, C, C).
+
+    Raises
+    ------
+    utils.UserError
+        For an image that cannot be read, or whose features do not fit into the memory.
     """
-    rows = [function(utils.to_float(utils.read_image(path, size=size)))[1]
-            for path in utils.progress(paths, desc='style images', unit='image')]
+    rows = []
+    for path in utils.progress(paths, desc='style images', unit='image'):
+        image = utils.read_image(path, size=size)
+        utils.check_memory(path, image, bytes_per_pixel, '--style-size', devices.held_memory())
+        rows.append(function(utils.to_float(image))[1])
     return [numpy.concatenate(grams) for grams in zip(*rows)]

@@ -7,11 +7,13 @@ No network is trained: L-BFGS or Adam minimizes the loss that train.py minimizes
 one image. Beside the pastiche lies a CSV with the losses of every iteration. The pastiche is written
 every 50 iterations: --init with its name carries on from a run that was cut off, and so do the losses.
 """
-import argparse
 import os
 import sys
 
+sys.path.insert(0, os.path.dirname(__file__))       # which PYTHONSAFEPATH leaves out
 import environment  # noqa: F401, before all others: it names what is missing
+
+import argparse
 
 import numpy
 
@@ -22,6 +24,8 @@ from backend import devices
 from colors import luminance, match_color, match_luminance, restore_color
 
 CHECKPOINT_EVERY = 50
+# What the optimizers remember for each pixel: L-BFGS ten steps and gradients in double precision.
+OPTIMIZER_BYTES = {'lbfgs': 1100, 'adam': 100}
 
 
 def parse_arguments():
@@ -143,8 +147,12 @@ def main():
     # Theano takes seconds to import: all that needs none of it has been answered or refused by now.
     import losses
     import optimization
-    devices.use(options.device(args))
+    device = devices.use(options.device(args))
     loss = losses.from_arguments(args)
+    utils.check_memory(args.content, photo.transpose(1, 2, 0),
+                       losses.image_bytes(loss, device, gradient=True) + OPTIMIZER_BYTES[args.optimizer])
+    for (path, _), painting in zip(styles, paintings):
+        utils.check_memory(path, painting.transpose(1, 2, 0), losses.image_bytes(loss, device), '--style-size')
     stem = os.path.splitext(args.output)[0]
     columns = ['iteration'] + losses.loss_names(loss)
     past = past_losses(args, styles, columns)

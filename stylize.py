@@ -7,14 +7,16 @@
 
 Without photos those of data/samples are stylized.
 """
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(__file__))       # which PYTHONSAFEPATH leaves out
+import environment  # noqa: F401, before all others: it names what is missing
+
 import argparse
 import collections
 import math
-import os
 import re
-import sys
-
-import environment  # noqa: F401, before all others: it names what is missing
 
 import numpy
 
@@ -26,7 +28,6 @@ from formats import networks
 # Sides are padded to a multiple of what the two strides of 2 divide by, and the padding of the inner layers needs
 # a few pixels to reflect.
 MULTIPLE, SMALLEST = 4, 16
-FIXED_BYTES = 2**27
 # For each pixel of the photo and the pastiche, when all else is in the memory of a GPU.
 HOST_BYTES = 36
 THUMBNAIL = 256
@@ -170,6 +171,7 @@ def file_names(images, labels, output, overwrite=False):
         return {(images[0], labels[0]): output}
     folder = output or ''
     names, taken, number = {}, set(), collections.Counter()
+    there = set(os.listdir(folder or '.')) if os.path.isdir(folder or '.') else ()
     for image in images:
         stem, extension = os.path.splitext(os.path.basename(image))
         stem = utils.cut_name(stem, 100)
@@ -181,8 +183,8 @@ def file_names(images, labels, output, overwrite=False):
                 number[base, extension] += 1
                 name = base + '-%d' % number[base, extension] * (number[base, extension] > 1) + extension
                 path = os.path.join(folder, name)
-                made_of = None if overwrite or not os.path.exists(path) else utils.read_origin(path)
-                if path not in taken and made_of in (None, utils.origin('stylize', image)):
+                made_of = utils.read_origin(path) if name in there and not overwrite else None
+                if path not in taken and (made_of is None or made_of == utils.origin('stylize', image)):
                     break
             taken.add(path)
             names[image, label] = path
@@ -208,29 +210,11 @@ def check_size(path, photo, lost):
                               '--size enlarges photos' % (path, photo.shape[1], photo.shape[0], lost, SMALLEST + 2 * lost))
 
 
-def check_memory(path, photo, meta, bytes_per_pixel):
-    """Refuse a photo whose pastiche would not fit into the memory that is available.
-
-    Parameters
-    ----------
-    path : str
-    photo : uint8 array (H, W, 3)
-    meta : dict
-        Of `formats.networks.read`.
-    bytes_per_pixel : float
-        `models.pastiche_bytes` times the number of pastiches that are computed at once.
-    """
+def check_memory(path, photo, meta, bytes_per_pixel, held=0):
+    """Refuse a photo whose pastiche would not fit into the memory that is available; see `utils.check_memory`."""
     lost = networks.lost(meta)
-    added = networks.border(meta) - lost
-    height, width = (side + 2 * added for side in pad_image(photo).shape[:2])
-    needed, available = bytes_per_pixel * height * width + FIXED_BYTES, utils.available_memory()
-    if needed > available:
-        pixels = max(0, available - FIXED_BYTES) / bytes_per_pixel
-        # Sides are rounded up to the next multiple.
-        fits = int(math.sqrt(pixels * min(height, width) / max(height, width))) - MULTIPLE - 2 * added
-        raise utils.UserError('%s: %d x %d pixels take about %.1f GB of memory, and %.1f GB are available; %s'
-                              % (path, photo.shape[1], photo.shape[0], needed / 1e9, available / 1e9,
-                                 '--size %d would fit' % fits if fits >= SMALLEST + 2 * lost else 'GOGH_MAX_MEMORY allows more'))
+    utils.check_memory(path, photo, bytes_per_pixel, held=held, added=networks.border(meta) - lost,
+                       smallest=SMALLEST + 2 * lost)
 
 
 def check_outputs(args, model, outputs):
@@ -250,27 +234,40 @@ def check_outputs(args, model, outputs):
     utils.check_outputs(paths, [image for image, _ in outputs] + [model], args.overwrite)
 
 
-def read_all(paths, size, meta, bytes_per_pixel, report):
-    """The photos one after the other; those that cannot be read or are too large or small are reported."""
+def read_all(paths, size, meta, bytes_per_pixel, report, held):
+    """The photos one after the other; those that are too small, cannot be read or whose pastiche does not fit are reported."""
     lost = networks.lost(meta)
     for path in paths:
         try:
             photo = utils.read_image(path, size=size)
             if lost:
                 check_size(path, photo, lost)
-            check_memory(path, photo, meta, bytes_per_pixel)
+            check_memory(path, photo, meta, bytes_per_pixel, held())
         except utils.UserError as error:
             report(path, error)
         else:
             yield path, photo
 
 
+def batch_size(most, photo, meta, bytes_per_pixel, held):
+    """How many pastiches of a photo are computed at once: at most so many, fewer where those do not fit."""
+    added = networks.border(meta) - networks.lost(meta)
+    pixels = (photo.shape[0] + 2 * added) * (photo.shape[1] + 2 * added)
+    room = utils.available_memory(held=held) - utils.FIXED_BYTES
+    fit = min(most, max(1, int(min(room / (bytes_per_pixel * pixels), most))))
+    if fit < most:
+        utils.say_once('--batch-size %d: so many pastiches of %d x %d pixels do not fit into the memory, computing %d at once'
+                       % (most, photo.shape[1], photo.shape[0], fit))
+    return fit
+
+
 def in_batches(photos, styles, size):
-    """Lists of up to `size` jobs (path, photo, label, blend) whose photos have the same padded shape."""
+    """Lists of jobs (path, photo, label, blend) whose photos have the same padded shape, up to `size(photo)` of them."""
     batch = []
     for path, photo in photos:
+        limit = size(photo)
         for label, blend in styles:
-            if batch and (len(batch) == size or pad_image(batch[0][1]).shape != pad_image(photo).shape):
+            if batch and (len(batch) >= limit or pad_image(batch[0][1]).shape != pad_image(photo).shape):
                 yield batch
                 batch = []
             batch.append((path, photo, label, blend))
@@ -303,22 +300,35 @@ def main():
     stylize = models.pastiche_function(network)
     at_once = min(args.batch_size, len(outputs))
     on_host = device.name == 'cpu'
-    bytes_per_pixel = at_once * (models.pastiche_bytes(network, device.backend) if on_host else HOST_BYTES)
+    bytes_per_pixel = models.pastiche_bytes(network, device.backend) if on_host else HOST_BYTES
     lost, failed, sheet = networks.lost(meta), set(), {}
 
     def report(path, error):
         failed.add(path)
         print('error: %s' % utils.one_line(error), file=sys.stderr)
 
+    def compute(batch):
+        """The pastiches of a batch, and which are finite; half by half where the memory runs out after all."""
+        try:
+            inputs = [utils.to_float(numpy.stack([pad_image(photo) for _, photo, _, _ in batch]))]
+            if network.style:
+                inputs.append(numpy.concatenate([layers.style_weights(blend, len(names)) for *_, blend in batch]))
+            pastiches = stylize(*inputs)
+            return utils.to_uint8(pastiches), numpy.isfinite(pastiches).all(axis=(1, 2, 3))
+        except MemoryError:
+            if len(batch) == 1:
+                raise
+        # Not in the handler, which keeps what was computed so far.
+        utils.say_once('not enough memory for %d pastiches at once: computing them half by half' % len(batch))
+        halves = batch[:len(batch) // 2], batch[len(batch) // 2:]
+        return [numpy.concatenate(parts) for parts in zip(*map(compute, halves))]
+
     with utils.progress(total=len(outputs), desc='stylizing', unit='image') as bar:
-        for batch in in_batches(read_all(images, args.size, meta, bytes_per_pixel, report), styles, args.batch_size):
+        photos = read_all(images, args.size, meta, bytes_per_pixel, report, devices.held_memory)
+        for batch in in_batches(photos, styles, lambda photo: batch_size(at_once, photo, meta, bytes_per_pixel,
+                                                                         devices.held_memory())):
             try:
-                inputs = [utils.to_float(numpy.stack([pad_image(photo) for _, photo, _, _ in batch]))]
-                if network.style:
-                    inputs.append(numpy.concatenate([layers.style_weights(blend, len(names)) for *_, blend in batch]))
-                pastiches = stylize(*inputs)
-                finite = numpy.isfinite(pastiches).all(axis=(1, 2, 3))
-                pastiches = utils.to_uint8(pastiches)
+                pastiches, finite = compute(batch)
             except MemoryError:
                 for path in dict.fromkeys(path for path, *_ in batch):
                     report(path, '%s: not enough memory to stylize this photo; try a smaller --size' % path)

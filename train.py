@@ -8,14 +8,16 @@
 Everything that the run writes but the network itself lies in the run folder: a checkpoint to resume
 from, metrics.csv, the validation losses of single styles in styles.csv, plots of both, and sample pastiches.
 """
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(__file__))       # which PYTHONSAFEPATH leaves out
+import environment  # noqa: F401, before all others: it names what is missing
+
 import argparse
 import contextlib
 import functools
-import os
-import sys
 import time
-
-import environment  # noqa: F401, before all others: it names what is missing
 
 import numpy
 
@@ -230,7 +232,7 @@ def run(args, defaults, held):
     args.style_coefficients = parse_coefficients(args.style_coefficients, styles)
     sample_photos = [read_sample_photo(path, smallest) for path in utils.find_images(args.sample_photo or [])]
     content = photos.open_content(args.content, args.image_size, args.content_size, args.validation_split)
-    devices.use(options.device(args))
+    device = devices.use(options.device(args))
     loss = losses.from_arguments(args)
     iterations = args.iterations or (args.epochs and -(-args.epochs * content.train.size // args.batch_size)) or 40000
 
@@ -265,7 +267,8 @@ def run(args, defaults, held):
         if settings[option]:
             network.meta['training'].update({option: os.path.basename(settings[option]),
                                              'base': base.meta.get('training')})
-    grams = losses.style_grams(losses.target_function(loss), style_paths, args.style_size)
+    grams = losses.style_grams(losses.target_function(loss), style_paths, args.style_size,
+                               losses.image_bytes(loss, device))
     settings.update(styles=styles, content_images=content.fingerprint,
                     content_files=content.sample, style_images=training.fingerprint(style_paths),
                     loss_networks=training.fingerprint(path for path in args.loss_weights if path != 'random'))

@@ -45,6 +45,7 @@ logging.getLogger('PIL').setLevel(logging.CRITICAL)
 
 MAX_PIXELS = 200 * 10**6       # of one image, unless GOGH_MAX_PIXELS says otherwise
 MAX_BYTES = 2 * 2**30          # of the arrays in one file, unless GOGH_MAX_BYTES says otherwise
+FIXED_BYTES = 2**27            # that computing takes, whatever the size of the image
 READ_FORMATS = ('JPEG', 'PNG', 'WEBP', 'GIF', 'TIFF', 'BMP', 'PPM')
 READ_EXTENSIONS = ('.jpg', '.jpeg', '.jfif', '.jpe', '.mpo', '.png', '.webp', '.gif', '.tif', '.tiff', '.bmp', '.ppm', '.pgm', '.pbm')
 # Images that are not read, which a folder should not hide, and what reads them.
@@ -102,6 +103,9 @@ def run_script(main):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
     except OSError as error:
+        if not _has_folder():
+            print('error: the current folder was removed: change to another one', file=sys.stderr)
+            sys.exit(1)
         # What is written to files has become a UserError where it was written.
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
             raise
@@ -109,6 +113,15 @@ def run_script(main):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     sys.exit(status)
+
+
+def _has_folder():
+    """Whether the folder that this process works in is still there."""
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 class _Stderr:
@@ -154,7 +167,7 @@ def limit(name, default):
     return int(text)
 
 
-def available_memory(root='/'):
+def available_memory(root='/', held=0):
     """
     Bytes of memory that this process can still take, or infinity where that cannot be found out.
 
@@ -165,23 +178,25 @@ def available_memory(root='/'):
     ----------
     root : str
         Where the folders ``proc`` and ``sys`` lie.
+    held : float
+        Bytes that the process holds without using them now, which count as available.
     """
     if os.environ.get('GOGH_MAX_MEMORY'):
         return limit('GOGH_MAX_MEMORY', None)
-    kilobytes = dict(re.findall(r'^(\w+):\s+([0-9]+) kB$', _contents(root, 'proc/meminfo')
-                                + _contents(root, 'proc/self/status'), re.MULTILINE))
+    kilobytes = dict(re.findall(r'^(\w+):\s+([0-9]+) kB$', contents(root, 'proc/meminfo')
+                                + contents(root, 'proc/self/status'), re.MULTILINE))
     left = [_container_memory(root)]
     if 'MemAvailable' in kilobytes:
         left.append(1024 * int(kilobytes['MemAvailable']))
     if resource and resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
         left.append(resource.getrlimit(resource.RLIMIT_AS)[0] - 1024 * int(kilobytes.get('VmSize', 0)))
-    return max(0, min(left))
+    return max(0, min(left)) + held
 
 
 def _container_memory(root):
     """Bytes that the memory limits of this process's control group, and of those above it, leave."""
     left = math.inf
-    for line in _contents(root, 'proc/self/cgroup').splitlines():
+    for line in contents(root, 'proc/self/cgroup').splitlines():
         _, controllers, path = line.split(':', 2)
         if controllers == '':
             mount, names = 'sys/fs/cgroup', ('memory.max', 'memory.current', 'inactive_file')
@@ -194,15 +209,51 @@ def _container_memory(root):
         parts = [part for part in path.split('/') if part not in ('', '..')]
         for depth in range(len(parts) + 1):
             folder = os.path.join(root, mount, *parts[:depth])
-            most, used = (_contents(folder, name).strip() for name in names[:2])
+            most, used = (contents(folder, name).strip() for name in names[:2])
             if most.isdigit() and used.isdigit():
                 # Pages of files that were not used for long are given up when memory is short.
-                idle = re.search(r'^%s ([0-9]+)$' % names[2], _contents(folder, 'memory.stat'), re.MULTILINE)
+                idle = re.search(r'^%s ([0-9]+)$' % names[2], contents(folder, 'memory.stat'), re.MULTILINE)
                 left = min(left, int(most) - int(used) + (int(idle.group(1)) if idle else 0))
     return left
 
 
-def _contents(folder, name):
+def check_memory(path, image, bytes_per_pixel, option='--size', held=0, added=0, smallest=16):
+    """
+    Refuse an image that would take more memory than is available.
+
+    Parameters
+    ----------
+    path : str
+    image : uint8 array (H, W, 3)
+        As it is to be computed with.
+    bytes_per_pixel : float
+        What comes on top of `FIXED_BYTES` in all.
+    option : str
+        What resizes the image to a shorter side.
+    held : float
+        Bytes that the process holds and will use again; see `available_memory`.
+    added : int
+        Pixels that are computed with beyond each side of the image.
+    smallest : int
+        Least shorter side that can be computed with.
+
+    Raises
+    ------
+    UserError
+        Naming the size that would fit.
+    """
+    height, width = (side + 2 * added for side in image.shape[:2])
+    needed, available = bytes_per_pixel * height * width + FIXED_BYTES, available_memory(held=held)
+    if needed > available:
+        pixels = max(0, available - FIXED_BYTES) / bytes_per_pixel
+        # Sides are rounded, at most to the next multiple of 4.
+        fits = int(math.sqrt(pixels * min(height, width) / max(height, width))) - 4 - 2 * added
+        raise UserError('%s: %d x %d pixels take about %.1f GB of memory, and %.1f GB are available; %s'
+                        % (path, image.shape[1], image.shape[0], needed / 1e9, available / 1e9,
+                           '%s %d would fit' % (option, fits) if fits >= smallest else 'GOGH_MAX_MEMORY allows more'))
+
+
+def contents(folder, name):
     """The text of a file of the system's, empty if there is none."""
     with contextlib.suppress(OSError), open(os.path.join(folder, name)) as file:
         return file.read()
@@ -219,8 +270,8 @@ def atomic_path(path):
     Yields the name of a temporary file in the folder of `path`, to be written and closed inside the block
     (h5py wants a name, not an object). When the block ends, the file is synced to disk, renamed to `path`,
     and the folder is synced. When it fails, for whatever reason, the temporary file is removed and what was
-    at `path` stays as it was. What a process that was killed has left behind is removed by the next write to
-    the same path.
+    at `path` stays as it was. A file that was there keeps its mode, and a link goes on pointing to the file,
+    which is written. What a process that was killed has left behind is removed by the next write to the same path.
 
     Parameters
     ----------
@@ -232,19 +283,22 @@ def atomic_path(path):
         Naming `path`, for any `OSError`: a folder that is missing or not writable, a full disk.
     """
     path = os.fspath(path)
-    folder = os.path.dirname(path) or '.'
     temporary = None
     try:
         if os.path.isdir(path):
             raise UserError('%s: cannot write: it is a folder' % path)
-        stem = '.%s.' % cut_name(os.path.basename(path), 100)
+        target = os.path.realpath(path) if os.path.islink(path) else path
+        folder = os.path.dirname(target) or '.'
+        stem = '.%s.' % cut_name(os.path.basename(target), 100)
         _remove_leftovers(folder, stem)
         temporary = os.path.join(folder, '%s%d-%s.tmp' % (stem, os.getpid(), secrets.token_hex(4)))
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        with contextlib.suppress(OSError):      # a new file, or a file system without modes
+            os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode) | stat.S_IRUSR | stat.S_IWUSR)
         yield temporary
         with open(temporary, 'rb+') as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        os.replace(temporary, target)
         temporary = None
         sync_folder(folder)
     except OSError as error:
@@ -275,9 +329,19 @@ def cut_name(name, most):
     return os.fsencode(name)[:most].decode(sys.getfilesystemencoding(), 'ignore') if len(os.fsencode(name)) > most else name
 
 
+# The temporary files that lay in a folder when this process first wrote there, and the stems of what it wrote.
+_leftovers, _stems = {}, set()
+
+
 def _remove_leftovers(folder, stem):
     """Remove the temporary files of processes that are gone."""
-    for name in os.listdir(folder):
+    # A folder that many files are written to is listed once, not once for each; one that a file is written to again is
+    # listed again.
+    key = os.path.abspath(folder)
+    if key not in _leftovers or (key, stem) in _stems:
+        _leftovers[key] = [name for name in os.listdir(folder) if name.endswith('.tmp')]
+    _stems.add((key, stem))
+    for name in _leftovers[key]:
         match = re.fullmatch(re.escape(stem) + r'(\d+)-[0-9a-f]{8}\.tmp', name)
         if match:
             try:
@@ -318,23 +382,30 @@ def check_outputs(outputs, inputs=(), overwrite=False):
     ------
     UserError
     """
-    taken = {_identity(path): 'the input %s' % path for path in inputs}
+    folders = {}
+    taken = {_identity(path, folders): 'the input %s' % path for path in inputs}
     for path, ours in outputs.items():
-        if _identity(path) in taken:
-            raise UserError('%s would overwrite %s: choose another name' % (path, taken[_identity(path)]))
-        taken[_identity(path)] = 'the output %s' % path
+        identity = _identity(path, folders)
+        if identity in taken:
+            raise UserError('%s would overwrite %s: choose another name' % (path, taken[identity]))
+        taken[identity] = 'the output %s' % path
         if os.path.lexists(path) and not os.path.isdir(path) and not ours and not overwrite:
             raise UserError('%s exists, and is not what this command wrote before: choose another name, or allow it '
                             'by --overwrite' % path)
 
 
-def _identity(path):
-    """What two names of one file have in common."""
+def _identity(path, folders):
+    """What two names of one file have in common; `folders` is a dict of the real paths of folders, which it fills."""
     try:
         status = os.stat(path)
         return status.st_dev, status.st_ino
     except OSError:
-        return os.path.realpath(path)
+        if os.path.islink(path):
+            path = os.path.realpath(path)
+        folder, name = os.path.split(path)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        return os.path.join(folders[folder], name)
 
 
 def unique(names, what='name'):
@@ -360,7 +431,7 @@ def unique(names, what='name'):
             new = '%s-%d' % (name, number[name])
             number[name] += new in taken
         if new != name:
-            _say_once('%s %s is there more than once: a further one is called %s'
+            say_once('%s %s is there more than once: a further one is called %s'
                       % (one_line(what), one_line(name), one_line(new)))
         taken.add(new)
         result.append(new)
@@ -368,7 +439,8 @@ def unique(names, what='name'):
 
 
 @functools.lru_cache(maxsize=None)
-def _say_once(line):
+def say_once(line):
+    """Print a line on stderr, unless the same was printed before."""
     print(line, file=sys.stderr)
 
 
@@ -720,10 +792,11 @@ def find_images(arguments):
         left_out = []
         if os.path.isdir(argument):
             try:
-                names = sorted(name for name in os.listdir(argument) if not name.startswith('.'))
+                with os.scandir(argument) as entries:
+                    entries = {entry.path: entry for entry in entries if not entry.name.startswith('.')}
             except OSError as error:
                 raise UserError('%s: cannot read this folder: %s' % (argument, reason(error)))
-            paths, left_out = _only_images([os.path.join(argument, name) for name in names])
+            paths, left_out = _only_images(sorted(entries), entries)
             complaint = 'no images in this folder'
         elif os.path.exists(argument):
             paths = [argument]
@@ -747,20 +820,24 @@ def find_images(arguments):
     return list(found.values())
 
 
-def _only_images(paths):
-    """The images among the paths, and what may have been meant as one and is left out."""
+def _only_images(paths, entries=None):
+    """The images among the paths, and what may have been meant as one and is left out.
+
+    The `os.DirEntry` of a path, if there is one, knows what it is without asking the system for each.
+    """
     images, left_out = [], []
     for path in paths:
-        name, extension = one_line(os.path.basename(path)), os.path.splitext(path)[1].lower()
+        extension = os.path.splitext(path)[1].lower()
+        if extension in READ_EXTENSIONS and (entries[path].is_file() if entries else os.path.isfile(path)):
+            images.append(path)
+            continue
+        name = one_line(os.path.basename(path))
         if os.path.isdir(path):
             left_out.append('%s (a folder)' % name)
         elif extension in OTHER_EXTENSIONS:
             left_out.append('%s (%s)' % (name, OTHER_EXTENSIONS[extension]))
         elif extension in READ_EXTENSIONS:
-            if os.path.isfile(path):
-                images.append(path)
-            else:
-                left_out.append('%s (%s)' % (name, 'a link to nothing' if os.path.islink(path) else 'no file'))
+            left_out.append('%s (%s)' % (name, 'a link to nothing' if os.path.islink(path) else 'no file'))
     return images, left_out
 
 

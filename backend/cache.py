@@ -12,7 +12,7 @@ import tempfile
 
 import utils
 
-__all__ = ['folder', 'build', 'key']
+__all__ = ['folder', 'build', 'key', 'seal', 'is_whole']
 
 ROOM = 2**20        # bytes that the folder must have room for
 
@@ -74,7 +74,7 @@ def build(name, make, sealed=False):
     str
     """
     path = os.path.join(folder(), name)
-    is_there = _is_whole if sealed else os.path.exists
+    is_there = is_whole if sealed else os.path.exists
     if is_there(path):
         return path
     with open(os.path.join(os.path.dirname(path), name.split('-')[0] + '.lock'), 'w') as lock:
@@ -85,7 +85,7 @@ def build(name, make, sealed=False):
         try:
             made = make(work)
             if sealed:
-                _seal(made)
+                seal(made)
             os.rename(made, path)
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -100,17 +100,24 @@ def key(*parts):
     return sum_.hexdigest()[:16]
 
 
-def _seal(path):
+def seal(path):
+    """
+    Write a sum at the end of a library, where the loader does not look, and have all of it on disk.
+
+    A power cut before that leaves a file with zeros in it, or without its end, which would end the process that
+    loads it.
+    """
     with open(path, 'rb+') as file:
         file.write(hashlib.sha256(file.read()).digest())
         file.flush()
         os.fsync(file.fileno())
 
 
-def _is_whole(path):
+def is_whole(path):
+    """Whether a library is there as it was sealed (`seal`)."""
     try:
         with open(path, 'rb') as file:
             data = file.read()
-    except FileNotFoundError:
+    except OSError:
         return False
     return data[-32:] == hashlib.sha256(data[:-32]).digest()

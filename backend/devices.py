@@ -8,7 +8,7 @@ import utils
 # What computes imports Theano, which takes a second, and this module is for the command lines, too: hence the late
 # imports.
 
-__all__ = ['NAMES', 'BACKENDS', 'Device', 'use']
+__all__ = ['NAMES', 'BACKENDS', 'Device', 'use', 'held_memory']
 
 NAMES = 'cpu, auto, cuda, cuda0 (or another number), opencl0:0 (platform:device)'
 BACKENDS = 'onednn', 'plain'
@@ -101,3 +101,12 @@ def _use_onednn(precision):
     theano.config.cxx, theano.config.linker = '', 'vm'
     theano.compile.mode.instantiated_default_mode = theano.compile.get_default_mode().excluding('fusion')
     return True
+
+
+def held_memory():
+    """Bytes that the pool of the native library holds for the next tensors and does not use now."""
+    library = sys.modules.get('backend.onednn.library')
+    if library is None or not library.loaded():
+        return 0
+    mapped, in_use = library.memory()
+    return mapped - in_use

@@ -3,16 +3,20 @@
 Everything else takes ``theano``, ``T`` and ``lasagne`` from `backend`, which takes them from here, so that the flags
 are set before Theano reads them. What a user puts into ``THEANO_FLAGS`` wins.
 """
+import contextlib
 import ctypes
 import glob
 import hashlib
 import importlib.util
+import io
 import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import sysconfig
+import time
 import types
 
 import environment
@@ -47,6 +51,9 @@ def _check_toolchain():
         sys.exit('error: Theano compiles its functions with g++, which is not on the PATH; '
                  'install it (Debian, Ubuntu: sudo apt install g++; Fedora: sudo dnf install gcc-c++; '
                  'macOS: xcode-select --install)')
+    tried = subprocess.run(['g++', '-v'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)       # as Theano tries it
+    if tried.returncode:
+        sys.exit(_compiler_fails(tried.stdout.decode(errors='replace') or 'g++ -v fails'))
     header = os.path.join(sysconfig.get_paths()['include'], 'Python.h')
     if not os.path.exists(header):
         sys.exit('error: the headers of Python are missing (%s); install them (Debian, Ubuntu: '
@@ -90,11 +97,48 @@ def _flags():
         ours['gcc.cxxflags'] = cxxflags
         users = re.sub(r'(?<![^,\s])gcc\.cxxflags\s*=', r'\g<0>%s ' % cxxflags, users)
     # Theano's cache does not key on the linker flags, so each set of flags gets a folder of its own.
-    key = hashlib.sha256(repr((sorted(ours.items()), users)).encode()).hexdigest()[:8]
-    ours.update(base_compiledir=os.path.join(cache.folder(), 'theano-' + key), print_active_device=False)
+    key = hashlib.sha256(repr((sorted(ours.items()), users, 'sealed')).encode()).hexdigest()[:8]
+    folder = os.path.join(cache.folder(), 'theano-' + key)
+    _remove_damaged(folder)
+    ours.update(base_compiledir=folder, print_active_device=False)
     # Quoted, since a path may have commas and quotes.
     flags = ['%s=%s' % (name, shlex.quote(str(value))) for name, value in ours.items()]
     return ','.join(flags + ([users] if users else []))
+
+
+def _remove_damaged(folder):
+    """Remove the compiled modules that are not whole, which Theano would load, or crash on; it compiles them again.
+
+    Those that nobody can be compiling any more, since they are old or were there before the machine started.
+    """
+    started = re.search('^btime ([0-9]+)$', utils.contents('/proc', 'stat'), re.MULTILINE)
+    old = max(time.time() - 3600, int(started.group(1)) if started else 0)
+    for path in glob.glob(os.path.join(glob.escape(folder), 'compiledir_*', '*', '*.so')):
+        with contextlib.suppress(OSError):
+            if os.stat(path).st_mtime < old and not cache.is_whole(path):
+                shutil.rmtree(os.path.dirname(path))
+
+
+def _sealed(compile_str):
+    """Theano's compiler, whose modules are sealed, and whose failure is one line."""
+    def compile(*args, **options):
+        said = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+                module = compile_str(*args, **options)
+            if module is not None:
+                cache.seal(module.__file__)
+            return module
+        except Exception as error:
+            sys.exit(_compiler_fails(error))
+    return compile
+
+
+def _compiler_fails(error):
+    """The line that says so."""
+    lines = re.split(r'\. |\n', str(error).strip())      # Theano has joined what were lines
+    line = next((line for word in ('No space', 'error') for line in lines if word in line), lines[0])
+    return 'error: %s cannot compile: %s' % (shutil.which('g++'), utils.one_line(line))
 
 
 _check_toolchain()
@@ -106,11 +150,13 @@ os.environ.setdefault('THEANORC', os.devnull)
 
 environment.check({'six': 'six', 'scipy.linalg': 'scipy'})       # which Theano imports
 try:
-    with compat.lend():
+    with compat.lend(), contextlib.redirect_stdout(io.StringIO()):
         import theano  # noqa: E402
         import theano.tensor as T  # noqa: E402
         from theano.tensor.signal.pool import pool_2d  # noqa: E402
 except Exception as _error:
+    if 'Compilation failed' in str(_error):
+        sys.exit(_compiler_fails(_error))
     if not any(_users.values()):
         raise
     sys.exit('error: Theano does not start with what %s say: %s'
@@ -119,6 +165,12 @@ if theano.config.floatX != 'float32' or theano.config.mode.upper().replace('_', 
     sys.exit('error: THEANO_FLAGS set floatX to %s and mode to %s: gogh-figure needs float32, and no DebugMode'
              % (theano.config.floatX, theano.config.mode))
 compat.mend(theano)
+_modules = [module for name, module in sys.modules.items() if name in ('lazylinker_ext.lazylinker_ext', 'cutils_ext.cutils_ext')]
+for _module in _modules:
+    with contextlib.suppress(OSError):      # of somebody else's, only to be read
+        if not cache.is_whole(_module.__file__):
+            cache.seal(_module.__file__)
+theano.gof.cmodule.GCC_compiler.compile_str = staticmethod(_sealed(theano.gof.cmodule.GCC_compiler.compile_str))
 
 # Processes that this one starts may be of another Python, with a numpy whose headers need other flags.
 for _name, _value in _users.items():

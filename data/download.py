@@ -9,14 +9,19 @@ A download that breaks off is resumed by the same command. A file that is alread
 fetched again.
 """
 
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
+import environment  # noqa: F401, before all others: it names what is missing
+
 import hashlib
 import http.client
-import os
 import shutil
 import socket
 import ssl
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -24,9 +29,6 @@ import urllib.parse
 import urllib.request
 import zipfile
 import zlib
-
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.dirname(HERE))
 
 import options  # noqa: E402
 import utils  # noqa: E402

@@ -10,23 +10,25 @@ multiples of 16, and is resized, to a square by default; grey photos are repeate
 the file names. Files that cannot be read are left out and listed at the end.
 """
 
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
+import environment  # noqa: F401, before all others: it names what is missing
+
 import argparse
 import collections
 import concurrent.futures
 import contextlib
 import io
-import os
 import shutil
 import signal
-import sys
 import zipfile
 
 import h5py
 import numpy as np
 from PIL import Image
-
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.dirname(HERE))
 
 import options  # noqa: E402
 import utils  # noqa: E402

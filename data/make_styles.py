@@ -9,19 +9,21 @@ Every style is drawn by a function of its own from nothing but its name (which s
 styles can be drawn alone, in any order and in parallel, always to the same pixels. The files are numbered in
 index order and are in the public domain (CC0); styles.json lists all names in that order.
 """
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.dirname(HERE)]
+import environment  # noqa: F401, before all others: it names what is missing
+
 import io
 import json
 import multiprocessing
-import os
-import sys
 import zlib
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
-
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
 import options  # noqa: E402
 import style_crafts as crafts  # noqa: E402

@@ -88,7 +88,8 @@ def _open_folder(path, image_size, content_size, validation_split):
     count = int(round(validation_split * len(paths)))
     # Every k-th photo, since names often group photos by what they show.
     val = paths[::len(paths) // count][:count] if count else []
-    train = [p for p in paths if p not in set(val)]
+    kept = set(val)
+    train = [p for p in paths if p not in kept]
     if not train:
         raise utils.UserError('%s: no photos are left to train on beside the %d for validation' % (path, len(val)))
     complained = set()

@@ -184,13 +184,17 @@ def assert_like_an_uninterrupted_run(place, name, iterations):
     assert not [file for file in files(place) + files(place / name) if file.endswith('.tmp')]
 
 
+# How many times a training is killed; 100 take some seven minutes.
+KILLS = int(os.environ.get('GOGH_KILLS', 20))
+
+
 @pytest.mark.slow
-def test_training_survives_20_kills_in_a_row(place):
+def test_training_survives_kills_in_a_row(place):
     chance = random.Random(0)
     name, folder = 'killed', place / 'killed'
     rows = folder / 'metrics.csv'
     before, cut_off, steps = 0, 0, 0
-    for turn in range(20):
+    for turn in range(KILLS):
         process = start_training(place, name, FOREVER, SLOW_DISK)
         if turn % 4 == 0:
             # While it starts, or not long after.
@@ -214,8 +218,8 @@ def test_training_survives_20_kills_in_a_row(place):
         assert done(place, name) >= before
         steps += done(place, name) > before
         before = done(place, name)
-    assert cut_off >= 3, 'checkpoints that were being written when the process was killed'
-    assert steps >= 5, 'runs that brought the training further'
+    assert cut_off >= KILLS // 7, 'checkpoints that were being written when the process was killed'
+    assert steps >= KILLS // 4, 'runs that brought the training further'
     assert_like_an_uninterrupted_run(place, name, before + 4 - before % 2)
 
 

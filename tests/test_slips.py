@@ -1,5 +1,9 @@
 """No slip of the user's costs work: what people do, and what must not come of it."""
+import cProfile
+import glob
 import os
+import re
+import shutil
 import subprocess
 import sys
 
@@ -8,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import evaluate
 import evaluation
 import losses
 import models
@@ -17,7 +22,7 @@ import runs
 import stylize
 import train
 import utils
-from backend import cache
+from backend import cache, devices
 from formats import networks
 from conftest import ROOT
 from data import photos
@@ -391,6 +396,98 @@ def test_a_pastiche_that_cannot_be_written_is_that_photos_failure(place, main, i
     assert 'wide_waves.webp' in capsys.readouterr().err and os.path.exists('sheet.png')
 
 
+@pytest.fixture
+def batch_sizes(monkeypatch):
+    """The sizes of the batches that were stylized at once; more than three run out of memory."""
+    sizes = []
+
+    def pastiche_function(network):
+        def stylize(images, *style):
+            sizes.append(len(images))
+            if len(images) > 3:
+                raise MemoryError
+            return 1 - images
+        return stylize
+    monkeypatch.setattr(models, 'pastiche_function', pastiche_function)
+    utils.say_once.cache_clear()
+    return sizes
+
+
+def test_a_batch_that_does_not_fit_becomes_smaller_ones(place, main, monkeypatch, batch_sizes, capsys):
+    photo = np.random.RandomState(0).randint(0, 256, (400, 600, 3)).astype('uint8')
+    for i in range(7):
+        utils.write_image('%d.png' % i, photo)
+    photos = ['%d.png' % i for i in range(7)]
+    command = stylize, '--model', 'cin.npz', '--style', 'waves', *photos, '--batch-size', 8, '--output'
+    one = models.pastiche_bytes(models.load_network('cin.npz')) * 400 * 600
+    monkeypatch.setenv('GOGH_MAX_MEMORY', str(int(utils.FIXED_BYTES + 2.5 * one)))
+    assert not main(*command, 'out')
+    assert batch_sizes == [2, 2, 2, 1]
+    error = capsys.readouterr().err
+    assert error.count('computing 2 at once') == 1 and '--batch-size 7' in error
+    # Room for none is an error, as before.
+    monkeypatch.setenv('GOGH_MAX_MEMORY', str(int(utils.FIXED_BYTES + .9 * one)))
+    assert main(*command, 'refused') == 1 and '--size 3' in capsys.readouterr().err and not os.listdir('refused')
+    # More was promised than there is.
+    del batch_sizes[:]
+    monkeypatch.setenv('GOGH_MAX_MEMORY', str(10**12))
+    assert not main(*command, 'halves')
+    assert batch_sizes == [7, 3, 4, 2, 2]
+    error = capsys.readouterr().err
+    assert 'not enough memory for 7' in error and 'error' not in error
+    for name in os.listdir('out'):
+        np.testing.assert_array_equal(utils.read_image('out/' + name), 255 - photo)
+        np.testing.assert_array_equal(utils.read_image('halves/' + name), 255 - photo)
+    assert len(os.listdir('out')) == len(os.listdir('halves')) == 7
+
+
+def test_memory_that_the_pool_holds_is_available(monkeypatch):
+    library = pytest.importorskip('backend.onednn.library')
+    try:
+        library.load()
+    except library.Unavailable as reason:
+        pytest.skip(str(reason))
+    library.trim()
+    array = library.empty(50 * 10**6)
+    before = devices.held_memory()
+    del array
+    assert devices.held_memory() - before >= 2 * 10**8
+    library.trim()
+    monkeypatch.delenv('GOGH_MAX_MEMORY', raising=False)
+    assert utils.available_memory('/nowhere', held=10) == np.inf
+    monkeypatch.setattr(utils, '_container_memory', lambda root: 100)
+    assert utils.available_memory('/nowhere', held=10) in (110, 10)
+    monkeypatch.setenv('GOGH_MAX_MEMORY', '1000')
+    assert utils.available_memory(held=10) == 1000
+
+
+@pytest.mark.parametrize('photo, painting, message', [
+    ((800, 900), (20, 20), r'photo.png: 900 x 800 pixels take .*; --size [1-7]\d\d would fit'),
+    ((20, 20), (900, 900), r'painting.png: 900 x 900 pixels take .*; --style-size [1-8]\d\d would fit'),
+])
+def test_an_optimization_that_would_not_fit_is_refused_with_the_size_that_would(place, vgg, refuses, monkeypatch, photo,
+                                                                               painting, message):
+    utils.write_image('photo.png', np.zeros(photo + (3,), 'uint8'))
+    utils.write_image('painting.png', np.zeros(painting + (3,), 'uint8'))
+    monkeypatch.setenv('GOGH_MAX_MEMORY', str(utils.FIXED_BYTES + 200 * 10**6))
+    line = refuses(optimize, '--content', 'photo.png', '--style', 'painting.png', *vgg, '--size', min(photo), '--style-size',
+                   min(painting))
+    assert re.match(message, line), line
+
+
+def test_a_style_image_that_would_not_fit_is_refused_with_the_size_that_would(place, training, refuses, monkeypatch):
+    monkeypatch.setenv('GOGH_MAX_MEMORY', str(utils.FIXED_BYTES + 100 * 10**6))
+    line = refuses(*training[:-6], '--style-size', '900', '--backend', 'plain', '--width', '4', '--residual-blocks', '0',
+                   '--output', 'new.npz')
+    assert re.match(r'styles/a.png: 900 x 900 pixels take .*; --style-size [1-8]\d\d would fit', line), line
+    os.rename('styles/a.png', 'styles/waves.png')
+    for module, name in ((models, 'pastiche_function'), (optimization, 'objective_function'), (losses, 'target_function')):
+        monkeypatch.setattr(module, name, lambda argument: None)
+    line = refuses(evaluate, '--model', 'cin.npz', '--style-dir', 'styles', '--photos', 'photo.png', '--style-size', '900',
+                   '--image-size', '16', '--output', 'evaluated', *training[5:11])
+    assert 'styles/waves.png: 900 x 900' in line and '--style-size' in line
+
+
 def test_long_names_of_photos_and_styles_become_names_that_fit(place, main, instant):
     style, photo = '波' * 90, '照' * 80 + '.png'
     models.save_network('long.npz', models.transformer_network('cin', [style, 'b'], **SMALL))
@@ -410,6 +507,15 @@ def test_a_sheet_that_its_format_cannot_hold_is_refused_at_once(place, refuses):
     assert '65 photos' in refuses(stylize, '--model', 'cin.npz', '--style', 'waves', 'album', '--grid', 'sheet.webp')
 
 
+def test_a_sheet_keeps_thumbnails_only(place, main, instant, monkeypatch):
+    utils.write_image('large.png', np.zeros((600, 900, 3), 'uint8'))
+    sizes = set()
+    monkeypatch.setattr(utils, 'style_sheet', lambda rows, labels: (
+        sizes.update(image.shape[0] for row in rows for image in row), np.zeros((3, 3, 3), 'uint8'))[1])
+    assert not main(stylize, '--model', 'cin.npz', '--style', 'waves', 'large.png', '--output', 'a.png', '--grid', 'sheet.png')
+    assert sizes == {stylize.THUMBNAIL}
+
+
 def test_a_folder_does_not_hide_the_network_of_that_name(place):
     os.mkdir('misc32')
     assert os.path.isfile(networks.find('misc32'))
@@ -423,6 +529,47 @@ def test_folders_that_cannot_be_synced_are_written_to(place, monkeypatch):
     monkeypatch.setattr(os, 'fsync', fsync)
     utils.save_npz('new.npz', [np.zeros(3)])
     assert list(utils.load_npz('new.npz')) == ['arr_0']
+
+
+def test_overwriting_keeps_the_mode_and_follows_links(place):
+    os.mkdir('elsewhere')
+    utils.save_npz('elsewhere/target.npz', [np.zeros(3)])
+    os.chmod('elsewhere/target.npz', 0o640)
+    os.symlink('elsewhere/target.npz', 'link.npz')
+    os.symlink('elsewhere/new.npz', 'ahead.npz')
+    for path in ('link.npz', 'ahead.npz'):
+        utils.save_npz(path, [np.ones(3)])
+        assert os.path.islink(path) and utils.load_npz(path)['arr_0'].sum() == 3
+    assert os.stat('elsewhere/target.npz').st_mode & 0o777 == 0o640
+    assert sorted(os.listdir('elsewhere')) == ['new.npz', 'target.npz']
+
+
+def test_many_files_are_written_to_a_folder_without_listing_it_for_each(place, monkeypatch):
+    listed, listdir = [], os.listdir
+    monkeypatch.setattr(os, 'listdir', lambda folder: listed.append(folder) or listdir(folder))
+    os.mkdir('out')
+    for i in range(50):
+        utils.save_npz('out/%d.npz' % i, [])
+    assert listed == ['out']
+    # What a killed process leaves is removed nevertheless.
+    (place / 'out' / '.7.npz.999999999-0123abcd.tmp').write_bytes(b'')
+    utils.save_npz('out/7.npz', [])
+    assert len(listdir('out')) == 50
+
+
+def test_finding_photos_takes_a_few_calls_for_each(place, monkeypatch):
+    counts = []
+    for count in (50, 100):
+        os.mkdir(str(count))
+        for i in range(count):
+            (place / str(count) / ('%d.jpg' % i)).write_bytes(b'x')
+        profile = cProfile.Profile()
+        profile.enable()
+        content = photos.open_content(str(count), 16, validation_split=.5)
+        profile.disable()
+        assert content.train.size == content.val.size == count // 2
+        counts.append(sum(entry.callcount for entry in profile.getstats()))
+    assert counts[1] < 2.2 * counts[0]
 
 
 SCRIPT = "import sys; sys.path.insert(0, %r); import utils\n" % ROOT
@@ -457,15 +604,15 @@ def test_names_that_a_terminal_cannot_show_are_shown_by_numbers(place):
 
 def test_a_damaged_library_in_the_cache_is_not_loaded(tmp_path):
     path = str(tmp_path / 'library.so')
-    assert not cache._is_whole(path)
+    assert not cache.is_whole(path)
     (tmp_path / 'library.so').write_bytes(b'code' * 1000)
-    assert not cache._is_whole(path)
-    cache._seal(path)
-    assert cache._is_whole(path)
+    assert not cache.is_whole(path)
+    cache.seal(path)
+    assert cache.is_whole(path)
     data = (tmp_path / 'library.so').read_bytes()
     for damaged in (data[:-1], data[:100], b'', bytes(len(data)), data[:50] + b'?' + data[51:]):
         (tmp_path / 'library.so').write_bytes(damaged)
-        assert not cache._is_whole(path)
+        assert not cache.is_whole(path)
 
 
 # One line instead of a traceback --------------------------------------------------------------------------------
@@ -486,6 +633,101 @@ def test_settings_that_theano_cannot_run_with_are_one_line(place, environment):
     result = start_theano(**environment)
     assert result.returncode == 1 and result.stderr.startswith('error: ') and result.stderr.count('\n') == 1, result.stderr
     assert next(iter(environment)) in result.stderr
+
+
+@pytest.mark.parametrize('damage', [lambda data: data[:len(data) // 2], lambda data: b'', lambda data: bytes(len(data))],
+                         ids=['half', 'empty', 'zeros'])
+def test_a_damaged_module_of_theanos_in_the_cache_is_compiled_again(place, damage):
+    here = start_theano().stdout.split(' ', 1)[1].strip()
+    folder = str(place / 'gogh-figure' / os.path.basename(here))
+    shutil.copytree(here, folder, ignore=lambda folder, names: [
+        name for name in names if folder.count('compiledir_') and not folder.endswith('_ext') and not name.endswith('_ext')])
+    paths = glob.glob(folder + '/compiledir_*/*/*.so')
+    assert paths and all(map(cache.is_whole, paths))
+    path = next(path for path in paths if 'lazylinker' in path)
+    with open(path, 'rb') as file:
+        data = file.read()
+    with open(path, 'wb') as file:
+        file.write(damage(data))
+    os.utime(path, (1, 1))
+    result = start_theano(XDG_CACHE_HOME=str(place), HOME=str(place))
+    assert result.returncode == 0 and result.stdout.split(' ', 1)[1].strip() == folder, result.stderr
+    assert cache.is_whole(path)
+
+
+def compiler(place, script):
+    """An environment in which g++ is a script; it gets what the real one would."""
+    folder = place / 'bin'
+    folder.mkdir()
+    (folder / 'g++').write_text('#!/bin/sh\n' + script.replace('REAL', shutil.which('g++')))
+    (folder / 'g++').chmod(0o755)
+    return {'PATH': '%s:%s' % (folder, os.environ['PATH']), 'XDG_CACHE_HOME': str(place / 'cache')}
+
+
+FULL = """case "$*" in *-shared*) echo "mod.cpp:1:1: fatal error: error writing to /tmp/x.s: No space left on device" >&2; exit 1;; esac
+exec REAL "$@"
+"""
+
+
+@pytest.mark.parametrize('script, message', [
+    ('echo "g++: error: no license" >&2; exit 1', 'no license'), (FULL, 'No space left on device'),
+])
+def test_a_compiler_that_is_there_and_fails_is_one_line(place, script, message):
+    result = start_theano(**compiler(place, script))
+    assert result.returncode == 1 and result.stdout == '' and result.stderr.count('\n') == 1, result.stderr
+    assert result.stderr.startswith('error: %s cannot compile: ' % (place / 'bin' / 'g++')) and message in result.stderr
+
+
+def test_a_compiler_that_fails_later_is_one_line_too(place):
+    code = ("import sys; sys.path.insert(0, %r); import utils; from backend import T, theano\n"
+            "x = T.matrix()\n"
+            "utils.run_script(lambda: print(theano.function([x], T.exp(x) * %d + x.sum())))" % (ROOT, os.getpid()))
+    result = subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            universal_newlines=True, env=dict(os.environ, PATH=compiler(place, FULL)['PATH']))
+    assert result.returncode == 1 and result.stdout == '' and result.stderr.count('\n') == 1, result.stderr
+    assert 'cannot compile' in result.stderr
+
+
+def test_a_working_folder_that_was_removed_is_one_line(place):
+    code = SCRIPT + ("import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')\n"
+                     "utils.run_script(lambda: os.path.realpath('photo.png'))\n")
+    result = subprocess.run([sys.executable, '-c', code], stderr=subprocess.PIPE)
+    assert result.returncode == 1 and result.stderr == b'error: the current folder was removed: change to another one\n'
+
+
+SCRIPTS = ['stylize.py', 'train.py', 'optimize.py', 'evaluate.py', 'figures.py', 'data/download.py', 'data/make_dataset.py',
+           'data/make_styles.py']
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_scripts_find_their_modules_with_a_safe_path(run, script):
+    # Python 3.11 and newer leave a script's folder out.
+    result = run(script, '--help', PYTHONSAFEPATH='1')
+    assert result.returncode == 0 and result.stderr == ''
+
+
+# Ctrl-C when a module is looked for.
+INTERRUPT = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ.get('INTERRUPT_AT'):
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)     # which is ignored where the tests run in the background
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.parametrize('script, module', [(script, module) for script in SCRIPTS for module in ('numpy', 'options')] + [
+    ('stylize.py', module) for module in ('PIL.Image', 'h5py.h5', 'scipy.linalg', 'theano.gof', 'theano.tensor.nnet', 'lasagne',
+                                          'lasagne.layers.conv', 'layers')])
+def test_an_interrupt_while_modules_are_imported_is_one_line(place, script, module):
+    (place / 'sitecustomize.py').write_text(INTERRUPT)
+    options = ['--model', 'cin.npz', '--style', 'waves', 'photo.png'] if script == 'stylize.py' else ['--help']
+    result = subprocess.run(['sh', '-c', '"$@"; exit $?', 'sh', sys.executable, os.path.join(ROOT, script), *options],
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
+                            env=dict(os.environ, PYTHONPATH=str(place), INTERRUPT_AT=module))
+    assert result.returncode == 130 and result.stdout == '' and result.stderr.strip() == 'interrupted', result.stderr
 
 
 @pytest.mark.parametrize('threads, used', [('4,2', '4'), ('1', '1'), ('100000', str(max(64, 4 * (os.cpu_count() or 1))))])
@@ -519,6 +761,24 @@ def test_a_cache_that_cannot_be_used_is_replaced(place, monkeypatch):
     monkeypatch.setattr(cache.os, 'statvfs', lambda path: noexec[0])
     with pytest.raises(SystemExit, match='noexec'):
         cache.folder()
+
+
+def test_a_cache_that_is_full_or_somebody_elses_is_replaced(place, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(place / 'cache'))
+    monkeypatch.setattr(cache.tempfile, 'tempdir', str(place))
+    fallback = str(place / ('gogh-figure-%d' % os.getuid()))
+    (place / 'cache' / 'gogh-figure' / 'theano-0123').mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(cache.os, 'access', lambda path, mode: not path.endswith('theano-0123'))
+        assert cache.folder() == fallback
+    assert cache.folder() == str(place / 'cache' / 'gogh-figure')
+
+    def full(dir, real=cache.tempfile.TemporaryFile):
+        if dir == str(place / 'cache' / 'gogh-figure'):
+            raise OSError(28, 'No space left on device')
+        return real(dir=dir)
+    monkeypatch.setattr(cache.tempfile, 'TemporaryFile', full)
+    assert cache.folder() == fallback
 
 
 def test_pipes_and_devices_are_no_files(place):

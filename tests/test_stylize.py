@@ -123,7 +123,7 @@ def test_a_network_that_loses_its_border(run, place):
 def test_the_memory_estimate_counts_what_the_network_adds_to_the_photo(pad, added, monkeypatch):
     meta = dict(pad=pad, residual_blocks=2)
     photo = np.zeros((100, 204, 3), 'uint8')
-    needed = 300 * (100 + 2 * added) * (204 + 2 * added) + script.FIXED_BYTES
+    needed = 300 * (100 + 2 * added) * (204 + 2 * added) + utils.FIXED_BYTES
     monkeypatch.setenv('GOGH_MAX_MEMORY', str(needed))
     script.check_memory('a.png', photo, meta, 300)
     monkeypatch.setenv('GOGH_MAX_MEMORY', str(needed - 1))

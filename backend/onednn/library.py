@@ -205,6 +205,11 @@ def trim():
     _library.gogh_trim()
 
 
+def loaded():
+    """Whether the library is there to be called."""
+    return _library is not None
+
+
 def memory():
     """Bytes that the pool has from the system, and bytes of them in use."""
     return _library.gogh_mapped(), _library.gogh_in_use()
