@@ -218,9 +218,9 @@ def main():
     import optimization
     device = devices.use(options.device(args))
     network = models.load_network(path, args.network)
-    styles = network.meta['styles'] or ['style']
+    styles = network.styles or ['style']
     chosen = evaluation.find_styles(style_paths, styles)
-    loss = evaluation.loss_of_network(args, network.meta)
+    loss = evaluation.loss_of_network(args, network.architecture, network.meta)
     photos = evaluation.read_photos(photo_paths, args.image_size, args.content_size)
 
     names = losses.loss_names(loss)

@@ -9,7 +9,6 @@ import models
 import optimization
 import options
 import utils
-from formats import networks
 
 # What is not given and does not stand in the network's file; content layers and a style weight of None are set to
 # those of the kind of network.
@@ -19,22 +18,22 @@ KINDS = dict(content_layers=str, content_weight=float, style_layers=str, style_w
              normalize_losses=bool, pool=str, image_size=int, content_size=int, style_size=int)
 
 
-def loss_of_network(args, meta):
-    """Fill in what the arguments leave open from the network's ``meta``; return its `losses.PerceptualLoss`."""
+def loss_of_network(args, architecture, meta):
+    """Fill in what the arguments leave open from what a network says of itself; return its `losses.PerceptualLoss`."""
     training = options.current_names(meta['training']) if isinstance(meta.get('training'), dict) else {}
     for option, kind in KINDS.items():
         if getattr(args, option) is None:
             value = training.get(option)
             good = type(value) is kind or (kind is float and type(value) is int)
             setattr(args, option, kind(value) if good else DEFAULTS[option])
-    smallest = 16 + 2 * networks.lost(meta)
+    smallest = 16 + 2 * architecture.lost
     if args.image_size < smallest:
         raise utils.UserError('--image-size %d: the network needs at least %d pixels' % (args.image_size, smallest))
     if args.style_size < 16:
         raise utils.UserError('--style-size %d: the loss network needs at least 16 pixels' % args.style_size)
     # A network whose photos had the size of its crops, or of a dataset, says nothing of their size.
     args.content_size = max(args.content_size, args.image_size)
-    args.network = meta['network']
+    args.network = architecture.network
     if args.pool not in losses.POOLS:
         args.pool = DEFAULTS['pool']
     return losses.from_arguments(args)
@@ -75,7 +74,7 @@ def stylize(function, network, photo, style):
     """
     inputs = [photo]
     if network.style:
-        inputs.append(layers.style_weights(style, len(network.meta['styles'])))
+        inputs.append(layers.style_weights(style, len(network.styles)))
     height, width = models.without_border(photo, network).shape[2:]
     return function(*inputs)[:, :, :height, :width]
 

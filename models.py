@@ -1,13 +1,15 @@
 """The networks: transformer networks, VGG loss networks, and the files that hold their weights."""
 import collections
+import dataclasses
 import os
 import re
 
 import numpy
 
 import utils
+from architecture import Architecture
 from backend import T, lasagne, theano
-from backend.formulas import EPSILON, rectify
+from backend.formulas import rectify
 from formats import networks, vgg
 from layers import ConvLayer, ReflectPadLayer, conv_block, residual_block, upsampling_block
 
@@ -15,7 +17,7 @@ from lasagne.layers import InputLayer, NonlinearityLayer, get_all_params
 from lasagne.nonlinearities import sigmoid
 
 __all__ = ['transformer_network', 'without_border', 'with_styles', 'single_style_network', 'style_name', 'style_names',
-           'save_network', 'load_network', 'pastiche_function', 'pastiche_bytes',
+           'save_network', 'load_network', 'pastiche_function',
            'VGG_MEAN', 'vgg_preprocess', 'vgg_deprocess', 'loss_network']
 
 
@@ -23,7 +25,7 @@ __all__ = ['transformer_network', 'without_border', 'with_styles', 'single_style
 # Transformer networks
 # ---------------------------------------------------------------------------------------------
 
-Network = collections.namedtuple('Network', 'output image style meta')
+Network = collections.namedtuple('Network', 'output image style architecture styles meta')
 Network.__doc__ = """A transformer network.
 
 Attributes
@@ -34,14 +36,15 @@ image : InputLayer
     The content image, RGB in [0, 1], of shape (N, 3, H, W).
 style : InputLayer or None
     Weights of the styles, of shape (N, styles); None for a network of a single style.
+architecture : Architecture
+styles : list of str
+    Their names; empty for a single style without a name.
 meta : dict
-    What `transformer_network` was called with, the names of the styles, and whatever else is to be
-    kept in the network's file.
+    What else is to be kept in the network's file.
 """
 
-def transformer_network(network='cin', styles=(), widths=(32, 64, 128), up_widths=(64, 32), residual_blocks=5,
-                        epsilon=EPSILON, norm='instance', pad='reflect', upsampling='nearest', filter_sizes=(9, 3, 3),
-                        tanh_constant=150., **more):
+
+def transformer_network(architecture=Architecture(), styles=(), meta=None):  # noqa: B008, it is frozen
     """The network that turns a photo into a pastiche (arXiv:1610.07629, table 1).
 
     ======================  ======================================================
@@ -59,62 +62,39 @@ def transformer_network(network='cin', styles=(), widths=(32, 64, 128), up_width
 
     Parameters
     ----------
-    network : {'cin', 'fns'}
-        'cin': conditional instance normalization, image in [0, 1], output by a sigmoid.
-        'fns': a single style, the image goes through `vgg_preprocess`, the output is tanh_constant · tanh in
-        that space, brought back to RGB (arXiv:1603.08155).
+    architecture : Architecture
     styles : list of str
         Names of the styles; one for 'fns'.
-    widths, up_widths : sequence of int
-        Numbers of feature maps.
-    residual_blocks : int
-    epsilon : float
-        Added to the variance by the normalization.
-    norm : {'instance', 'batch'}
-        'batch' is for 'fns' only.
-    pad : {'reflect', 'zero', 'reflect-start', 'none'}
-        'reflect-start', of the supplement of arXiv:1603.08155 and of fast-neural-style: the image is padded once,
-        by as much as the residual blocks lose, which do not pad; all other convolutions pad with zeros. 'none', of
-        fast-neural-style: the same, but the image is not padded, so that the pastiche is smaller
-        (`formats.networks.lost`).
-    upsampling : {'nearest', 'deconv'}
-    filter_sizes : sequence of int
-        Sides of the filters of the first three convolutions. Networks of the original repository from before
-        July 2017 have 9, 9, 9.
-    tanh_constant : float
-        Of 'fns'; fast-neural-style's is 150, which covers the range of preprocessed images.
-    **more
+    meta : dict
         Kept in the network's ``meta``.
 
     Returns
     -------
     Network
     """
-    meta = dict(more, network=network, styles=list(styles), widths=list(widths), up_widths=list(up_widths),
-                residual_blocks=residual_blocks, epsilon=epsilon, norm=norm, pad=pad, upsampling=upsampling,
-                filter_sizes=list(filter_sizes), tanh_constant=tanh_constant)
+    a = architecture
     image = layer = InputLayer((None, 3, None, None), name='image')
-    style = InputLayer((None, len(styles)), name='style') if network == 'cin' else None
-    blocks_crop = pad in ('reflect-start', 'none')
-    block = dict(style=style, norm=norm, pad='zero' if blocks_crop else pad, epsilon=epsilon)
+    style = InputLayer((None, len(styles)), name='style') if a.network == 'cin' else None
+    blocks_crop = a.pad in ('reflect-start', 'none')
+    block = dict(style=style, norm=a.norm, pad='zero' if blocks_crop else a.pad, epsilon=a.epsilon)
 
-    if network == 'fns':
+    if a.network == 'fns':
         layer = NonlinearityLayer(layer, vgg_preprocess)
-    if pad == 'reflect-start' and residual_blocks:
-        layer = ReflectPadLayer(layer, networks.border(meta))
-    layer = conv_block(layer, widths[0], filter_sizes[0], **block)
-    layer = conv_block(layer, widths[1], filter_sizes[1], stride=2, **block)
-    layer = conv_block(layer, widths[2], filter_sizes[2], stride=2, **block)
-    for _ in range(residual_blocks):
-        layer = residual_block(layer, **dict(block, pad='none' if blocks_crop else pad))
-    layer = upsampling_block(layer, up_widths[0], upsampling=upsampling, **block)
-    layer = upsampling_block(layer, up_widths[1], upsampling=upsampling, **block)
-    if network == 'cin':
+    if a.pad == 'reflect-start' and a.residual_blocks:
+        layer = ReflectPadLayer(layer, a.border)
+    layer = conv_block(layer, a.widths[0], a.filter_sizes[0], **block)
+    layer = conv_block(layer, a.widths[1], a.filter_sizes[1], stride=2, **block)
+    layer = conv_block(layer, a.widths[2], a.filter_sizes[2], stride=2, **block)
+    for _ in range(a.residual_blocks):
+        layer = residual_block(layer, **dict(block, pad='none' if blocks_crop else a.pad))
+    layer = upsampling_block(layer, a.up_widths[0], upsampling=a.upsampling, **block)
+    layer = upsampling_block(layer, a.up_widths[1], upsampling=a.upsampling, **block)
+    if a.network == 'cin':
         layer = conv_block(layer, 3, 9, nonlinearity=sigmoid, **block)
     else:
-        layer = conv_block(layer, 3, 9, nonlinearity=lambda x: tanh_constant * T.tanh(x), **block)
+        layer = conv_block(layer, 3, 9, nonlinearity=lambda x: a.tanh_constant * T.tanh(x), **block)
         layer = NonlinearityLayer(layer, vgg_deprocess)
-    return Network(layer, image, style, meta)
+    return Network(layer, image, style, architecture, list(styles), dict(meta or {}))
 
 
 def without_border(images, network):
@@ -126,7 +106,7 @@ def without_border(images, network):
         Of shape (N, C, H, W).
     network : Network
     """
-    lost = networks.lost(network.meta)
+    lost = network.architecture.lost
     return images[:, :, lost:-lost, lost:-lost] if lost else images
 
 
@@ -148,8 +128,8 @@ def with_styles(network, names):
     Network
         The styles that `network` has are the same, bit for bit.
     """
-    known = {name: i for i, name in enumerate(network.meta['styles'])}
-    other = transformer_network(**dict(network.meta, styles=list(names)))
+    known = {name: i for i, name in enumerate(network.styles)}
+    other = transformer_network(network.architecture, names, network.meta)
     for old, new in zip(get_all_params(network.output), get_all_params(other.output)):
         value = old.get_value()
         if network.style and old.name in ('gamma', 'beta'):
@@ -182,11 +162,11 @@ def single_style_network(network, style):
               for value in lasagne.layers.get_all_param_values(with_styles(network, [style]).output)]
     values[0] = values[0][:, ::-1] / numpy.float32(255)
     filters, beta, gamma = (value[::-1] for value in values[-3:])
-    constant = network.meta['tanh_constant']
+    constant = network.architecture.tanh_constant
     middle = (127.5 - VGG_MEAN) / constant
     slope = 255 / 4 / (constant * (1 - middle**2))
     values[-3:] = filters, slope * beta + numpy.arctanh(middle), slope * gamma
-    single = transformer_network(**dict(network.meta, network='fns', styles=[style]))
+    single = transformer_network(dataclasses.replace(network.architecture, network='fns'), [style], network.meta)
     lasagne.layers.set_all_param_values(single.output, [value.astype('float32') for value in values])
     return single
 
@@ -210,14 +190,14 @@ def pastiche_function(network):
     callable
         Of a float32 batch of images (N, 3, H, W), RGB in [0, 1], and for 'cin' the style weights
         (N, styles); returns the pastiches, RGB in [0, 1], with height and width rounded up to
-        multiples of 4, less what the network loses (`formats.networks.lost`).
+        multiples of 4, less what the network loses (`Architecture.lost`).
     """
     pastiche = T.clip(lasagne.layers.get_output(network.output, deterministic=True), 0, 1)
     inputs = [network.image.input_var] + ([network.style.input_var] if network.style else [])
     function = theano.function(inputs, pastiche)
-    if network.meta['pad'] != 'reflect-start':
+    if network.architecture.pad != 'reflect-start':
         return function
-    smallest = networks.smallest_side(network.meta)
+    smallest = network.architecture.smallest_side
 
     def with_enough_to_reflect(image, *style):
         height, width = image.shape[2:]
@@ -227,41 +207,10 @@ def pastiche_function(network):
     return with_enough_to_reflect
 
 
-def pastiche_bytes(network, backend='onednn'):
-    """About how much memory stylizing takes.
-
-    The feature maps between two convolutions are most of it, where they are largest: what a convolution reads
-    and what it writes, or what it writes and its normalization. oneDNN's layout rounds channels up to 16.
-    Theano's own convolutions write all windows of their input out first.
-
-    Parameters
-    ----------
-    network : Network
-    backend : {'onednn', 'plain'}
-
-    Returns
-    -------
-    float
-        Bytes for each pixel of the images in a batch, with what 'reflect-start' adds to them; a fixed part of
-        128 MiB comes on top.
-    """
-    meta = network.meta
-    (a, b, c), (d, e) = meta['widths'], meta['up_widths']
-    # Channels, and the scale of the image that they belong to; the residual blocks keep a third set of maps.
-    maps = [(3, 1), (a, 1), (b, 4), (c, 16), (2 * c, 16), (d, 4), (e, 1), (3, 1)]
-    sizes = [-(-channels // 16) * 16 / scale for channels, scale in maps]
-    # The photo, the pastiche, and what is clipped and rounded.
-    images = 36
-    if backend == 'onednn':
-        return images + 4 * max([2 * size for size in sizes] + [x + y for x, y in zip(sizes, sizes[1:])])
-    i, j, k = (size**2 for size in meta['filter_sizes'])
-    windows = [i * 3, j * a / 4, k * b / 16, 9 * c / 16, 9 * c / 4, 9 * d, 81 * e]
-    return images + 4 * max(2 * x + 2 * y + window for x, y, window in zip(sizes, sizes[1:], windows))
-
-
 def save_network(path, network):
     """Write a transformer network as an ``.npz``, atomically; see `formats.networks.write`."""
-    networks.write(path, network.meta, lasagne.layers.get_all_param_values(network.output))
+    networks.write(path, network.architecture, network.styles, network.meta,
+                   lasagne.layers.get_all_param_values(network.output))
 
 
 def load_network(path, network=None):
@@ -281,8 +230,8 @@ def load_network(path, network=None):
     utils.UserError
         If the file is not such a network; one line that names the file and says why.
     """
-    meta, values = networks.read(path, network)
-    network = transformer_network(**meta)
+    architecture, styles, meta, values = networks.read(path, network)
+    network = transformer_network(architecture, styles, meta)
     params = get_all_params(network.output)
     if len(params) != len(values):
         raise utils.UserError('%s: a network of its settings has %d arrays, not %d' % (path, len(params), len(values)))

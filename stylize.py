@@ -210,10 +210,10 @@ def check_size(path, photo, lost):
                               '--size enlarges photos' % (path, photo.shape[1], photo.shape[0], lost, SMALLEST + 2 * lost))
 
 
-def check_memory(path, photo, meta, bytes_per_pixel, held=0):
+def check_memory(path, photo, architecture, bytes_per_pixel, held=0):
     """Refuse a photo whose pastiche would not fit into the memory that is available; see `utils.check_memory`."""
-    lost = networks.lost(meta)
-    utils.check_memory(path, photo, bytes_per_pixel, held=held, added=networks.border(meta) - lost,
+    lost = architecture.lost
+    utils.check_memory(path, photo, bytes_per_pixel, held=held, added=architecture.border - lost,
                        smallest=SMALLEST + 2 * lost)
 
 
@@ -234,24 +234,24 @@ def check_outputs(args, model, outputs):
     utils.check_outputs(paths, [image for image, _ in outputs] + [model], args.overwrite)
 
 
-def read_all(paths, size, meta, bytes_per_pixel, report, held):
+def read_all(paths, size, architecture, bytes_per_pixel, report, held):
     """The photos one after the other; those that are too small, cannot be read or whose pastiche does not fit are reported."""
-    lost = networks.lost(meta)
+    lost = architecture.lost
     for path in paths:
         try:
             photo = utils.read_image(path, size=size)
             if lost:
                 check_size(path, photo, lost)
-            check_memory(path, photo, meta, bytes_per_pixel, held())
+            check_memory(path, photo, architecture, bytes_per_pixel, held())
         except utils.UserError as error:
             report(path, error)
         else:
             yield path, photo
 
 
-def batch_size(most, photo, meta, bytes_per_pixel, held):
+def batch_size(most, photo, architecture, bytes_per_pixel, held):
     """How many pastiches of a photo are computed at once: at most so many, fewer where those do not fit."""
-    added = networks.border(meta) - networks.lost(meta)
+    added = architecture.border - architecture.lost
     pixels = (photo.shape[0] + 2 * added) * (photo.shape[1] + 2 * added)
     room = utils.available_memory(held=held) - utils.FIXED_BYTES
     fit = min(most, max(1, int(min(room / (bytes_per_pixel * pixels), most))))
@@ -278,10 +278,10 @@ def in_batches(photos, styles, size):
 def main():
     args = parse_arguments()
     path = networks.find(args.info or args.model)
-    meta = networks.read_settings(path, args.network)
-    names = meta['styles'] or ['style']
+    architecture, styles, meta = networks.read_settings(path, args.network)
+    names = styles or ['style']
     if args.info or args.list_styles:
-        print('\n'.join([path] + networks.describe(meta) if args.info else networks.list_styles(meta)))
+        print('\n'.join([path] + networks.describe(architecture, names, meta) if args.info else networks.list_styles(names)))
         return None
     styles = parse_styles(args, names)
     if not args.images:
@@ -300,8 +300,8 @@ def main():
     stylize = models.pastiche_function(network)
     at_once = min(args.batch_size, len(outputs))
     on_host = device.name == 'cpu'
-    bytes_per_pixel = models.pastiche_bytes(network, device.backend) if on_host else HOST_BYTES
-    lost, failed, sheet = networks.lost(meta), set(), {}
+    bytes_per_pixel = architecture.pastiche_bytes(device.backend) if on_host else HOST_BYTES
+    lost, failed, sheet = architecture.lost, set(), {}
 
     def report(path, error):
         failed.add(path)
@@ -324,8 +324,8 @@ def main():
         return [numpy.concatenate(parts) for parts in zip(*map(compute, halves))]
 
     with utils.progress(total=len(outputs), desc='stylizing', unit='image') as bar:
-        photos = read_all(images, args.size, meta, bytes_per_pixel, report, devices.held_memory)
-        for batch in in_batches(photos, styles, lambda photo: batch_size(at_once, photo, meta, bytes_per_pixel,
+        photos = read_all(images, args.size, architecture, bytes_per_pixel, report, devices.held_memory)
+        for batch in in_batches(photos, styles, lambda photo: batch_size(at_once, photo, architecture, bytes_per_pixel,
                                                                          devices.held_memory())):
             try:
                 pastiches, finite = compute(batch)

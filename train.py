@@ -24,6 +24,7 @@ import numpy
 import options
 import runs
 import utils
+from architecture import Architecture
 from backend import devices
 from formats import networks, vgg
 from data import photos
@@ -174,10 +175,11 @@ def check_data(args):
                               % '; '.join(missing))
 
 
-def settle(args, meta):
-    """Set the options that a network to be trained further has settled, by its ``meta``."""
+def settle(args, architecture):
+    """Set the options that a network to be trained further has settled."""
     for name in NETWORK_OPTIONS:
-        setattr(args, name, meta['widths'][0] if name == 'width' else meta[name])
+        setattr(args, name, architecture.widths[0] if name == 'width' else getattr(architecture, name))
+    args.up_widths = list(args.up_widths)
     if args.up_widths == [2 * args.width, args.width]:
         args.up_widths = None
 
@@ -223,8 +225,12 @@ def run(args, defaults, held):
     styles = models.style_names(style_paths)
     base = training.load_base(args, styles) if args.finetune or args.start_from else None
     if base:
-        settle(args, base.meta)
-    smallest = networks.smallest_side(vars(args))
+        settle(args, base.architecture)
+    w = args.width
+    architecture = base.architecture if base else Architecture(
+        args.network, (w, 2 * w, 4 * w), args.up_widths or (2 * w, w), args.residual_blocks, norm=args.norm, pad=args.pad,
+        upsampling=args.upsampling, tanh_constant=args.tanh_constant)
+    smallest = architecture.smallest_side
     if args.image_size < smallest:
         raise utils.UserError('--image-size %d: the network needs at least %d pixels' % (args.image_size, smallest))
     if args.network == 'fns' and len(styles) != 1:
@@ -253,15 +259,12 @@ def run(args, defaults, held):
 
     # The networks, the losses, and Adam.
     lasagne.random.set_rng(numpy.random.RandomState(args.seed))
-    w = args.width
     settings = {name: value for name, value in sorted(vars(args).items()) if name not in FREE_OPTIONS}
     if base:
-        network = models.with_styles(base, (base.meta['styles'] if args.finetune else []) + styles)
+        network = models.with_styles(base, (base.styles if args.finetune else []) + styles)
     else:
-        network = models.transformer_network(
-            args.network, styles, (w, 2 * w, 4 * w), args.up_widths or (2 * w, w), args.residual_blocks, norm=args.norm,
-            pad=args.pad, upsampling=args.upsampling, tanh_constant=args.tanh_constant)
-    first = len(network.meta['styles']) - len(styles)
+        network = models.transformer_network(architecture, styles)
+    first = len(network.styles) - len(styles)
     network.meta['training'] = dict(settings, loss_weights=[os.path.basename(f) for f in args.loss_weights])
     for option in ('finetune', 'start_from'):
         if settings[option]:
@@ -341,7 +344,7 @@ def run(args, defaults, held):
                 validated = training.validate(validation_function(), network, val_images, first, last, sample)
                 row += ['%.7g' % value for value in numpy.mean(list(validated.values()), axis=0)]
                 for number, values_of_style in validated.items():
-                    runs.append_row(style_metrics, [iteration, network.meta['styles'][number]]
+                    runs.append_row(style_metrics, [iteration, network.styles[number]]
                                     + ['%.7g' % value for value in values_of_style], sync=True)
                 if sample_photos:
                     training.stylize_samples(pastiche_function, network, sample_photos, first, last,

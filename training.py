@@ -24,16 +24,16 @@ def load_base(args, styles):
     """The network that --finetune or --start-from names."""
     base = models.load_network(networks.find(args.finetune or args.start_from), args.network)
     if args.finetune:
-        if base.meta['network'] != 'cin':
+        if base.architecture.network != 'cin':
             raise utils.UserError('%s: a network of a single style; only one for many (cin) can be given more'
                                   % args.finetune)
-        known = [style for style in styles if style in base.meta['styles']]
+        known = [style for style in styles if style in base.styles]
         if known:
             raise utils.UserError('%s has a style %s already: give the new image another name'
                                   % (args.finetune, known[0]))
-    elif args.network == 'fns' and base.meta['network'] == 'cin':
+    elif args.network == 'fns' and base.architecture.network == 'cin':
         base = models.single_style_network(base, styles[0])
-    elif args.network not in (None, base.meta['network']):
+    elif args.network not in (None, base.architecture.network):
         raise utils.UserError('--network %s and --start-from contradict each other: %s is a network of a single style'
                               % (args.network, args.start_from))
     return base
@@ -64,13 +64,13 @@ def loss_expressions(network, loss, grams, deterministic, coefficients=None):
     image, style = network.image.input_var, T.ivector('style')
     inputs = {network.image: image}
     if network.style:
-        one_hot = T.eq(style.dimshuffle(0, 'x'), T.arange(len(network.meta['styles'])))
+        one_hot = T.eq(style.dimshuffle(0, 'x'), T.arange(len(network.styles)))
         inputs[network.style] = T.cast(one_hot, 'float32')
     pastiche = lasagne.layers.get_output(network.output, inputs, deterministic=deterministic)
     content_layers = [layer for layer, _ in loss.content_layers]
     features = models.loss_network(models.without_border(image, network), loss.networks, content_layers, loss.pool)
     contents = [features[layer] for layer in content_layers]
-    first = len(network.meta['styles']) - len(grams[0])
+    first = len(network.styles) - len(grams[0])
     targets = [theano.shared(gram, 'gram')[style - first] for gram in grams]
     if coefficients is not None:
         coefficients = theano.shared(numpy.array(coefficients, 'float32'), 'coefficients')[style - first]
@@ -218,7 +218,7 @@ def validate(function, network, images, first, last, path):
 
 def stylize_samples(function, network, images, first, last, path):
     """Write a contact sheet of the user's photos (down) and their pastiches in up to 8 styles (across)."""
-    names, sheet = network.meta['styles'], []
+    names, sheet = network.styles, []
     styles = sample_styles(first, last)
     for image in images:
         shown = models.without_border(image, network)

@@ -45,7 +45,7 @@ def gogh(name, device, tf32):
     def stylize(network, image):
         network = models.load_network(network)
         function = models.pastiche_function(network)
-        style = layers.style_weights(0, len(network.meta['styles']), len(image))
+        style = layers.style_weights(0, len(network.styles), len(image))
         return lambda: function(image, style)
 
     def train(network, vgg, batch):
@@ -61,7 +61,7 @@ def gogh(name, device, tf32):
             loss += 1e-4 * losses.style_loss(gram, T.zeros_like(gram)).mean()
         params = lasagne.layers.get_all_params(network.output, trainable=True)
         step = theano.function([image, style], loss, updates=updates.adam(loss, params, 1e-3))
-        rows = layers.style_weights([i % 2 for i in range(len(batch))], len(network.meta['styles']))
+        rows = layers.style_weights([i % 2 for i in range(len(batch))], len(network.styles))
         return lambda: float(step(batch, rows))
 
     def versions():

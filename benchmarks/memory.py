@@ -20,7 +20,7 @@ sys.path.insert(0, ROOT)
 import models  # noqa: E402
 import stylize  # noqa: E402
 import utils  # noqa: E402
-from formats import networks  # noqa: E402
+from architecture import Architecture  # noqa: E402
 
 NETWORKS = {
     "the papers'": {},
@@ -67,7 +67,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         path, photo = os.path.join(folder, 'network.npz'), os.path.join(folder, 'photo.png')
         for name in args.network or NETWORKS:
-            network = models.transformer_network(**dict(dict(styles=['style']), **NETWORKS[name]))
+            network = models.transformer_network(Architecture(**NETWORKS[name]), ['style'])
             models.save_network(path, network)
             for size in args.size or ['1024x1024', '2048x1024']:
                 width, height = map(int, size.split('x'))
@@ -78,8 +78,8 @@ def main():
                      args.backend, '--output', os.path.join(folder, 'pastiche.png')], check=True,
                     stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
                 measured = int(done.stdout.split()[-1])      # after the names of the pastiches
-                added = 2 * (networks.border(network.meta) - networks.lost(network.meta))
-                expected = models.pastiche_bytes(network, args.backend) * (width + added) * (height + added)
+                added = 2 * (network.architecture.border - network.architecture.lost)
+                expected = network.architecture.pastiche_bytes(args.backend) * (width + added) * (height + added)
                 print('%-38s %-12s %5.0f MiB %14.0f %9.0f' % (
                     name, size, measured / 2**20, measured / (width * height),
                     expected / (width * height)), flush=True)

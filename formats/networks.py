@@ -3,6 +3,7 @@
 Nothing here needs Theano, so that a script can answer what a file holds at once.
 """
 import collections
+import dataclasses
 import json
 import os
 import re
@@ -10,18 +11,14 @@ import re
 import numpy
 
 import utils
+from architecture import Architecture
 
-__all__ = ['VERSION', 'MODELS', 'shipped', 'find', 'read', 'read_settings', 'write', 'border', 'lost', 'smallest_side',
-           'describe', 'list_styles']
+__all__ = ['VERSION', 'MODELS', 'shipped', 'find', 'read', 'read_settings', 'write', 'describe', 'list_styles']
 
 VERSION = '1.0'
 FORMAT = 1
 MODELS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'data', 'models')
 
-# What a file means that lacks a setting.
-DEFAULTS = dict(network='cin', styles=[], widths=[32, 64, 128], up_widths=[64, 32], filter_sizes=[9, 3, 3],
-                residual_blocks=5, epsilon=1e-5, norm='instance', pad='reflect', upsampling='nearest',
-                tanh_constant=150.)
 # The original repository's.
 ORIGINAL_EPSILON = 1e-4
 
@@ -64,10 +61,13 @@ def read(path, network=None):
 
     Returns
     -------
+    architecture : Architecture
+    styles : list of str
+        Their names; empty for a single style without a name.
     meta : dict
-        What `models.transformer_network` takes.
+        Whatever else the file says, such as how the network was trained.
     values : list of numpy arrays
-        The parameters in Lasagne's order, of the shapes that the settings ask for.
+        The parameters in Lasagne's order, of the shapes that the architecture asks for.
 
     Raises
     ------
@@ -75,64 +75,52 @@ def read(path, network=None):
         If the file is no such network; one line that names the file and says why.
     """
     entries = utils.load_npz(path)
-    meta = _read_meta(path, entries.pop('meta', None))
+    text = entries.pop('meta', None)
     numbers = sorted(int(name[4:]) for name in entries if re.fullmatch(r'arr_[0-9]{1,6}', name))
+    described = None if text is None else _read_meta(path, text)
     if not numbers or numbers != list(range(len(entries))):
         raise utils.UserError('%s: not a trained network: its arrays should be arr_0, arr_1, …, and meta' % path)
     values = [entries['arr_%d' % i] for i in numbers]
     if any(value.dtype.kind != 'f' for value in values):
         raise utils.UserError('%s: not a trained network: its parameters are not floating-point numbers' % path)
-    if meta is None:
-        meta = dict(_settings_from_shapes(path, [value.shape for value in values], network), epsilon=ORIGINAL_EPSILON)
-        if meta['network'] == 'fns':
+    if described is None:
+        architecture, styles = _of_the_original(path, [value.shape for value in values], network)
+        meta = {}
+        if architecture.network == 'fns':
             values = [value.reshape(-1) if value.ndim == 2 else value for value in values]
-    _check_sizes(path, meta)
-    return meta, values
+    else:
+        architecture, styles, meta = described
+    # Refused before the network is built.
+    if 4 * architecture.parameters(max(1, len(styles))) > utils.limit('GOGH_MAX_BYTES', utils.MAX_BYTES):
+        raise utils.UserError('%s: describes a network of unreasonable size' % path)
+    return architecture, styles, meta, values
 
 
 def read_settings(path, network=None):
-    """The settings of a network's file; see `read`."""
-    return read(path, network)[0]
+    """All but the parameters in a network's file; see `read`."""
+    return read(path, network)[:3]
 
 
-def write(path, meta, values):
-    """Write a network's file, atomically.
+def write(path, architecture, styles, meta, values):
+    """Write a network's file, atomically; the arguments are what `read` returns.
 
     ``arr_0`` … are the parameters in Lasagne's order: for each convolution its filters W (OIHW,
     flipped: a true convolution), beta and gamma, and for batch norm the running mean and variance.
-    ``meta`` is a JSON string with the format version and the network's settings.
+    ``meta`` is a JSON string with the format version, the architecture, the names of the styles and the rest.
     """
     entries = collections.OrderedDict(('arr_%d' % i, value) for i, value in enumerate(values))
-    entries['meta'] = numpy.array(json.dumps(dict(meta, format=FORMAT, version=VERSION), sort_keys=True))
+    entries['meta'] = numpy.array(json.dumps(
+        dict(meta, styles=list(styles), format=FORMAT, version=VERSION, **dataclasses.asdict(architecture)),
+        sort_keys=True))
     utils.save_npz(path, entries)
 
 
-def border(meta):
-    """Pixels on each side of an image that residual blocks without padding take: two each, at a quarter of its size.
-
-    With 'reflect-start' the network adds them to the photo; with 'none' the pastiche lacks them.
-    """
-    return 8 * meta['residual_blocks'] if meta['pad'] in ('reflect-start', 'none') else 0
-
-
-def lost(meta):
-    """Pixels on each side of a photo that are not in its pastiche."""
-    return border(meta) if meta['pad'] == 'none' else 0
-
-
-def smallest_side(meta):
-    """The fewest pixels in height or width that a network is trained with: enough to reflect, or a pastiche of 16."""
-    if meta['pad'] == 'none':
-        return 16 + 2 * border(meta)
-    return max(16, border(meta) + 4)
-
-
-def describe(meta):
+def describe(architecture, styles, meta):
     """What a network is and how it was trained, as lines of text.
 
     Parameters
     ----------
-    meta : dict
+    architecture, styles, meta
         Of `read`.
 
     Returns
@@ -140,93 +128,60 @@ def describe(meta):
     list of str
     """
     kind = {'cin': 'many styles: conditional instance normalization (arXiv:1610.07629)',
-            'fns': 'a single style: fast neural style (arXiv:1603.08155)'}[meta['network']]
-    shape = ['%d×%d → %d' % (size, size, width) for size, width in zip(meta['filter_sizes'], meta['widths'])]
+            'fns': 'a single style: fast neural style (arXiv:1603.08155)'}[architecture.network]
+    shape = ['%d×%d → %d' % (size, size, width) for size, width in zip(architecture.filter_sizes, architecture.widths)]
     lines = ['network          ' + kind,
              'convolutions     %s; %d residual blocks; %s to %s; 9×9 → 3'
-             % (', '.join(shape), meta['residual_blocks'], meta['upsampling'],
-                ' and '.join(map(str, meta['up_widths']))),
-             'normalization    %s, epsilon %g' % (meta['norm'], meta['epsilon']),
-             'padding          %s%s' % (meta['pad'], '; the pastiche lacks %d pixels of the photo on each side'
-                                        % lost(meta) if lost(meta) else '')]
+             % (', '.join(shape), architecture.residual_blocks, architecture.upsampling,
+                ' and '.join(map(str, architecture.up_widths))),
+             'normalization    %s, epsilon %g' % (architecture.norm, architecture.epsilon),
+             'padding          %s%s' % (architecture.pad, '; the pastiche lacks %d pixels of the photo on each side'
+                                        % architecture.lost if architecture.lost else '')]
     training = meta.get('training')
     if isinstance(training, dict):
         lines.append('training         ' + utils.one_line(
             ', '.join('%s %s' % (name.replace('_', ' '), value) for name, value in sorted(training.items())
                       if value not in (None, False) and not isinstance(value, dict))))
-    return lines + ['styles           %d' % max(1, len(meta['styles']))] + list_styles(meta)
+    return lines + ['styles           %d' % max(1, len(styles))] + list_styles(styles)
 
 
-def list_styles(meta):
+def list_styles(styles):
     """The numbers and names of a network's styles, as lines of text."""
-    return ['%3d  %s' % (index, utils.one_line(name)) for index, name in enumerate(meta['styles'] or ['style'])]
+    return ['%3d  %s' % (index, utils.one_line(name)) for index, name in enumerate(styles or ['style'])]
 
 
 def _read_meta(path, text):
-    """The settings in a network's file, checked one by one, or None if it has none."""
-    if text is None:
-        return None
+    """The architecture, the styles and the rest that the ``meta`` of a file says."""
     try:
         meta = json.loads(str(text[()]))
-        if meta.get('format') != FORMAT:
-            raise utils.UserError('%s: written in format %r, and this version reads format %d'
-                                  % (path, meta.get('format'), FORMAT))
-        meta = dict(DEFAULTS, **{key: value for key, value in meta.items() if key not in ('format', 'version')})
-
-        def is_size(value):
-            return type(value) is int and 1 <= value <= 4096
-
-        good = (meta['network'] in ('cin', 'fns')
-                and all(isinstance(name, str) for name in meta['styles'])
-                and (meta['styles'] or meta['network'] == 'fns')
-                and len(meta['widths']) == 3 and all(map(is_size, meta['widths']))
-                and len(meta['up_widths']) == 2 and all(map(is_size, meta['up_widths']))
-                and len(meta['filter_sizes']) == 3
-                and all(type(size) is int and size in range(1, 32, 2) for size in meta['filter_sizes'])
-                and type(meta['residual_blocks']) is int and 0 <= meta['residual_blocks'] <= 100
-                and type(meta['epsilon']) is float and 0 < meta['epsilon'] < 1
-                and type(meta['tanh_constant']) is float and 0 < meta['tanh_constant'] <= 1e4
-                and (meta['norm'] == 'instance' or (meta['norm'] == 'batch' and meta['network'] == 'fns'))
-                and meta['pad'] in ('reflect', 'zero', 'reflect-start', 'none')
-                and meta['upsampling'] in ('nearest', 'deconv'))
+        number, _ = meta.pop('format', None), meta.pop('version', None)
+        if number != FORMAT:
+            raise utils.UserError('%s: written in format %r, and this version reads format %d' % (path, number, FORMAT))
+        fields = [field.name for field in dataclasses.fields(Architecture)]
+        architecture = Architecture(**{name: meta.pop(name) for name in fields if name in meta})
+        styles = meta.pop('styles', [])
+        good = isinstance(styles, list) and all(isinstance(name, str) for name in styles)
+        good = good and bool(styles or architecture.network == 'fns')
     except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
         good = False
     if not good:
         raise utils.UserError('%s: its meta entry does not describe a network' % path)
-    return dict(meta, styles=utils.unique(meta['styles'], '%s: the style' % path))
+    return architecture, utils.unique(styles, '%s: the style' % path), meta
 
 
-def _settings_from_shapes(path, shapes, network):
-    """The settings of a network without ``meta``: W, beta, gamma for each convolution."""
-    error = utils.UserError('%s: its arrays are not those of a transformer network' % path)
-    filters, betas, gammas = shapes[0::3], shapes[1::3], shapes[2::3]
-    if len(shapes) % 3 or len(filters) < 6 or len(filters) % 2 or any(len(shape) != 4 for shape in filters):
-        raise error
-    if betas != gammas or len(betas[0]) not in (1, 2):
-        raise error
-    sizes = [shape[2] for shape in filters[:3]]
-    if not all(size % 2 and size < 32 for size in sizes):
-        raise error
-    widths = [shape[0] for shape in filters]
-    settings = dict(DEFAULTS, widths=widths[:3], up_widths=widths[-3:-1], filter_sizes=sizes,
-                    residual_blocks=(len(filters) - 6) // 2)
-    styles = betas[0][0] if len(betas[0]) == 2 else 1
-    if styles == 1 and len(betas[0]) == 2 and network is None:
+def _of_the_original(path, shapes, network):
+    """The architecture and the styles of a network without ``meta``."""
+    try:
+        architecture = Architecture.from_shapes(shapes, epsilon=ORIGINAL_EPSILON)
+    except ValueError:
+        raise utils.UserError('%s: its arrays are not those of a transformer network' % path)
+    betas = shapes[1]
+    styles = betas[0] if len(betas) == 2 else 1
+    if styles == 1 and len(betas) == 2 and network is None:
         raise utils.UserError('%s: a file of the original repository with a single style, which does not say of what '
                               'kind the network is: give --network cin or --network fns' % path)
     if styles > 1 and network == 'fns':
         raise utils.UserError('%s: a network of %d styles, and --network fns is of one' % (path, styles))
-    if len(betas[0]) == 1 or network == 'fns':
-        return dict(settings, network='fns', styles=['style'])
-    return dict(settings, network='cin', styles=['style %d' % i for i in range(styles)])
-
-
-def _check_sizes(path, meta):
-    """Refuse settings whose network would not fit into memory, before it is built."""
-    (a, b, c), (d, e), (i, j, k) = meta['widths'], meta['up_widths'], meta['filter_sizes']
-    styles = max(1, len(meta['styles']))
-    filters = (3 * a * i * i + a * b * j * j + b * c * k * k + 9 * (c * d + d * e) + 243 * e
-               + 18 * meta['residual_blocks'] * c * c)
-    maps = a + b + c + d + e + 3 + 2 * meta['residual_blocks'] * c
-    if 4 * (filters + 2 * styles * maps) > utils.limit('GOGH_MAX_BYTES', utils.MAX_BYTES):
-        raise utils.UserError('%s: describes a network of unreasonable size' % path)
+    if len(betas) == 1 or network == 'fns':
+        return dataclasses.replace(architecture, network='fns'), ['style']
+    return architecture, ['style %d' % i for i in range(styles)]

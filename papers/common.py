@@ -170,7 +170,7 @@ def network_to_show(args):
     if not args.model:
         return many_styles_network(args)[0]
     path = networks.find(args.model)
-    if networks.lost(networks.read_settings(path)):
+    if networks.read_settings(path)[0].lost:
         raise utils.UserError("%s: the pastiches of a network with the padding 'none' are smaller than the photos that "
                               'the figures compare them with' % path)
     return path

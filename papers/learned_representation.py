@@ -11,7 +11,7 @@ def pastiches(args):
     """All styles of a network on some photos (arXiv:1610.07629, section 3.3)."""
     path = common.network_to_show(args)
     network = models.load_network(path)
-    names = network.meta['styles']
+    names = network.styles
     function = models.pastiche_function(network)
     photos = common.show_photos(args)
     grid, rows = [[common.as_picture(photo)] for photo in photos.values()], []
@@ -72,7 +72,7 @@ def finetune(args):
     photos, grid, panels, rows = common.show_photos(args), [], {}, []
     for label, (run, more) in variants.items():
         network = models.load_network(common.train(args, run, new, *more))
-        function, style = models.pastiche_function(network), len(network.meta['styles']) - 1
+        function, style = models.pastiche_function(network), len(network.styles) - 1
         grid.append([common.as_picture(evaluation.stylize(function, network, photo, style)) for photo in photos.values()])
         for kind in ('content', 'style', 'total'):
             iterations, values = common.curve(args, run, 'val_' + kind)
@@ -87,7 +87,7 @@ def blend(args):
     """Convex combinations of four styles, and the way from one to another (arXiv:1610.07629, figure 7)."""
     path = common.network_to_show(args)
     network = models.load_network(path)
-    if not network.style or len(network.meta['styles']) < 4:
+    if not network.style or len(network.styles) < 4:
         raise utils.UserError('%s: combining styles needs a network of at least four' % path)
     function, photos = models.pastiche_function(network), common.show_photos(args)
     photo = next(iter(photos.values()))
@@ -98,10 +98,10 @@ def blend(args):
     common.write_picture(args, utils.contact_sheet(grid))
 
     # The style losses along the line between the first two, with respect to either.
-    styles = [path for _, path in evaluation.find_styles(utils.find_images(args.style_dir), network.meta['styles'][:2])]
+    styles = [path for _, path in evaluation.find_styles(utils.find_images(args.style_dir), network.styles[:2])]
     if len(styles) < 2:
         raise utils.UserError('%s lacks an image of one of the styles %s'
-                              % (args.style_dir, ' and '.join(network.meta['styles'][:2])))
+                              % (args.style_dir, ' and '.join(network.styles[:2])))
     objective_for, rows = common.judge(args), []
     objectives = [[objective_for(photo, style) for style in styles] for photo in photos.values()]
     weights = numpy.linspace(0, 1, 11)
@@ -111,7 +111,7 @@ def blend(args):
             image = evaluation.stylize(function, network, photo, {0: 1 - weight, 1: weight})
             values.append([of_image(image)[0][2] for of_image in pair])
         rows.append([float(weight)] + numpy.mean(values, axis=0).tolist())
-    names = network.meta['styles'][:2]
+    names = network.styles[:2]
     common.write_table(args, ['weight_of_' + names[1]] + ['style_loss_to_' + name for name in names], rows)
     common.plot(args, {'style loss': [([row[0] for row in rows], [row[i] for row in rows], 'to ' + name, 'o-')
                                for i, name in enumerate(names, 1)]}, 'weight of ' + names[1])

@@ -10,6 +10,7 @@ import models
 import optimization
 import runs
 import utils
+from architecture import Architecture
 from papers import common
 
 
@@ -26,7 +27,7 @@ def speed(args):
     the numbers in it do not change its speed, and are random. Seconds of the processor, of all threads
     together, are noted as well: with one thread they say more on a machine that has other work.
     """
-    network = models.transformer_network('fns', ['style'])
+    network = models.transformer_network(Architecture('fns'), ['style'])
     function, objective_for, rows = models.pastiche_function(network), common.judge(args, 'fns', gradient=True), []
     style = common.style_images(args, 1)[0]
     cache = os.path.join(args.run_dir, 'speed.csv')

@@ -14,6 +14,7 @@ files are parsed by a library of C, whose coverage is not seen: for h5 and vgg-h
 """
 
 import argparse
+import dataclasses
 import glob
 import io
 import os
@@ -57,6 +58,7 @@ import options  # noqa: E402
 import utils  # noqa: E402
 from data import photos  # noqa: E402
 from formats import networks, vgg  # noqa: E402, F811
+from support.tiny import transformer  # noqa: E402
 
 MAX_PIXELS, MAX_BYTES, SECONDS = 10**4, 10**6, 10
 
@@ -217,10 +219,11 @@ def with_limit(load):
 
 def network_arrays():
     """The arrays of a very small network, and what its file says of it."""
-    network = models.transformer_network('cin', ['style'], (1, 1, 1), (1, 1), 0)
+    network = transformer('cin', ['style'], (1, 1, 1), (1, 1), 0)
     values = models.lasagne.layers.get_all_param_values(network.output)
     arrays = {'arr_%d' % i: value for i, value in enumerate(values)}
-    return arrays, json.dumps(dict(network.meta, format=networks.FORMAT)).encode()
+    return arrays, json.dumps(dict(dataclasses.asdict(network.architecture), styles=network.styles,
+                                   format=networks.FORMAT)).encode()
 
 
 def npz(arrays):
@@ -248,6 +251,7 @@ def feed_network(data):
         data = npz(dict(_network_arrays[0], meta=np.array(data.decode('latin1'))))
     network = feed_file(with_limit(models.load_network), data)
     check_values(network.meta)
+    check_values(dataclasses.asdict(network.architecture))
 
 
 def vgg_arrays():

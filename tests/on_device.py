@@ -17,6 +17,7 @@ import models  # noqa: E402
 import training  # noqa: E402
 from backend import T, devices, formulas, lasagne, theano  # noqa: E402
 from updates import adam  # noqa: E402
+from support.tiny import transformer  # noqa: E402
 
 # Upsampling, then padding: of shapes that no tile divides, some hardly larger than the padding.
 EXPANSIONS = [(1, 1), (1, 4), (2, 0), (2, 1), (3, 2)]
@@ -24,7 +25,6 @@ EXPANSIONS = [(1, 1), (1, 4), (2, 0), (2, 1), (3, 2)]
 NORM_SHAPES = [(1, 1, 1, 2), (2, 3, 5, 7), (3, 2, 64, 65), (1, 2, 131, 173)]
 NETWORKS = {'cin': dict(network='cin', styles=['a', 'b']), 'fns': dict(network='fns', styles=['a']),
             'fns_batch': dict(network='fns', styles=['a'], norm='batch', pad='zero', upsampling='deconv')}
-SMALL = dict(widths=(4, 6, 8), up_widths=(6, 4))
 BLOCKS = {'cin': 1, 'fns': 0, 'fns_batch': 0}
 
 
@@ -114,7 +114,7 @@ def training_steps(results, graphs):
     """Losses, gradients (of which Adam's first moment is a tenth) and moved parameters of single steps."""
     for name, settings in NETWORKS.items():
         lasagne.random.set_rng(np.random.RandomState(1))
-        network = models.transformer_network(residual_blocks=BLOCKS[name], **dict(settings, **SMALL))
+        network = transformer(residual_blocks=BLOCKS[name], **settings)
         loss = losses.PerceptualLoss([vgg_weights()], [('conv2_2', 1.)], [('conv1_2', 1.), ('conv3_1', 1.)], 1e-6, False,
                                      settings['network'] == 'fns', 'max')
         generator = np.random.RandomState(2)
@@ -140,7 +140,7 @@ def training_steps(results, graphs):
 
 def stylizing(results, graphs):
     lasagne.random.set_rng(np.random.RandomState(4))
-    network = models.transformer_network(residual_blocks=1, **dict(NETWORKS['cin'], **SMALL))
+    network = transformer(residual_blocks=1, **NETWORKS['cin'])
     function = models.pastiche_function(network)
     graphs['transfers_stylizing'] = transfers(function)
     images = np.random.RandomState(6).rand(2, 3, 40, 28).astype('float32')

@@ -11,7 +11,9 @@ import losses
 import models
 import reference
 import utils
+from architecture import Architecture
 from formats import vgg
+from support.tiny import transformer
 
 from lasagne.layers import get_all_param_values, set_all_param_values
 
@@ -26,7 +28,7 @@ def folder(tmp_path_factory):
     generator = np.random.RandomState(0)
     training = dict(content_layer='conv1_1', content_weight=2., style_layers='conv1_1=1.5,conv1_2', style_weight=4.,
                     tv_weight=1e-6, normalize_losses=True, image_size=16, style_size=24)
-    network = models.transformer_network('cin', STYLES, (2, 2, 3), (3, 2), 1, training=training)
+    network = transformer('cin', STYLES, (2, 2, 3), (3, 2), 1, dict(training=training))
     set_all_param_values(network.output, [generator.normal(0, 0.5, value.shape).astype('float32')
                                           for value in get_all_param_values(network.output)])
     models.save_network(str(folder / 'cin.npz'), network)
@@ -252,7 +254,7 @@ def test_settings_come_from_the_network_unless_they_are_given(monkeypatch):
     def settings(training, **given):
         args = dict(dict.fromkeys(evaluation.KINDS), loss_weights=['random'], **given)
         args = type('Arguments', (), args)
-        return evaluation.loss_of_network(args, dict(network='fns', pad='reflect', training=training)), args
+        return evaluation.loss_of_network(args, Architecture('fns'), dict(training=training)), args
 
     loss, args = settings(dict(style_layers='conv1_1', style_weight=3, content_layers='conv1_2=2,conv1_1', image_size=64))
     assert loss.style_layers == [('conv1_1', 3.)] and loss.content_layers == [('conv1_2', 2.), ('conv1_1', 1.)] and args.image_size == 64

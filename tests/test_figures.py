@@ -13,6 +13,8 @@ import figures
 import models
 import train
 import utils
+from architecture import Architecture
+from support.tiny import transformer
 from papers import common, learned_representation
 
 from lasagne.layers import get_all_param_values, set_all_param_values
@@ -141,7 +143,7 @@ def test_norm_borders_and_objective(make, folder):
 def misc32(folder):
     """A network of the styles of data/styles/misc32, not trained."""
     names = [models.style_name(path) for path in utils.find_images(os.path.join(figures.ROOT, 'data/styles/misc32'))]
-    network = models.transformer_network('cin', names, (2, 2, 3), (3, 2), 1)
+    network = transformer('cin', names, (2, 2, 3), (3, 2), 1)
     generator = np.random.RandomState(1)
     set_all_param_values(network.output, [generator.normal(0, 0.5, value.shape).astype('float32')
                                           for value in get_all_param_values(network.output)])
@@ -151,7 +153,7 @@ def misc32(folder):
 
 def test_table_of_32_styles_and_blend_of_a_given_network(make, folder, misc32):
     rows, trained = make('pastiches', '--model', 'misc32.npz')
-    assert not trained and [row['style_name'] for row in rows] == misc32.meta['styles'] and len(rows) == 32
+    assert not trained and [row['style_name'] for row in rows] == misc32.styles and len(rows) == 32
     # Four bands of two photos, nine columns of 32 pixels.
     height, width, _ = size(folder, 'pastiches.jpg')
     assert width == 8 + 9 * 40 and 4 * 2 * 40 < height < 4 * 2 * 40 + 4 * 40
@@ -218,7 +220,7 @@ def test_border_difference_tells_the_edge_from_the_middle():
         framed[:, :, :2] = framed[:, :, -2:] = framed[:, :, :, :2] = framed[:, :, :, -2:] = 1
         return framed
 
-    network = type('Network', (), dict(style=None, meta=dict(pad='reflect', residual_blocks=0)))
+    network = type('Network', (), dict(style=None, architecture=Architecture()))
     edge, inside = learned_representation.border_difference(frame, network, np.zeros((1, 3, 64, 64), 'float32'))
     assert inside == 0 and 255 * 0.4 < edge < 255 * 0.6
 

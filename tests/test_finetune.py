@@ -6,16 +6,17 @@ import pytest
 
 import models
 import utils
+from support.tiny import transformer
 
 from lasagne.layers import get_all_params
 
 OLD, NEW = ['dots', 'waves', 'stripes'], ['chalk', 'ink']
 
 
-def random_network(kind='cin', **more):
+def random_network(kind='cin', **meta):
     """A network with filters and styles as they may be after training: no two alike, few maps without life."""
     generator = np.random.RandomState(0)
-    network = models.transformer_network(kind, OLD if kind == 'cin' else OLD[:1], (4, 4, 4), (4, 4), 1, **more)
+    network = transformer(kind, OLD if kind == 'cin' else OLD[:1], (4, 4, 4), (4, 4), 1, meta)
     for param in get_all_params(network.output):
         value = param.get_value()
         param.set_value(value + generator.normal(0, 0.2, value.shape).astype('float32'))
@@ -75,7 +76,7 @@ def test_the_new_styles_are_learned(folder, trained):
 
 def test_the_file_says_what_it_is(folder, trained):
     network = models.load_network(str(trained))
-    assert network.meta['styles'] == OLD + NEW
+    assert network.styles == OLD + NEW
     assert network.meta['training']['finetune'] == 'old.npz' and network.meta['training']['iterations'] == 5
     assert network.meta['training']['base'] == dict(iterations=7)
     # Again a network that can be fine-tuned, and stylized with.
@@ -86,8 +87,8 @@ def test_the_file_says_what_it_is(folder, trained):
 def test_known_styles_stay_and_new_ones_start_at_the_mean():
     network = random_network(extra='kept')
     other = models.with_styles(network, ['ink', 'stripes', 'dots'])
-    assert other.meta['styles'] == ['ink', 'stripes', 'dots'] and other.meta['extra'] == 'kept'
-    assert network.meta['styles'] == OLD
+    assert other.styles == ['ink', 'stripes', 'dots'] and other.meta['extra'] == 'kept'
+    assert network.styles == OLD
     for old, new in zip(get_all_params(network.output), get_all_params(other.output)):
         old, new = old.get_value(), new.get_value()
         if old.ndim == 4:
@@ -101,7 +102,7 @@ def test_a_single_style_of_many_is_an_fns_network():
     """In the middle of the range of colours the pastiches agree; at its ends 150 tanh is not 255 sigmoid."""
     network = random_network()
     single = models.single_style_network(network, 'waves')
-    assert single.meta['network'] == 'fns' and single.meta['styles'] == ['waves'] and single.style is None
+    assert single.architecture.network == 'fns' and single.styles == ['waves'] and single.style is None
     photo = np.random.RandomState(5).uniform(size=(1, 3, 16, 20)).astype('float32')
     one = models.pastiche_function(network)(photo, np.eye(3, dtype='float32')[1:2])
     other = models.pastiche_function(single)(photo)
@@ -119,7 +120,7 @@ def test_a_network_starts_from_a_trained_one(run, folder, kind, model):
                     + [output, '--iterations', 1, '--content-size', 18]), cwd=str(folder))
     assert process.returncode == 0, process.stderr
     network = models.load_network(str(folder / output))
-    assert network.meta['network'] == kind and network.meta['styles'] == ['waves' if kind == 'cin' else 'ink']
+    assert network.architecture.network == kind and network.styles == ['waves' if kind == 'cin' else 'ink']
     assert network.meta['training']['start_from'] == model
     base = models.load_network(str(folder / model))
     moved = 0

@@ -12,6 +12,7 @@ import utils
 from backend import lasagne
 from formats import networks, onnx, vgg
 from layers import style_weights
+from support.tiny import transformer
 from test_models import randomize
 
 
@@ -35,8 +36,8 @@ def test_a_network_of_many_styles_of_the_original(tmp_path, generator, filters):
     """Upsampling blocks of one width, epsilon 1e-4, and before July 2017 9×9 filters in convolutions 2 and 3."""
     arrays = original(tmp_path / 'cin.npz', 3, filters)
     network = models.load_network(str(tmp_path / 'cin.npz'))
-    assert network.meta['filter_sizes'] == [9, filters, filters] and network.meta['up_widths'] == [5, 5]
-    assert network.meta['epsilon'] == 1e-4 and len(network.meta['styles']) == 3
+    assert network.architecture.filter_sizes == (9, filters, filters) and network.architecture.up_widths == (5, 5)
+    assert network.architecture.epsilon == 1e-4 and len(network.styles) == 3
     image, style = generator.rand(1, 3, 20, 24), style_weights([2], 3)
     expected = reference.transformer(image, arrays, style, residual_blocks=1, epsilon=1e-4)
     got = models.pastiche_function(network)(image.astype('float32'), style)
@@ -55,7 +56,7 @@ def test_a_network_of_one_style_of_the_original_does_not_say_of_which_kind_it_is
     np.testing.assert_allclose(models.pastiche_function(many)(image.astype('float32'), style_weights([0], 1)),
                                np.clip(expected, 0, 1), atol=1e-4)
     single = models.load_network(path, 'fns')
-    assert single.meta['network'] == 'fns' and single.style is None
+    assert single.architecture.network == 'fns' and single.style is None
     rows = [array[0] if array.ndim == 2 else array for array in arrays]
     expected = reference.deprocess(reference.transformer(reference.preprocess(image), rows, residual_blocks=1,
                                                          epsilon=1e-4))
@@ -67,25 +68,27 @@ def test_the_kind_matters_only_where_the_file_does_not_say_it(tmp_path):
     original(tmp_path / 'many.npz', 2)
     with pytest.raises(utils.UserError, match='2 styles'):
         networks.read(str(tmp_path / 'many.npz'), 'fns')
-    network = models.transformer_network('cin', ['a'], widths=(3, 4, 5), up_widths=(4, 3), residual_blocks=1)
+    network = transformer('cin', ['a'])
     models.save_network(str(tmp_path / 'ours.npz'), network)
-    assert networks.read(str(tmp_path / 'ours.npz'), 'fns')[0]['network'] == 'cin'
+    assert networks.read(str(tmp_path / 'ours.npz'), 'fns')[0].network == 'cin'
 
 
 def test_filter_sizes_are_kept_and_a_file_that_lacks_them_means_9_3_3(tmp_path):
-    network = models.transformer_network('cin', ['a', 'b'], widths=(3, 4, 5), up_widths=(4, 3), residual_blocks=1,
-                                         filter_sizes=(5, 7, 3))
+    network = transformer('cin', ['a', 'b'], filter_sizes=(5, 7, 3))
     randomize(network)
     path = str(tmp_path / 'net.npz')
     models.save_network(path, network)
     loaded = models.load_network(path)
-    assert loaded.meta['filter_sizes'] == [5, 7, 3]
+    assert loaded.architecture.filter_sizes == (5, 7, 3)
     for a, b in zip(*(lasagne.layers.get_all_param_values(n.output) for n in (network, loaded))):
         np.testing.assert_array_equal(a, b)
-    old = models.transformer_network('cin', ['a', 'b'], widths=(3, 4, 5), up_widths=(4, 3), residual_blocks=1)
-    meta = {key: value for key, value in old.meta.items() if key != 'filter_sizes'}
-    networks.write(path, meta, lasagne.layers.get_all_param_values(old.output))
-    assert models.load_network(path).meta['filter_sizes'] == [9, 3, 3]
+    old = transformer('cin', ['a', 'b'])
+    models.save_network(path, old)
+    arrays = utils.load_npz(path)
+    meta = json.loads(str(arrays['meta']))
+    del meta['filter_sizes']
+    utils.save_npz(path, dict(arrays, meta=np.array(json.dumps(meta))))
+    assert models.load_network(path).architecture.filter_sizes == (9, 3, 3)
 
 
 @pytest.mark.parametrize('sizes', [[9, 3], [9, 4, 3], [9, 3, 33], [9, 3, '3'], 9])

@@ -19,6 +19,7 @@ import utils
 from backend import devices
 from backend.gpu import setup
 from conftest import ROOT
+from support.tiny import transformer
 
 DEVICE = os.environ.get('GOGH_TEST_DEVICE') or 'opencl0:0'
 
@@ -211,7 +212,7 @@ def test_optimizing_is_that_of_the_cpu(device, run, place):
 
 @pytest.mark.skipif(not DEVICE.startswith('opencl'), reason='the memory of PoCL can be limited')
 def test_a_photo_that_the_device_has_no_memory_for_fails_alone(device, run, place):
-    network = models.transformer_network(residual_blocks=0, **dict(on_device.NETWORKS['fns'], **on_device.SMALL))
+    network = transformer(residual_blocks=0, **on_device.NETWORKS['fns'])
     models.save_network(str(place / 'random.npz'), network)
     result = run('stylize.py', '--model', 'random.npz', 'large.png', 'photos/b.png', '--output', 'some',
                  '--device', device, cwd=str(place), POCL_MEMORY_LIMIT='1', GOGH_MAX_MEMORY=str(2**29))

@@ -1,4 +1,5 @@
 """The networks against the papers in float64, and the files of their weights."""
+import dataclasses
 import json
 import os
 import pickle
@@ -13,8 +14,7 @@ import utils
 from backend import T, lasagne, theano
 from formats import vgg
 from layers import style_weights
-
-SMALL = dict(widths=(3, 4, 5), up_widths=(4, 3), residual_blocks=1)
+from support.tiny import transformer
 
 
 def randomize(network, seed=1):
@@ -32,7 +32,7 @@ def randomize(network, seed=1):
 # Transformer networks ------------------------------------------------------------------------
 
 def test_architecture_is_table_1_of_the_paper():
-    network = models.transformer_network('cin', ['s'] * 32)
+    network = models.transformer_network(styles=['s'] * 32)
     shapes = [p.get_value().shape for p in lasagne.layers.get_all_params(network.output)]
     widths = [(32, 3, 9), (64, 32, 3), (128, 64, 3)] + [(128, 128, 3)] * 10 + [(64, 128, 3), (32, 64, 3), (3, 32, 9)]
     expected = []
@@ -47,7 +47,7 @@ def test_architecture_is_table_1_of_the_paper():
 
 def test_weights_start_as_in_the_paper():
     lasagne.random.set_rng(np.random.RandomState(0))
-    for param in lasagne.layers.get_all_params(models.transformer_network('cin', ['a', 'b']).output):
+    for param in lasagne.layers.get_all_params(transformer('cin', ['a', 'b']).output):
         value = param.get_value()
         if param.name == 'W':
             assert abs(value.std() - .01) < 1e-3 and abs(value.mean()) < 1e-3
@@ -58,13 +58,13 @@ def test_weights_start_as_in_the_paper():
 @pytest.mark.parametrize('size', [(16, 16), (17, 23)])
 def test_networks_are_the_papers(size, generator):
     image = generator.rand(2, 3, *size).astype('float32')
-    network = models.transformer_network('cin', ['a', 'b', 'c'], **SMALL)
+    network = transformer('cin', ['a', 'b', 'c'])
     params = randomize(network)
     style = style_weights([2, 0], 3)
     expected = reference.transformer(image.astype('float64'), params, style, residual_blocks=1)
     np.testing.assert_allclose(models.pastiche_function(network)(image, style), expected, atol=1e-4)
 
-    network = models.transformer_network('fns', ['a'], **SMALL)
+    network = transformer('fns', ['a'])
     params = randomize(network)
     expected = reference.transformer(reference.preprocess(image.astype('float64')), params, residual_blocks=1)
     np.testing.assert_allclose(models.pastiche_function(network)(image),
@@ -75,7 +75,7 @@ def test_networks_are_the_papers(size, generator):
 def test_padding_once_at_the_start_and_residual_blocks_that_crop(size, generator):
     """As in fast-neural-style: the pastiche has the size of the image, also where that has too little to reflect."""
     image = generator.rand(1, 3, *size).astype('float32')
-    network = models.transformer_network('cin', ['a'], pad='reflect-start', **dict(SMALL, residual_blocks=2))
+    network = transformer('cin', ['a'], pad='reflect-start', residual_blocks=2)
     params = randomize(network)
     # Two residual blocks lose 16 pixels on each side, and a multiple of 4 is needed beyond.
     padded = np.pad(image.astype('float64'), [(0, 0), (0, 0)] + [(0, max(0, 20 - side)) for side in size], mode='symmetric')
@@ -90,7 +90,7 @@ def test_padding_once_at_the_start_and_residual_blocks_that_crop(size, generator
 def test_without_padding_the_pastiche_is_of_the_middle_of_the_photo(size, generator):
     """As in fast-neural-style: each residual block loses 8 pixels on each side."""
     image = generator.rand(1, 3, *size).astype('float32')
-    network = models.transformer_network('cin', ['a'], pad='none', **dict(SMALL, residual_blocks=2))
+    network = transformer('cin', ['a'], pad='none', residual_blocks=2)
     params = randomize(network)
     expected = reference.transformer(image.astype('float64'), params, np.ones((1, 1)), residual_blocks=2, pad='none')
     got = models.pastiche_function(network)(image, style_weights(0, 1))
@@ -102,7 +102,7 @@ def test_without_padding_the_pastiche_is_of_the_middle_of_the_photo(size, genera
 
 def test_the_tanh_constant_is_the_range_of_an_fns_network(generator):
     image = generator.rand(1, 3, 16, 16).astype('float32')
-    network = models.transformer_network('fns', ['a'], tanh_constant=80., **SMALL)
+    network = transformer('fns', ['a'], tanh_constant=80.)
     params = randomize(network)
     expected = reference.transformer(reference.preprocess(image.astype('float64')), params, residual_blocks=1,
                                      tanh_constant=80)
@@ -121,12 +121,12 @@ def test_preprocessing_is_undone(compile, generator):
 @pytest.mark.parametrize('settings', [dict(norm='batch'), dict(pad='zero'), dict(upsampling='deconv'),
                                       dict(pad='reflect-start', tanh_constant=80.), dict(pad='none')], ids=str)
 def test_saved_networks_load_with_their_settings(tmp_path, settings):
-    network = models.transformer_network('fns', ['one'], epsilon=1e-3, training={'seed': 5}, **SMALL, **settings)
+    network = transformer('fns', ['one'], epsilon=1e-3, meta={'training': {'seed': 5}}, **settings)
     values = randomize(network)
     path = str(tmp_path / 'net.npz')
     models.save_network(path, network)
     loaded = models.load_network(path)
-    assert loaded.meta == network.meta
+    assert (loaded.architecture, loaded.styles, loaded.meta) == (network.architecture, ['one'], network.meta)
     for a, b in zip(lasagne.layers.get_all_param_values(loaded.output), values):
         np.testing.assert_array_equal(a, b)
     # The format: plain np.savez of Lasagne's values, and the settings as JSON.
@@ -139,20 +139,21 @@ def test_saved_networks_load_with_their_settings(tmp_path, settings):
 @pytest.mark.parametrize('styles', [5, None])
 def test_files_of_the_original_repository_load(tmp_path, styles):
     # Only arr_i; epsilon 1e-4; upsampling layers of 128 maps.
-    network = models.transformer_network('cin' if styles else 'fns', ['s'] * (styles or 1), widths=(32, 64, 128),
+    network = transformer('cin' if styles else 'fns', ['s'] * (styles or 1), widths=(32, 64, 128),
                                          up_widths=(128, 128), residual_blocks=2)
     path = str(tmp_path / 'original.npz')
     np.savez(path, *lasagne.layers.get_all_param_values(network.output))
-    meta = models.load_network(path).meta
-    assert meta['epsilon'] == 1e-4 and meta['up_widths'] == [128, 128] and meta['residual_blocks'] == 2
-    assert len(meta['styles']) == (styles or 1) and meta['network'] == network.meta['network']
+    loaded = models.load_network(path)
+    assert loaded.architecture == dataclasses.replace(network.architecture, epsilon=1e-4)
+    assert len(loaded.styles) == (styles or 1)
 
 
 def small_arrays(**meta):
-    network = models.transformer_network('cin', ['a', 'b'], **SMALL)
+    network = transformer('cin', ['a', 'b'])
     values = lasagne.layers.get_all_param_values(network.output)
     arrays = {'arr_%d' % i: value for i, value in enumerate(values)}
-    arrays['meta'] = np.array(json.dumps(dict(network.meta, format=1, **meta)))
+    arrays['meta'] = np.array(json.dumps(dict(
+        dataclasses.asdict(network.architecture), styles=network.styles, format=1, **meta)))
     return arrays
 
 

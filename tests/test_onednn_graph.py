@@ -10,6 +10,7 @@ import layers
 import losses
 import models
 import reference
+from support.tiny import transformer
 from backend import T, lasagne, theano
 
 onednn = pytest.importorskip('backend.onednn')
@@ -29,7 +30,7 @@ def count(function):
 
 
 def network(kind, widths, up_widths, blocks, styles, generator):
-    net = models.transformer_network(network=kind, styles=['style %d' % i for i in range(styles)], widths=widths,
+    net = transformer(kind, ['style %d' % i for i in range(styles)], widths=widths,
                                      up_widths=up_widths, residual_blocks=blocks)
     for param in lasagne.layers.get_all_params(net.output):
         value = param.get_value()

@@ -40,7 +40,7 @@ PASTICHE = """if True:
     devices.use(devices.Device())
     network = models.load_network(networks.find(sys.argv[1]))
     photo = utils.to_float(utils.read_image(sys.argv[2], size=96)[None, :96, :96])
-    style = [layers.style_weights(3, len(network.meta['styles']))] if network.style else []
+    style = [layers.style_weights(3, len(network.styles))] if network.style else []
     numpy.save(sys.argv[3], models.pastiche_function(network)(photo, *style))
 """
 

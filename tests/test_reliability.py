@@ -15,8 +15,8 @@ import pytest
 
 import models
 import utils
+from support.tiny import transformer
 from conftest import ROOT
-from test_models import SMALL
 
 # train.py with something done to it first.
 TRAIN = """
@@ -334,8 +334,8 @@ def test_a_closed_terminal_ends_a_training_with_a_checkpoint(place):
 def networks(tmp_path_factory):
     """A folder with a network of the papers' size, and a small one."""
     folder = tmp_path_factory.mktemp('networks')
-    models.save_network(str(folder / 'full.npz'), models.transformer_network('cin', ['style']))
-    models.save_network(str(folder / 'small.npz'), models.transformer_network('cin', ['style'], **SMALL))
+    models.save_network(str(folder / 'full.npz'), models.transformer_network(styles=['style']))
+    models.save_network(str(folder / 'small.npz'), transformer('cin', ['style']))
     return folder
 
 
@@ -404,6 +404,7 @@ MEMORY = """
 import resource, sys
 sys.path.insert(0, %r)
 import stylize, utils
+from support.tiny import transformer
 written = []
 def write_image(*arguments, write=utils.write_image):
     write(*arguments)

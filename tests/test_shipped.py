@@ -27,8 +27,8 @@ def test_a_network_has_a_card_that_agrees_with_it(name):
     with open(os.path.join(networks.MODELS, name + '.md'), encoding='utf-8') as file:
         card = file.read()
     count = re.fullmatch(r'[a-z]+([0-9]*)(?:-[a-z-]+)?', name).group(1)
-    assert len(network.meta['styles']) == int(count or 1)
-    assert network.meta['network'] == ('fns' if name.startswith('fns-') else 'cin')
+    assert len(network.styles) == int(count or 1)
+    assert network.architecture.network == ('fns' if name.startswith('fns-') else 'cin')
     training = network.meta['training']
     assert '{:,}'.format(training['iterations']) in card and '--style-weight %g' % training['style_weight'] in card
     for row in ('styles', 'content', 'loss network', 'losses', 'training', 'hardware, time', 'licence'):
@@ -45,7 +45,7 @@ def test_each_of_32_styles_has_its_own_palette():
     """Of 32 styles, the four whose images' colours are nearest to a pastiche's include its own, for 28 at least."""
     network = models.load_network(networks.find('misc32'))
     with open(os.path.join(STYLES, 'styles.json'), encoding='utf-8') as file:
-        assert network.meta['styles'] == json.load(file)
+        assert network.styles == json.load(file)
     function = models.pastiche_function(network)
     paths = utils.find_images(STYLES)
     palettes = [palette(utils.read_image(path, size=128) / 255) for path in paths]
@@ -55,4 +55,4 @@ def test_each_of_32_styles_has_its_own_palette():
         pastiche = function(photo, layers.style_weights(style, 32))[0].transpose(1, 2, 0)
         distances = [abs(palette(pastiche) - other).mean() for other in palettes]
         ranks.append(np.argsort(distances).tolist().index(style))
-    assert sum(rank < 4 for rank in ranks) >= 28, dict(zip(network.meta['styles'], ranks))
+    assert sum(rank < 4 for rank in ranks) >= 28, dict(zip(network.styles, ranks))

@@ -26,8 +26,8 @@ from backend import cache, devices
 from formats import networks
 from conftest import ROOT
 from data import photos
-from test_models import SMALL
 from training import load_checkpoint, save_checkpoint
+from support.tiny import transformer
 
 NAMES = ['waves', '1', 'sun, rising', 'sun']
 
@@ -38,7 +38,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     generator = np.random.RandomState(0)
     utils.write_image('photo.png', generator.randint(0, 256, (20, 24, 3)).astype('uint8'))
-    models.save_network('cin.npz', models.transformer_network('cin', NAMES, **SMALL))
+    models.save_network('cin.npz', transformer('cin', NAMES))
     return tmp_path
 
 
@@ -200,7 +200,7 @@ def test_styles_of_one_name_are_told_apart(place, capsys):
     assert 'waves-3' in capsys.readouterr().err
     paths = ['01_waves.jpg', '02_waves.jpg']
     assert evaluation.find_styles(paths, models.style_names(paths)) == list(enumerate(paths))
-    models.save_network('doubled.npz', models.transformer_network('cin', ['a', 'a'], **SMALL))
+    models.save_network('doubled.npz', transformer('cin', ['a', 'a']))
     assert models.load_network('doubled.npz').meta['styles'] == ['a', 'a-2']
 
 
@@ -419,7 +419,7 @@ def test_a_batch_that_does_not_fit_becomes_smaller_ones(place, main, monkeypatch
         utils.write_image('%d.png' % i, photo)
     photos = ['%d.png' % i for i in range(7)]
     command = stylize, '--model', 'cin.npz', '--style', 'waves', *photos, '--batch-size', 8, '--output'
-    one = models.pastiche_bytes(models.load_network('cin.npz')) * 400 * 600
+    one = models.load_network('cin.npz').architecture.pastiche_bytes() * 400 * 600
     monkeypatch.setenv('GOGH_MAX_MEMORY', str(int(utils.FIXED_BYTES + 2.5 * one)))
     assert not main(*command, 'out')
     assert batch_sizes == [2, 2, 2, 1]
@@ -490,7 +490,7 @@ def test_a_style_image_that_would_not_fit_is_refused_with_the_size_that_would(pl
 
 def test_long_names_of_photos_and_styles_become_names_that_fit(place, main, instant):
     style, photo = '波' * 90, '照' * 80 + '.png'
-    models.save_network('long.npz', models.transformer_network('cin', [style, 'b'], **SMALL))
+    models.save_network('long.npz', transformer('cin', [style, 'b']))
     os.rename('photo.png', photo)
     assert not main(stylize, '--model', 'long.npz', '--style', 'all', photo, '--output', 'out')
     assert len(os.listdir('out')) == 2

@@ -10,10 +10,12 @@ import models
 import reference
 import stylize as script
 import utils
+from architecture import Architecture
 from backend import lasagne
 from conftest import ROOT
 from layers import style_weights
-from test_models import SMALL, randomize
+from support.tiny import transformer
+from test_models import randomize
 
 STYLES = ['waves', 'night sky', '../dots']
 
@@ -22,7 +24,7 @@ STYLES = ['waves', 'night sky', '../dots']
 def place(tmp_path_factory):
     """A folder with a network of three styles and photos of odd sizes, of which one is broken."""
     place = tmp_path_factory.mktemp('stylizing')
-    network = models.transformer_network('cin', STYLES, **SMALL)
+    network = transformer('cin', STYLES)
     randomize(network)
     models.save_network(str(place / 'cin.npz'), network)
     np.savez(str(place / 'original.npz'), *lasagne.layers.get_all_param_values(network.output))
@@ -106,7 +108,7 @@ def test_all_styles_of_a_folder_with_a_broken_photo(run, place):
 
 def test_a_network_that_loses_its_border(run, place):
     """Its pastiches are of the middle of the photos; a photo that is all border is refused."""
-    network = models.transformer_network('cin', ['waves'], **dict(SMALL, residual_blocks=1, pad='none'))
+    network = transformer('cin', ['waves'], pad='none')
     params = randomize(network)
     models.save_network(str(place / 'none.npz'), network)
     result = stylize(run, place, '--model', 'none.npz', 'photos/a.png', 'photos/b.jpg', 'photos/tiny.png', '--output', 'none',
@@ -121,17 +123,17 @@ def test_a_network_that_loses_its_border(run, place):
 
 @pytest.mark.parametrize('pad, added', [('reflect', 0), ('reflect-start', 16), ('none', 0)])
 def test_the_memory_estimate_counts_what_the_network_adds_to_the_photo(pad, added, monkeypatch):
-    meta = dict(pad=pad, residual_blocks=2)
+    architecture = Architecture(pad=pad, residual_blocks=2)
     photo = np.zeros((100, 204, 3), 'uint8')
     needed = 300 * (100 + 2 * added) * (204 + 2 * added) + utils.FIXED_BYTES
     monkeypatch.setenv('GOGH_MAX_MEMORY', str(needed))
-    script.check_memory('a.png', photo, meta, 300)
+    script.check_memory('a.png', photo, architecture, 300)
     monkeypatch.setenv('GOGH_MAX_MEMORY', str(needed - 1))
     with pytest.raises(utils.UserError, match='a.png: 204 x 100 pixels take') as caught:
-        script.check_memory('a.png', photo, meta, 300)
+        script.check_memory('a.png', photo, architecture, 300)
     # What it advises fits.
     size = int(re.search(r'--size ([0-9]+) would fit', str(caught.value)).group(1))
-    script.check_memory('a.png', np.zeros((size, round(2.04 * size), 3), 'uint8'), meta, 300)
+    script.check_memory('a.png', np.zeros((size, round(2.04 * size), 3), 'uint8'), architecture, 300)
 
 
 def test_default_names_and_size(run, place):
@@ -186,7 +188,7 @@ def test_info_says_what_a_network_is_and_how_it_was_trained(run, place):
 def test_styles_are_listed(run, place):
     assert run('stylize.py', '--model', 'cin.npz', '--list-styles', cwd=str(place)).stdout.split('\n')[1] == '  1  night sky'
     # Their names come from a file, and cannot steer the terminal.
-    models.save_network(str(place / 'steers.npz'), models.transformer_network('cin', ['a\x1b[2Jb\nc'], **SMALL))
+    models.save_network(str(place / 'steers.npz'), transformer('cin', ['a\x1b[2Jb\nc']))
     assert run('stylize.py', '--model', 'steers.npz', '--list-styles', cwd=str(place)).stdout == '  0  a?[2Jb c\n'
 
 

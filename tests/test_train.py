@@ -15,6 +15,7 @@ import utils
 from backend import lasagne
 from conftest import ROOT
 from data import photos
+from support.tiny import transformer
 
 STYLES = [os.path.join(ROOT, 'data', 'styles', 'misc32', name) for name in sorted(
     os.listdir(os.path.join(ROOT, 'data', 'styles', 'misc32'))) if name.endswith('.jpg')][:2]
@@ -93,8 +94,8 @@ def test_a_run_leaves_everything_behind(trained):
         mean = np.mean([float(row['total']) for row in of_styles[i:i + 2]])
         assert float(rows[5 * i + 9]['val_total']) == pytest.approx(mean, rel=1e-5)
     network = models.load_network(str(trained / 'cin.npz'))
-    assert network.meta['styles'] == [models.style_name(path) for path in STYLES]
-    assert network.meta['training']['iterations'] == 20 and network.meta['widths'] == [8, 16, 32]
+    assert network.styles == [models.style_name(path) for path in STYLES]
+    assert network.meta['training']['iterations'] == 20 and network.architecture.widths == (8, 16, 32)
 
 
 def test_losses_fall(trained):
@@ -200,13 +201,13 @@ def test_the_widths_padding_and_constant_of_the_ancestors_are_trained_and_kept(r
     style = os.path.join('styles', os.path.basename(STYLES[0]))
     start(run, trained, 'ancestor.npz', network='fns', style_dir=style, up_widths='6,5', pad='reflect-start',
           tanh_constant=100, iterations=2)
-    meta = models.load_network(str(trained / 'ancestor.npz')).meta
-    assert (meta['up_widths'], meta['pad'], meta['tanh_constant']) == ([6, 5], 'reflect-start', 100)
+    of = models.load_network(str(trained / 'ancestor.npz')).architecture
+    assert (of.up_widths, of.pad, of.tanh_constant) == ((6, 5), 'reflect-start', 100)
     # A network that is started from it has them as well, and resumes.
     for more in ({}, dict(iterations=2, resume=True)):
         start(run, trained, 'next.npz', **dict(dict(start_from='ancestor.npz', style_dir=style, iterations=1, width=None,
                                                     residual_blocks=None), **more))
-    assert models.load_network(str(trained / 'next.npz')).meta['up_widths'] == [6, 5]
+    assert models.load_network(str(trained / 'next.npz')).architecture.up_widths == (6, 5)
 
 
 def test_a_network_that_loses_its_border_is_judged_by_the_middle_of_the_photo(run, trained):
@@ -216,7 +217,7 @@ def test_a_network_that_loses_its_border_is_judged_by_the_middle_of_the_photo(ru
     row = read_metrics(trained / 'none' / 'metrics.csv')[0]
     lasagne.random.set_rng(np.random.RandomState(0))
     names = [models.style_name(path) for path in STYLES]
-    network = models.transformer_network('cin', names, (8, 16, 32), (16, 8), 1, pad='none')
+    network = transformer('cin', names, (8, 16, 32), (16, 8), 1, pad='none')
     images = next(photos.batches(photos.open_content(str(trained / 'content.h5'), SIZE).train, 2, seed=0)).astype('float64')
     style = np.eye(2)[training.style_schedule(2, 2, 2, 0, 0)]
     pastiche = reference.transformer(images, lasagne.layers.get_all_param_values(network.output), style, 1, pad='none')
@@ -227,12 +228,12 @@ def test_a_network_that_loses_its_border_is_judged_by_the_middle_of_the_photo(ru
     assert float(row['content']) == pytest.approx(np.mean((found - target) ** 2), rel=1e-3)
     # The sheets show the middle of the photos beside the pastiches.
     assert utils.read_image(str(trained / 'none' / 'samples' / '000001.jpg')).shape[1] == 8 + 3 * (SIZE - 16 + 8)
-    assert models.load_network(str(trained / 'none.npz')).meta['pad'] == 'none'
+    assert models.load_network(str(trained / 'none.npz')).architecture.pad == 'none'
 
 
 def test_images_too_small_for_a_trained_network_are_refused_at_once(fails, place):
     """How small depends on its padding and residual blocks, which are in its file."""
-    models.save_network(str(place / 'deep.npz'), models.transformer_network(
+    models.save_network(str(place / 'deep.npz'), transformer(
         'cin', ['a'], (4, 4, 4), (4, 4), residual_blocks=4, pad='reflect-start'))
     assert 'at least 36 pixels' in fails(*options(place, 'bad.npz', start_from='deep.npz', width=None,
                                                   residual_blocks=None), cwd=str(place))
@@ -244,8 +245,8 @@ def test_fns_trains_on_a_dataset_with_batch_norm_and_total_variation(run, traine
           iterations=2)
     row = read_metrics(trained / 'fns' / 'metrics.csv')[0]
     assert float(row['tv']) > 0
-    meta = models.load_network(str(trained / 'fns.npz')).meta
-    assert meta['network'] == 'fns' and meta['norm'] == 'batch' and len(meta['styles']) == 1
+    network = models.load_network(str(trained / 'fns.npz'))
+    assert network.architecture.network == 'fns' and network.architecture.norm == 'batch' and len(network.styles) == 1
 
 
 def test_what_a_run_wrote_is_not_overwritten(run, fails, trained):

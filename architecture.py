@@ -1,0 +1,152 @@
+"""What a transformer network is made of: its settings, as plain data that needs no Theano."""
+import dataclasses
+
+__all__ = ['Architecture']
+
+SIZES = range(1, 4097)
+FILTER_SIZES = range(1, 32, 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """The settings of a transformer network (arXiv:1610.07629, table 1); `models.transformer_network` builds it.
+
+    Parameters
+    ----------
+    network : {'cin', 'fns'}
+        'cin': conditional instance normalization, image in [0, 1], output by a sigmoid.
+        'fns': a single style, the image goes through `models.vgg_preprocess`, the output is tanh_constant · tanh in
+        that space, brought back to RGB (arXiv:1603.08155).
+    widths, up_widths : sequence of int
+        Numbers of feature maps: of the first three convolutions, and of the two after upsampling.
+    residual_blocks : int
+    epsilon : float
+        Added to the variance by the normalization.
+    norm : {'instance', 'batch'}
+        'batch' is for 'fns' only.
+    pad : {'reflect', 'zero', 'reflect-start', 'none'}
+        'reflect-start', of the supplement of arXiv:1603.08155 and of fast-neural-style: the image is padded once,
+        by as much as the residual blocks lose, which do not pad; all other convolutions pad with zeros. 'none', of
+        fast-neural-style: the same, but the image is not padded, so that the pastiche is smaller (see `lost`).
+    upsampling : {'nearest', 'deconv'}
+    filter_sizes : sequence of int
+        Sides of the filters of the first three convolutions. Networks of the original repository from before
+        July 2017 have 9, 9, 9.
+    tanh_constant : float
+        Of 'fns'; fast-neural-style's is 150, which covers the range of preprocessed images.
+
+    Raises
+    ------
+    ValueError
+        If these are not the settings of a network.
+    """
+    network: str = 'cin'
+    widths: tuple = (32, 64, 128)
+    up_widths: tuple = (64, 32)
+    residual_blocks: int = 5
+    epsilon: float = 1e-5
+    norm: str = 'instance'
+    pad: str = 'reflect'
+    upsampling: str = 'nearest'
+    filter_sizes: tuple = (9, 3, 3)
+    tanh_constant: float = 150.
+
+    def __post_init__(self):
+        for name in ('widths', 'up_widths', 'filter_sizes'):        # JSON has lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+        def are(values, count, allowed):
+            return len(values) == count and all(type(value) is int and value in allowed for value in values)
+
+        good = (self.network in ('cin', 'fns')
+                and are(self.widths, 3, SIZES) and are(self.up_widths, 2, SIZES)
+                and are(self.filter_sizes, 3, FILTER_SIZES)
+                and are([self.residual_blocks], 1, range(101))
+                and type(self.epsilon) is float and 0 < self.epsilon < 1
+                and type(self.tanh_constant) is float and 0 < self.tanh_constant <= 1e4
+                and (self.norm == 'instance' or (self.norm == 'batch' and self.network == 'fns'))
+                and self.pad in ('reflect', 'zero', 'reflect-start', 'none')
+                and self.upsampling in ('nearest', 'deconv'))
+        if not good:
+            raise ValueError('%s does not describe a network' % (self,))
+
+    @classmethod
+    def from_shapes(cls, shapes, **settings):
+        """The architecture whose parameters have these shapes: W, beta, gamma of each convolution.
+
+        Parameters
+        ----------
+        shapes : list of tuple
+            Gamma and beta as (styles, C), or (C,) in a network of a single style.
+        **settings
+            What shapes do not tell.
+
+        Raises
+        ------
+        ValueError
+            If they are not those of a network.
+        """
+        filters, betas, gammas = shapes[0::3], shapes[1::3], shapes[2::3]
+        if (len(shapes) % 3 or len(filters) < 6 or len(filters) % 2 or any(len(shape) != 4 for shape in filters)
+                or betas != gammas or len(betas[0]) not in (1, 2)):
+            raise ValueError('these are not the shapes of a network')
+        widths = [shape[0] for shape in filters]
+        return cls(widths=widths[:3], up_widths=widths[-3:-1], filter_sizes=[shape[2] for shape in filters[:3]],
+                   residual_blocks=(len(filters) - 6) // 2, **settings)
+
+    @property
+    def border(self):
+        """Pixels on each side of an image that residual blocks without padding take: two each, at a quarter of its size.
+
+        With 'reflect-start' the network adds them to the photo; with 'none' the pastiche lacks them.
+        """
+        return 8 * self.residual_blocks if self.pad in ('reflect-start', 'none') else 0
+
+    @property
+    def lost(self):
+        """Pixels on each side of a photo that are not in its pastiche."""
+        return self.border if self.pad == 'none' else 0
+
+    @property
+    def smallest_side(self):
+        """The fewest pixels in height or width that the network is trained with: enough to reflect, or a pastiche of 16."""
+        if self.pad == 'none':
+            return 16 + 2 * self.border
+        return max(16, self.border + 4)
+
+    def parameters(self, styles):
+        """How many numbers the network learns for so many styles."""
+        (a, b, c), (d, e), (i, j, k) = self.widths, self.up_widths, self.filter_sizes
+        filters = (3 * a * i * i + a * b * j * j + b * c * k * k + 9 * (c * d + d * e) + 243 * e
+                   + 18 * self.residual_blocks * c * c)
+        maps = a + b + c + d + e + 3 + 2 * self.residual_blocks * c
+        return filters + 2 * styles * maps
+
+    def pastiche_bytes(self, backend='onednn'):
+        """About how much memory stylizing takes.
+
+        The feature maps between two convolutions are most of it, where they are largest: what a convolution reads
+        and what it writes, or what it writes and its normalization. oneDNN's layout rounds channels up to 16.
+        Theano's own convolutions write all windows of their input out first.
+
+        Parameters
+        ----------
+        backend : {'onednn', 'plain'}
+
+        Returns
+        -------
+        float
+            Bytes for each pixel of the images in a batch, with what 'reflect-start' adds to them; a fixed part of
+            128 MiB comes on top.
+        """
+        (a, b, c), (d, e) = self.widths, self.up_widths
+        # Channels, and the scale of the image that they belong to; the residual blocks keep a third set of maps.
+        maps = [(3, 1), (a, 1), (b, 4), (c, 16), (2 * c, 16), (d, 4), (e, 1), (3, 1)]
+        sizes = [-(-channels // 16) * 16 / scale for channels, scale in maps]
+        # The photo, the pastiche, and what is clipped and rounded.
+        images = 36
+        if backend == 'onednn':
+            return images + 4 * max([2 * size for size in sizes] + [x + y for x, y in zip(sizes, sizes[1:])])
+        i, j, k = (size**2 for size in self.filter_sizes)
+        windows = [i * 3, j * a / 4, k * b / 16, 9 * c / 16, 9 * c / 4, 9 * d, 81 * e]
+        return images + 4 * max(2 * x + 2 * y + window for x, y, window in zip(sizes, sizes[1:], windows))
