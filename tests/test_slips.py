@@ -201,7 +201,7 @@ def test_styles_of_one_name_are_told_apart(place, capsys):
     paths = ['01_waves.jpg', '02_waves.jpg']
     assert evaluation.find_styles(paths, models.style_names(paths)) == list(enumerate(paths))
     models.save_network('doubled.npz', transformer('cin', ['a', 'a']))
-    assert models.load_network('doubled.npz').meta['styles'] == ['a', 'a-2']
+    assert models.load_network('doubled.npz').styles == ['a', 'a-2']
 
 
 def test_photos_of_one_name_are_all_evaluated(place):
