@@ -3,6 +3,7 @@ import argparse
 import math
 import os
 
+import mixtures
 import utils
 from backend import devices
 
@@ -117,3 +118,35 @@ def add_network(parser, what='--model'):
     parser.add_argument('--network', choices=['cin', 'fns'],
                         help='the kind of network in %s, where its file does not say: the original repository\'s '
                              'networks of a single style' % what)
+
+
+def add_styles(parser):
+    """Add the options that choose among a network's styles to a parser: see `styles`."""
+    parser.add_argument('--style-index', metavar='INDEX,...', help="styles by number, from 0; or 'all'")
+    parser.add_argument('--style', metavar='NAME,...', help="styles by name; or 'all'")
+    parser.add_argument('--blend', metavar='STYLE=WEIGHT,...',
+                        help='one pastiche in a mixture of styles, by name or else number, such as 0=0.7,5=0.3')
+
+
+def styles(args, names):
+    """The pastiches to make of each photo, as a list of pairs (label, {style: weight}).
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        With the options of `add_styles`.
+    names : list of str
+        The network's styles.
+    """
+    given = [option for option in ('style_index', 'style', 'blend') if getattr(args, option) is not None]
+    if len(given) > 1:
+        raise utils.UserError('%s contradict each other' % ' and '.join('--' + g.replace('_', '-') for g in given))
+    if not given and len(names) > 1:
+        raise utils.UserError('the network has %d styles: choose by --style-index, --style or --blend' % len(names))
+    if args.blend is not None:
+        chosen = [mixtures.parse_blend(args.blend, names)]
+    elif args.style is not None:
+        chosen = [{number: 1.} for number in mixtures.parse_names(args.style, names)]
+    else:
+        chosen = [{number: 1.} for number in mixtures.parse_indices(args.style_index or '0', names)]
+    return [(mixtures.label(mixture, names), mixture) for mixture in chosen]

@@ -404,7 +404,6 @@ MEMORY = """
 import resource, sys
 sys.path.insert(0, %r)
 import stylize, utils
-from support.tiny import transformer
 written = []
 def write_image(*arguments, write=utils.write_image):
     write(*arguments)

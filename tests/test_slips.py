@@ -15,9 +15,11 @@ from PIL import Image
 import evaluate
 import evaluation
 import losses
+import mixtures
 import models
 import optimization
 import optimize
+import options
 import runs
 import stylize
 import train
@@ -183,15 +185,15 @@ def test_make_dataset_writes_over_nothing(place, run, fails):
 ])
 def test_a_number_is_an_index_and_a_name_may_have_commas(monkeypatch, option, text, chosen):
     monkeypatch.setattr(sys, 'argv', ['stylize.py', '--model', 'cin.npz', option, text])
-    assert [label for label, _ in stylize.parse_styles(stylize.parse_arguments(), NAMES)] == chosen
+    assert [label for label, _ in options.styles(stylize.parse_arguments(), NAMES)] == chosen
 
 
 def test_a_style_named_like_another_ones_number_is_not_chosen_by_it(monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['stylize.py', '--model', 'cin.npz', '--style-index', '1'])
-    assert stylize.parse_styles(stylize.parse_arguments(), ['1', '0']) == [('0', {1: 1.})]
+    assert options.styles(stylize.parse_arguments(), ['1', '0']) == [('0', {1: 1.})]
     monkeypatch.setattr(sys, 'argv', ['stylize.py', '--model', 'cin.npz', '--style', '0'])
     with pytest.raises(utils.UserError):
-        stylize.parse_styles(stylize.parse_arguments(), ['waves', 'sun'])
+        options.styles(stylize.parse_arguments(), ['waves', 'sun'])
 
 
 def test_styles_of_one_name_are_told_apart(place, capsys):
@@ -224,10 +226,10 @@ def test_a_loop_of_links_shows_each_photo_once(place):
     ('waves=1.7e308,sun=1.7e308', {0: .5, 3: .5}), ('waves=5e-324', {0: 1.}),
 ])
 def test_the_weights_of_a_blend_sum_to_one(capsys, text, weights):
-    blend = stylize.parse_blend(text, NAMES)
+    blend = mixtures.parse_blend(text, NAMES)
     assert blend == pytest.approx(weights)
     assert '--blend' in capsys.readouterr().err
-    stylize.parse_blend('waves=0.7,sun=0.3', NAMES)
+    mixtures.parse_blend('waves=0.7,sun=0.3', NAMES)
     assert not capsys.readouterr().err
 
 

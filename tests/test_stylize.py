@@ -8,7 +8,7 @@ from PIL import Image
 
 import models
 import reference
-import stylize as script
+import pastiches
 import utils
 from architecture import Architecture
 from backend import lasagne
@@ -127,13 +127,13 @@ def test_the_memory_estimate_counts_what_the_network_adds_to_the_photo(pad, adde
     photo = np.zeros((100, 204, 3), 'uint8')
     needed = 300 * (100 + 2 * added) * (204 + 2 * added) + utils.FIXED_BYTES
     monkeypatch.setenv('GOGH_MAX_MEMORY', str(needed))
-    script.check_memory('a.png', photo, architecture, 300)
+    pastiches.check_photo('a.png', photo, architecture, 300)
     monkeypatch.setenv('GOGH_MAX_MEMORY', str(needed - 1))
     with pytest.raises(utils.UserError, match='a.png: 204 x 100 pixels take') as caught:
-        script.check_memory('a.png', photo, architecture, 300)
+        pastiches.check_photo('a.png', photo, architecture, 300)
     # What it advises fits.
     size = int(re.search(r'--size ([0-9]+) would fit', str(caught.value)).group(1))
-    script.check_memory('a.png', np.zeros((size, round(2.04 * size), 3), 'uint8'), architecture, 300)
+    pastiches.check_photo('a.png', np.zeros((size, round(2.04 * size), 3), 'uint8'), architecture, 300)
 
 
 def test_default_names_and_size(run, place):

@@ -139,6 +139,7 @@ def test_the_step_decays_by_the_iteration_also_when_the_run_is_resumed(run, trai
     """Adam's first steps are of the size of the learning rate: a step of 1e-9 leaves float32 parameters where they were."""
     changes = dict(lr_decay=1e-9, lr_decay_every=2, learning_rate=.01, checkpoint_every=1)
     photo = os.path.join(SAMPLES, 'cat.jpg')
+    before = []
     for iterations in (1, 2, 4):
         start(run, trained, 'decay.npz', iterations=iterations, resume=iterations > 1 or None, sample_photo=photo, **changes)
         network = models.load_network(str(trained / 'decay.npz'))

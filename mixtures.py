@@ -1,0 +1,125 @@
+"""Which styles of a network are meant: by number, by name, or as a mixture {number: weight} whose weights sum to one."""
+import math
+import re
+import sys
+
+import utils
+
+__all__ = ['of', 'by_index', 'by_name', 'parse_indices', 'parse_names', 'parse_blend', 'label']
+
+
+def of(style, names):
+    """The mixture that a caller from Python means.
+
+    Parameters
+    ----------
+    style : int, str, dict or None
+        The number or the name of a style; {number or name: weight}, whose weights are divided by their sum; or None,
+        which a network of a single style takes.
+    names : list of str
+        The network's styles.
+
+    Returns
+    -------
+    dict
+        {number: weight}
+
+    Raises
+    ------
+    utils.UserError
+        If there is no such style, or the weights are negative, not finite or all zero.
+    """
+    if style is None:
+        if len(names) > 1:
+            raise utils.UserError('the network has %d styles: choose one, or several with weights' % len(names))
+        style = 0
+    mixture = {}
+    for key, weight in (style if isinstance(style, dict) else {style: 1}).items():
+        number = by_name(key, names) if isinstance(key, str) else by_index(key, names)
+        if not (math.isfinite(weight) and weight >= 0):
+            raise utils.UserError('the weight of the style %s is %s: it is a number from 0' % (names[number], weight))
+        mixture[number] = mixture.get(number, 0) + float(weight)
+    return _normalized(mixture)
+
+
+def by_index(number, names):
+    """The number of a style, if there is such a one."""
+    if 0 <= int(number) < len(names):
+        return int(number)
+    raise utils.UserError('there is no style %s: the styles are 0 to %d' % (str(number).strip(), len(names) - 1))
+
+
+def by_name(text, names):
+    """The number of the style that has this name."""
+    for name in (text, text.strip()):
+        if name in names:
+            return names.index(name)
+    raise utils.UserError('there is no style %r: --list-styles shows what there is' % text.strip())
+
+
+def parse_indices(text, names):
+    """The numbers in ``0,3,5``, or of all styles in ``all``."""
+    if text == 'all':
+        return list(range(len(names)))
+    if not re.fullmatch(r'\s*[0-9]{1,6}\s*(,\s*[0-9]{1,6}\s*)*', text):
+        raise utils.UserError("--style-index: %r is not a list of numbers, such as 3 or 0,3,5, nor 'all'" % text)
+    return list(dict.fromkeys(by_index(item, names) for item in text.split(',')))
+
+
+def parse_names(text, names):
+    """The numbers of the styles that a list of names separated by commas has, or of all styles for ``all``."""
+    if text == 'all':
+        return list(range(len(names)))
+    parts, found = text.split(','), []
+    while parts:
+        # Names may have commas themselves: the longest beginning that is one, or else up to the next comma.
+        length = next((n for n in range(len(parts), 1, -1) if ','.join(parts[:n]).strip() in names), 1)
+        found.append(by_name(','.join(parts[:length]), names))
+        parts = parts[length:]
+    return list(dict.fromkeys(found))
+
+
+def parse_blend(text, names):
+    """The mixture in ``0=0.7,waves=0.3``; one line on stderr if its weights had to be divided by their sum."""
+    mixture, item = {}, ''
+    for part in text.split(','):
+        item += part
+        style, equals, weight = item.rpartition('=')
+        if not equals or not (style.strip() in names or re.fullmatch(r'\s*[0-9]{1,6}\s*', style)) or _weight(weight) is None:
+            item += ','         # of the name of a style
+            continue
+        number = by_name(style, names) if style.strip() in names else by_index(style, names)
+        mixture[number] = mixture.get(number, 0) + _weight(weight)
+        item = ''
+    if item:
+        raise utils.UserError('--blend: %r is not STYLE=WEIGHT, such as 0=0.7, of a style that --list-styles shows'
+                              % item[:-1])
+    normalized = _normalized(mixture)
+    if any(abs(normalized[style] - weight) > 1e-6 for style, weight in mixture.items()):
+        print('--blend: the weights are divided by their sum, so that it is one: %s'
+              % ', '.join('%s=%g' % (names[style], weight) for style, weight in normalized.items()), file=sys.stderr)
+    return normalized
+
+
+def label(mixture, names):
+    """What the pastiche of a mixture is called: ``waves``, or ``waves-0.7+sun-0.3``."""
+    if list(mixture.values()) == [1.]:
+        return names[next(iter(mixture))]
+    return '+'.join('%s-%g' % (names[style], weight) for style, weight in mixture.items())
+
+
+def _weight(text):
+    try:
+        weight = float(text)
+    except ValueError:
+        return None
+    return weight if math.isfinite(weight) and weight >= 0 else None
+
+
+def _normalized(mixture):
+    largest = max(mixture.values(), default=0)
+    if not largest:
+        raise utils.UserError('--blend: the weights are all zero')
+    # Divided first: a sum of large numbers is infinite.
+    total = sum(weight / largest for weight in mixture.values())
+    return {style: weight / largest / total for style, weight in mixture.items()}

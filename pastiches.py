@@ -1,0 +1,227 @@
+"""Photos in, pastiches out.
+
+    from pastiches import Stylist
+    pastiche = Stylist('misc32')(photo, style='stained-glass')
+"""
+import numpy
+from PIL import Image
+
+import layers
+import mixtures
+import models
+import utils
+from backend import devices
+from formats import networks
+
+__all__ = ['Stylist']
+
+# Sides are padded to a multiple of what the two strides of 2 divide by, and the padding of the inner layers needs
+# a few pixels to reflect.
+MULTIPLE, SMALLEST = 4, 16
+# For each pixel of the photo and the pastiche, when all else is in the memory of a GPU.
+HOST_BYTES = 36
+
+
+class Stylist:
+    """A trained network, compiled, that turns photos into pastiches.
+
+    Parameters
+    ----------
+    model : str
+        A network's file, or the name of one in data/models.
+    network : {'cin', 'fns'}, optional
+        What a file is that does not say it itself; see `formats.networks.read`.
+    device : backend.devices.Device, optional
+        What computes, in this process and from now on.
+
+    Attributes
+    ----------
+    styles : list of str
+        The names of the network's styles.
+    architecture : Architecture
+    device : backend.devices.Device
+        The one that was chosen.
+
+    Raises
+    ------
+    utils.UserError
+        If there is no such network, its file is damaged, or the device cannot be used.
+    """
+
+    def __init__(self, model, network=None, device=None):
+        path = networks.find(model)
+        self.device = devices.use(device or devices.Device())
+        self.network = models.load_network(path, network)
+        self.architecture = self.network.architecture
+        self.styles = self.network.styles or ['style']
+        self._function = models.pastiche_function(self.network)
+        self._bytes_per_pixel = (self.architecture.pastiche_bytes(self.device.backend) if self.device.name == 'cpu'
+                                 else HOST_BYTES)
+
+    def __call__(self, images, style=None, batch_size=1):
+        """The pastiches of one photo or several.
+
+        Parameters
+        ----------
+        images : uint8 array (H, W, 3), RGB, or PIL image; or a list of them
+        style : int, str or dict
+            A style's number or name, or a blend {number or name: weight}, whose weights are divided by their sum;
+            needless for a network of a single style.
+        batch_size : int
+            How many photos of one size are computed at once, at most: fewer, where the memory does not suffice.
+
+        Returns
+        -------
+        uint8 array or PIL image, or a list of them
+            Of the kind that was given, and of the photo's size, less `Architecture.lost` pixels on each side.
+
+        Raises
+        ------
+        utils.UserError
+            If there is no such style, a photo is too small or does not fit into the memory, or a pastiche is not
+            finite.
+        """
+        if not isinstance(images, (list, tuple)):
+            return self([images], style)[0]
+        mixture, results = mixtures.of(style, self.styles), []
+        photos = [numpy.asarray(image.convert('RGB') if isinstance(image, Image.Image) else image) for image in images]
+        for number, photo in enumerate(photos):
+            if photo.dtype != numpy.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
+                raise utils.UserError('image %d: expected uint8 of shape (height, width, 3), and this is %s of %s'
+                                      % (number, photo.dtype, photo.shape))
+            self.check('image %d' % number, photo)
+        for batch in self._batches([('image %d' % i, photo, '', mixture) for i, photo in enumerate(photos)], batch_size):
+            for name, pastiche in zip((job[0] for job in batch), self._compute(batch)):
+                if pastiche is None:
+                    raise utils.UserError('%s: its pastiche holds numbers that are not finite' % name)
+                results.append(pastiche)
+        return [Image.fromarray(pastiche) if isinstance(image, Image.Image) else pastiche
+                for image, pastiche in zip(images, results)]
+
+    def stylize_files(self, paths, styles, size=None, batch_size=1):
+        """The pastiches of the photos in files, one after the other.
+
+        Parameters
+        ----------
+        paths : list of str
+        styles : list of pairs (str, dict)
+            What each pastiche of a photo is called, and its mixture {number: weight}.
+        size : int, optional
+            The shorter side that photos are resized to.
+        batch_size : int
+            As above.
+
+        Yields
+        ------
+        path, label : str
+        photo, pastiche : uint8 array (H, W, 3)
+            Or a `utils.UserError` in the place of the pastiche; label and photo are None where it is the photo's.
+        """
+        failed = []
+
+        def jobs():
+            for path in paths:
+                try:
+                    photo = utils.read_image(path, size=size)
+                    self.check(path, photo)
+                except utils.UserError as error:
+                    failed.append((path, None, None, error))
+                else:
+                    for label, mixture in styles:
+                        yield path, photo, label, mixture
+
+        for batch in self._batches(jobs(), min(batch_size, len(paths) * len(styles))):
+            yield from failed
+            failed.clear()
+            try:
+                pastiches = self._compute(batch)
+            except MemoryError:
+                for path in dict.fromkeys(path for path, *_ in batch):
+                    yield path, None, None, utils.UserError('%s: not enough memory to stylize this photo; try a '
+                                                            'smaller --size' % path)
+                continue
+            for (path, photo, label, _), pastiche in zip(batch, pastiches):
+                if pastiche is None:
+                    pastiche = utils.UserError('%s: the pastiche in %s holds numbers that are not finite' % (path, label))
+                yield path, label, photo, pastiche
+        yield from failed
+
+    def check(self, name, photo):
+        """Refuse a photo (H, W, 3) that is too small, or whose pastiche would not fit into the memory.
+
+        Raises
+        ------
+        utils.UserError
+            Naming the size that would fit.
+        """
+        check_photo(name, photo, self.architecture, self._bytes_per_pixel, devices.held_memory())
+
+    def _batches(self, jobs, most):
+        """Lists of jobs (name, photo, label, mixture) whose photos have the same padded shape."""
+        batch, limit = [], 0
+        for job in jobs:
+            if batch and (len(batch) >= limit or pad_image(batch[0][1]).shape != pad_image(job[1]).shape):
+                yield batch
+                batch = []
+            if not batch:
+                limit = self._fitting(job[1], most)
+            batch.append(job)
+        if batch:
+            yield batch
+
+    def _fitting(self, photo, most):
+        """How many pastiches of a photo are computed at once: at most so many, fewer where those do not fit."""
+        added = 2 * (self.architecture.border - self.architecture.lost)
+        pixels = (photo.shape[0] + added) * (photo.shape[1] + added)
+        room = utils.available_memory(held=devices.held_memory()) - utils.FIXED_BYTES
+        fit = max(1, int(min(room / (self._bytes_per_pixel * pixels), most)))
+        if fit < most:
+            utils.say_once('--batch-size %d: so many pastiches of %d x %d pixels do not fit into the memory, computing %d '
+                           'at once' % (most, photo.shape[1], photo.shape[0], fit))
+        return fit
+
+    def _compute(self, batch):
+        """The pastiches of a batch, None where they are not finite; half by half where memory runs out after all."""
+        try:
+            inputs = [utils.to_float(numpy.stack([pad_image(photo) for _, photo, _, _ in batch]))]
+            if self.network.style:
+                inputs.append(numpy.concatenate([layers.style_weights(mixture, len(self.styles))
+                                                 for *_, mixture in batch]))
+            pastiches = self._function(*inputs)
+            finite, lost = numpy.isfinite(pastiches).all(axis=(1, 2, 3)), 2 * self.architecture.lost
+            return [pastiche[:photo.shape[0] - lost, :photo.shape[1] - lost] if good else None
+                    for pastiche, good, (_, photo, _, _) in zip(utils.to_uint8(pastiches), finite, batch)]
+        except MemoryError:
+            if len(batch) == 1:
+                raise
+        # Not in the handler, which keeps what was computed so far.
+        utils.say_once('not enough memory for %d pastiches at once: computing them half by half' % len(batch))
+        return self._compute(batch[:len(batch) // 2]) + self._compute(batch[len(batch) // 2:])
+
+
+def pad_image(image):
+    """Extend an image (H, W, 3) at the bottom and right to sides that the network keeps."""
+    extra = [max(SMALLEST, -(-side // MULTIPLE) * MULTIPLE) - side for side in image.shape[:2]]
+    return numpy.pad(image, [(0, extra[0]), (0, extra[1]), (0, 0)], mode='symmetric')
+
+
+def check_photo(name, photo, architecture, bytes_per_pixel, held=0):
+    """Refuse a photo that a network leaves next to nothing of, or whose pastiche would not fit into the memory.
+
+    Parameters
+    ----------
+    name : str
+        What to call the photo.
+    photo : uint8 array (H, W, 3)
+    architecture : Architecture
+    bytes_per_pixel : float
+        See `Architecture.pastiche_bytes`.
+    held : int
+        Bytes that the process holds and can use again.
+    """
+    lost = architecture.lost
+    if lost and min(photo.shape[:2]) < SMALLEST + 2 * lost:
+        raise utils.UserError('%s: %d x %d pixels, of which the network loses %d on each side: it takes %d at least; '
+                              '--size enlarges photos' % (name, photo.shape[1], photo.shape[0], lost, SMALLEST + 2 * lost))
+    utils.check_memory(name, photo, bytes_per_pixel, held=held, added=architecture.border - lost,
+                       smallest=SMALLEST + 2 * lost)

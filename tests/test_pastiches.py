@@ -1,0 +1,82 @@
+"""The Python interface: what `Stylist` makes of arrays and images, and what it refuses."""
+import numpy as np
+import pytest
+from PIL import Image
+
+import layers
+import models
+import utils
+from backend.devices import Device
+from pastiches import Stylist
+from support.tiny import transformer
+
+STYLES = ['waves', 'sun', 'ink']
+
+
+@pytest.fixture(scope='module')
+def stylist(tmp_path_factory):
+    """A network of three styles that differ, on Theano's own operations."""
+    network, generator = transformer(styles=STYLES), np.random.RandomState(0)
+    for param in models.get_all_params(network.output):
+        value = param.get_value()
+        param.set_value((value + generator.normal(0, .3, value.shape)).astype('float32'))
+    path = str(tmp_path_factory.mktemp('pastiches') / 'cin.npz')
+    models.save_network(path, network)
+    return Stylist(path, device=Device(backend='plain'))
+
+
+@pytest.fixture(scope='module')
+def photos():
+    generator = np.random.RandomState(1)
+    return [generator.randint(0, 256, shape + (3,)).astype('uint8') for shape in ((20, 28), (21, 18), (20, 28))]
+
+
+def test_a_pastiche_is_what_the_network_computes_of_the_padded_photo(stylist, photos):
+    padded = np.pad(photos[1], [(0, 3), (0, 2), (0, 0)], mode='symmetric')
+    expected = models.pastiche_function(stylist.network)(utils.to_float(padded[None]), layers.style_weights(1, 3))
+    np.testing.assert_array_equal(stylist(photos[1], 'sun'), utils.to_uint8(expected)[0, :21, :18])
+
+
+def test_styles_are_told_by_number_name_or_weights(stylist, photos):
+    assert stylist.styles == STYLES
+    by_name = stylist(photos[0], 'ink')
+    np.testing.assert_array_equal(stylist(photos[0], 2), by_name)
+    np.testing.assert_array_equal(stylist(photos[0], {'ink': 5}), by_name)
+    blend = stylist(photos[0], {'waves': 3, 2: 1})
+    np.testing.assert_array_equal(blend, stylist(photos[0], {0: .75, 'ink': .25}))
+    assert (blend != by_name).any() and (stylist(photos[0], 0) != by_name).any()
+
+
+def test_several_photos_of_any_sizes_come_back_in_their_order(stylist, photos):
+    alone = [stylist(photo, 'waves') for photo in photos]
+    for batch_size in (1, 3):
+        for one, expected in zip(stylist(photos, 'waves', batch_size), alone):
+            np.testing.assert_allclose(one.astype(int), expected, atol=1)
+    assert stylist([], 'waves') == []
+
+
+def test_an_image_of_pillow_gives_one(stylist, photos):
+    pastiche = stylist(Image.fromarray(photos[0]).convert('RGBA'), 'sun')
+    assert isinstance(pastiche, Image.Image)
+    np.testing.assert_array_equal(np.asarray(pastiche), stylist(photos[0], 'sun'))
+
+
+@pytest.mark.parametrize('style, message', [
+    (None, 'the network has 3 styles'), (3, 'there is no style 3: the styles are 0 to 2'), (-1, 'there is no style -1'),
+    ('oil', "there is no style 'oil'"), ({'waves': -1, 'sun': 2}, 'the weight of the style waves is -1'),
+    ({'waves': float('nan')}, 'is nan'), ({'waves': 0}, 'all zero'), ({}, 'all zero')], ids=str)
+def test_a_style_that_is_none_is_refused(stylist, photos, style, message):
+    with pytest.raises(utils.UserError, match=message):
+        stylist(photos[0], style)
+
+
+@pytest.mark.parametrize('image', [np.zeros((20, 20)), np.zeros((20, 20, 3)), np.zeros((20, 20, 4), 'uint8')], ids=str)
+def test_what_is_no_image_is_refused(stylist, image):
+    with pytest.raises(utils.UserError, match='image 0: expected uint8 of shape'):
+        stylist(image, 0)
+
+
+def test_a_photo_that_does_not_fit_into_the_memory_is_refused(stylist, photos, monkeypatch):
+    monkeypatch.setenv('GOGH_MAX_MEMORY', str(utils.FIXED_BYTES + 1000))
+    with pytest.raises(utils.UserError, match='image 0: 28 x 20 pixels take about'):
+        stylist(photos[0], 0)
