@@ -114,13 +114,31 @@ class Architecture:
             return 16 + 2 * self.border
         return max(16, self.border + 4)
 
-    def parameters(self, styles):
-        """How many numbers the network learns for so many styles."""
+    def shapes(self, styles):
+        """The parameters of the network, in the order that its files have.
+
+        Parameters
+        ----------
+        styles : int
+
+        Returns
+        -------
+        list of (str, tuple)
+            'W', 'beta', 'gamma' of each convolution, and with batch norm the running 'mean' and 'variance'; each with
+            its shape. Filters are OIHW, those of a stride-1/2 convolution IOHW.
+        """
         (a, b, c), (d, e), (i, j, k) = self.widths, self.up_widths, self.filter_sizes
-        filters = (3 * a * i * i + a * b * j * j + b * c * k * k + 9 * (c * d + d * e) + 243 * e
-                   + 18 * self.residual_blocks * c * c)
-        maps = a + b + c + d + e + 3 + 2 * self.residual_blocks * c
-        return filters + 2 * styles * maps
+        filters = [(a, 3, i, i), (b, a, j, j), (c, b, k, k)] + [(c, c, 3, 3)] * (2 * self.residual_blocks)
+        maps = [a, b, c] + [c] * (2 * self.residual_blocks) + [d, e, 3]
+        filters += [(c, d, 3, 3), (d, e, 3, 3)] if self.upsampling == 'deconv' else [(d, c, 3, 3), (e, d, 3, 3)]
+        filters += [(3, e, 9, 9)]
+        shapes = []
+        for shape, width in zip(filters, maps):
+            row = (styles, width) if self.network == 'cin' else (width,)
+            shapes += [('W', shape), ('beta', row), ('gamma', row)]
+            if self.norm == 'batch':
+                shapes += [('mean', row), ('variance', row)]
+        return shapes
 
     def pastiche_bytes(self, backend='onednn'):
         """About how much memory stylizing takes.

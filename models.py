@@ -11,6 +11,7 @@ from architecture import Architecture
 from backend import T, lasagne, theano
 from backend.formulas import rectify
 from formats import networks, vgg
+from formats.vgg import VGG_MEAN
 from layers import ConvLayer, ReflectPadLayer, conv_block, residual_block, upsampling_block
 
 from lasagne.layers import InputLayer, NonlinearityLayer, get_all_params
@@ -232,25 +233,13 @@ def load_network(path, network=None):
     """
     architecture, styles, meta, values = networks.read(path, network)
     network = transformer_network(architecture, styles, meta)
-    params = get_all_params(network.output)
-    if len(params) != len(values):
-        raise utils.UserError('%s: a network of its settings has %d arrays, not %d' % (path, len(params), len(values)))
-    for i, (param, value) in enumerate(zip(params, values)):
-        if param.get_value(borrow=True).shape != value.shape:
-            raise utils.UserError('%s: arr_%d (%s) has the shape %s instead of %s'
-                                  % (path, i, param.name, value.shape, param.get_value(borrow=True).shape))
-        if not numpy.isfinite(value).all():
-            raise utils.UserError('%s: arr_%d (%s) holds numbers that are not finite' % (path, i, param.name))
-        param.set_value(value.astype('float32'))
+    lasagne.layers.set_all_param_values(network.output, [value.astype('float32') for value in values])
     return network
 
 
 # ---------------------------------------------------------------------------------------------
 # Loss networks
 # ---------------------------------------------------------------------------------------------
-
-# Blue, green, red of ImageNet, as the Caffe networks subtract them.
-VGG_MEAN = numpy.array([103.939, 116.779, 123.68], 'float32')
 
 def vgg_preprocess(image):
     """RGB in [0, 1] to BGR in 0–255 minus the mean of ImageNet, for a 4-D tensor (N, 3, H, W)."""

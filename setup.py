@@ -27,7 +27,9 @@ setup(
         'setuptools<70; python_version < "3.12"',
     ],
     extras_require={
-        'test': ['pytest>=7', 'hypothesis>=6'],
+        # Networks for other programs (convert.py).
+        'onnx': ['onnx>=1.14'],
+        'test': ['pytest>=7', 'hypothesis>=6', 'onnx>=1.14', 'onnxruntime>=1.16'],
         # The libraries of CUDA for --device cuda, if they are not installed otherwise; see docs/gpu.md.
         'cuda12': ['nvidia-cublas-cu12', 'nvidia-cuda-nvrtc-cu12', 'nvidia-cudnn-cu12'],
         'cuda13': ['nvidia-cublas', 'nvidia-cuda-nvrtc', 'nvidia-cudnn-cu13'],

@@ -5,6 +5,7 @@ Nothing here needs Theano, so that a script can answer what a file holds at once
 import collections
 import dataclasses
 import json
+import math
 import os
 import re
 
@@ -13,7 +14,7 @@ import numpy
 import utils
 from architecture import Architecture
 
-__all__ = ['VERSION', 'MODELS', 'shipped', 'find', 'read', 'read_settings', 'write', 'describe', 'list_styles']
+__all__ = ['VERSION', 'MODELS', 'shipped', 'find', 'read', 'read_settings', 'check', 'write', 'meta_entry', 'describe', 'list_styles']
 
 VERSION = '1.0'
 FORMAT = 1
@@ -90,10 +91,35 @@ def read(path, network=None):
             values = [value.reshape(-1) if value.ndim == 2 else value for value in values]
     else:
         architecture, styles, meta = described
-    # Refused before the network is built.
-    if 4 * architecture.parameters(max(1, len(styles))) > utils.limit('GOGH_MAX_BYTES', utils.MAX_BYTES):
-        raise utils.UserError('%s: describes a network of unreasonable size' % path)
+    check(path, architecture, styles, values)
     return architecture, styles, meta, values
+
+
+def check(path, architecture, styles, values):
+    """See that parameters are those of a network, before anything is built of them.
+
+    Parameters
+    ----------
+    path : str
+        Of the file that they come from, for the message.
+    architecture, styles, values
+        What `read` returns.
+
+    Raises
+    ------
+    utils.UserError
+        If their number or shapes are others than the architecture asks for, or some are not finite.
+    """
+    expected = architecture.shapes(max(1, len(styles)))
+    if 4 * sum(math.prod(shape) for _, shape in expected) > utils.limit('GOGH_MAX_BYTES', utils.MAX_BYTES):
+        raise utils.UserError('%s: describes a network of unreasonable size' % path)
+    if len(values) != len(expected):
+        raise utils.UserError('%s: a network of its settings has %d arrays, not %d' % (path, len(expected), len(values)))
+    for i, ((name, shape), value) in enumerate(zip(expected, values)):
+        if value.shape != shape:
+            raise utils.UserError('%s: arr_%d (%s) has the shape %s instead of %s' % (path, i, name, value.shape, shape))
+        if not numpy.isfinite(value).all():
+            raise utils.UserError('%s: arr_%d (%s) holds numbers that are not finite' % (path, i, name))
 
 
 def read_settings(path, network=None):
@@ -106,13 +132,17 @@ def write(path, architecture, styles, meta, values):
 
     ``arr_0`` … are the parameters in Lasagne's order: for each convolution its filters W (OIHW,
     flipped: a true convolution), beta and gamma, and for batch norm the running mean and variance.
-    ``meta`` is a JSON string with the format version, the architecture, the names of the styles and the rest.
+    ``meta`` is that of `meta_entry`.
     """
     entries = collections.OrderedDict(('arr_%d' % i, value) for i, value in enumerate(values))
-    entries['meta'] = numpy.array(json.dumps(
-        dict(meta, styles=list(styles), format=FORMAT, version=VERSION, **dataclasses.asdict(architecture)),
-        sort_keys=True))
+    entries['meta'] = numpy.array(meta_entry(architecture, styles, meta))
     utils.save_npz(path, entries)
+
+
+def meta_entry(architecture, styles, meta):
+    """What a file says of its network: format version, architecture, names of the styles and the rest, in JSON."""
+    return json.dumps(dict(meta, styles=list(styles), format=FORMAT, version=VERSION,
+                           **dataclasses.asdict(architecture)), sort_keys=True)
 
 
 def describe(architecture, styles, meta):

@@ -11,13 +11,15 @@ import arrays
 import utils
 from formats import onnx
 
-__all__ = ['layer_names', 'find', 'read_all', 'read', 'check_genuine', 'random_weights']
+__all__ = ['VGG_MEAN', 'layer_names', 'find', 'read_all', 'read', 'check_genuine', 'random_weights']
 
 WEIGHTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'data', 'weights')
 FETCH = 'python data/download.py vgg16'
 
 BLOCKS = {'vgg16': (2, 2, 3, 3, 3), 'vgg19': (2, 2, 4, 4, 4)}
 WIDTHS = (64, 128, 256, 512, 512)
+# Blue, green, red of ImageNet, as the Caffe networks subtract them.
+VGG_MEAN = numpy.array([103.939, 116.779, 123.68], 'float32')
 
 # SHA-256 of the float32 bytes (little-endian, OIHW, cross-correlation, BGR) of each array of the genuine VGG16, whichever
 # file they come in: Keras', the Lasagne model zoo's, or an ONNX network that was made from them.

@@ -1,0 +1,45 @@
+"""Carry trained networks to other programs.
+
+    python convert.py misc32 misc32.onnx
+    python convert.py misc32 stained-glass.onnx --style stained-glass --half
+
+An ONNX file takes photos (N, 3, height, width), RGB in [0, 1], as 'image', and weights (N, styles) as 'style', and gives
+'pastiche'; docs/exchange.md says more.
+"""
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(__file__))       # which PYTHONSAFEPATH leaves out
+import environment  # noqa: F401, before all others: it names what is missing
+
+import options
+import utils
+from formats import networks, onnx_graph
+
+
+def parse_arguments():
+    parser = options.Parser(__doc__)
+    parser.add_argument('model', metavar='MODEL', help='a trained network (.npz), or the name of one in data/models')
+    parser.add_argument('output', metavar='OUTPUT', help='the file to write: .onnx')
+    options.add_network(parser, 'MODEL')
+    parser.add_argument('--style', metavar='NAME', help='give the ONNX file this style alone, and no input for styles')
+    parser.add_argument('--half', action='store_true',
+                        help='ONNX: filters of half the size, and convolutions in float16; image, style, pastiche and '
+                             'normalization stay float32')
+    options.add_overwrite(parser)
+    return parser.parse_args()
+
+
+def main():
+    args = parse_arguments()
+    path = networks.find(args.model)
+    if not args.output.endswith('.onnx'):
+        raise utils.UserError('%s: only .onnx can be written' % args.output)
+    utils.check_outputs({args.output: False}, [path], args.overwrite)
+    network = networks.read(path, args.network)
+    onnx_graph.write(args.output, *network, half=args.half, style=args.style)
+    print(args.output)
+
+
+if __name__ == '__main__':
+    utils.run_script(main)
