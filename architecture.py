@@ -15,8 +15,7 @@ class Architecture:
     ----------
     network : {'cin', 'fns'}
         'cin': conditional instance normalization, image in [0, 1], output by a sigmoid.
-        'fns': a single style, the image goes through `models.vgg_preprocess`, the output is tanh_constant · tanh in
-        that space, brought back to RGB (arXiv:1603.08155).
+        'fns': a single style (arXiv:1603.08155); the defaults of what follows are fast-neural-style's.
     widths, up_widths : sequence of int
         Numbers of feature maps: of the first three convolutions, and of the two after upsampling.
     residual_blocks : int
@@ -24,16 +23,28 @@ class Architecture:
         Added to the variance by the normalization.
     norm : {'instance', 'batch'}
         'batch' is for 'fns' only.
-    pad : {'reflect', 'zero', 'reflect-start', 'none'}
+    pad : {'reflect', 'zero', 'reflect-start', 'none', 'same'}
         'reflect-start', of the supplement of arXiv:1603.08155 and of fast-neural-style: the image is padded once,
         by as much as the residual blocks lose, which do not pad; all other convolutions pad with zeros. 'none', of
-        fast-neural-style: the same, but the image is not padded, so that the pastiche is smaller (see `lost`).
+        fast-neural-style: the same, but the image is not padded, so that the pastiche is smaller (see `lost`). 'same',
+        of TensorFlow: zeros, of which a convolution of stride 2 has those that it needs at the bottom and on the right
+        first, and not at the top and on the left. That is 'zero' on an image turned by 180 degrees, and so the network
+        turns its image, and the pastiche back; its filters are those for the turned image.
     upsampling : {'nearest', 'deconv'}
     filter_sizes : sequence of int
         Sides of the filters of the first three convolutions. Networks of the original repository from before
         July 2017 have 9, 9, 9.
     tanh_constant : float
         Of 'fns'; fast-neural-style's is 150, which covers the range of preprocessed images.
+    preprocessing : {'vgg', 'none'}
+        Of 'fns'. 'vgg': the image goes through `models.vgg_preprocess`, and the output, which is in that space, back to
+        RGB. 'none', as in lengstrom's fast-style-transfer and in PyTorch's examples: the image is taken as it is, RGB in
+        [0, 1], and 127.5 is added to the output, RGB in 0–255.
+    output : {'tanh', 'linear'}
+        Of 'fns'. 'tanh': tanh_constant · tanh. 'linear', as in PyTorch's examples: nothing.
+    last : {'norm', 'bias'}
+        What follows the last convolution; a bias instead of the normalization, in networks 'fns', is
+        fast-neural-style's and that of PyTorch's examples.
 
     Raises
     ------
@@ -50,6 +61,9 @@ class Architecture:
     upsampling: str = 'nearest'
     filter_sizes: tuple = (9, 3, 3)
     tanh_constant: float = 150.
+    preprocessing: str = 'vgg'
+    output: str = 'tanh'
+    last: str = 'norm'
 
     def __post_init__(self):
         for name in ('widths', 'up_widths', 'filter_sizes'):        # JSON has lists
@@ -65,7 +79,9 @@ class Architecture:
                 and type(self.epsilon) is float and 0 < self.epsilon < 1
                 and type(self.tanh_constant) is float and 0 < self.tanh_constant <= 1e4
                 and (self.norm == 'instance' or (self.norm == 'batch' and self.network == 'fns'))
-                and self.pad in ('reflect', 'zero', 'reflect-start', 'none')
+                and self.pad in ('reflect', 'zero', 'reflect-start', 'none', 'same')
+                and self.preprocessing in ('vgg', 'none') and self.output in ('tanh', 'linear')
+                and (self.last == 'norm' or (self.last == 'bias' and self.network == 'fns'))
                 and self.upsampling in ('nearest', 'deconv'))
         if not good:
             raise ValueError('%s does not describe a network' % (self,))
@@ -124,8 +140,8 @@ class Architecture:
         Returns
         -------
         list of (str, tuple)
-            'W', 'beta', 'gamma' of each convolution, and with batch norm the running 'mean' and 'variance'; each with
-            its shape. Filters are OIHW, those of a stride-1/2 convolution IOHW.
+            'W', 'beta', 'gamma' of each convolution, and with batch norm the running 'mean' and 'variance', or 'W' and
+            'b' of the last one; each with its shape. Filters are OIHW, those of a stride-1/2 convolution IOHW.
         """
         (a, b, c), (d, e), (i, j, k) = self.widths, self.up_widths, self.filter_sizes
         filters = [(a, 3, i, i), (b, a, j, j), (c, b, k, k)] + [(c, c, 3, 3)] * (2 * self.residual_blocks)
@@ -138,6 +154,8 @@ class Architecture:
             shapes += [('W', shape), ('beta', row), ('gamma', row)]
             if self.norm == 'batch':
                 shapes += [('mean', row), ('variance', row)]
+        if self.last == 'bias':
+            shapes[-4 if self.norm == 'batch' else -2:] = [('b', (3,))]
         return shapes
 
     def pastiche_bytes(self, backend='onednn'):
@@ -161,8 +179,8 @@ class Architecture:
         # Channels, and the scale of the image that they belong to; the residual blocks keep a third set of maps.
         maps = [(3, 1), (a, 1), (b, 4), (c, 16), (2 * c, 16), (d, 4), (e, 1), (3, 1)]
         sizes = [-(-channels // 16) * 16 / scale for channels, scale in maps]
-        # The photo, the pastiche, and what is clipped and rounded.
-        images = 36
+        # The photo, the pastiche, and what is clipped and rounded; turned, too.
+        images = 60 if self.pad == 'same' else 36
         if backend == 'onednn':
             return images + 4 * max([2 * size for size in sizes] + [x + y for x, y in zip(sizes, sizes[1:])])
         i, j, k = (size**2 for size in self.filter_sizes)

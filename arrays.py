@@ -224,8 +224,8 @@ def _check_dataset(name, dataset, size):
 
 # --------------------------------------------------------------------------------------------------- pickles
 
-# Instructions that are refused, and why. The rest of the protocol (0 to 5) is in `_Machine`.
-_REFUSED = {b'P': 'a persistent id', b'Q': 'a persistent id', b'\x82': 'an extension',
+# Instructions that are refused, and why. The rest of the protocol (0 to 5) is in `PickleMachine`.
+_REFUSED = {b'P': 'a persistent id', b'\x82': 'an extension',
             b'\x83': 'an extension', b'\x84': 'an extension', b'\x81': 'an object',
             b'\x92': 'an object', b'o': 'an object',
             b'\x97': 'an outside buffer', b'\x98': 'an outside buffer'}
@@ -275,7 +275,7 @@ def read_pickle(file, max_bytes, max_instructions=10**6):
     size = file.seek(0, os.SEEK_END)
     _check_size(size, max_bytes)
     file.seek(0)
-    return _Machine(file, size, max_bytes).run(max_instructions)
+    return PickleMachine(file, size, max_bytes).run(max_instructions)
 
 
 class _Global:
@@ -297,8 +297,24 @@ class _Arguments(tuple):
     """A tuple that has names in it, so that it can only be the arguments of a call."""
 
 
-class _Machine:
-    """The stack machine of `read_pickle`."""
+class PickleMachine:
+    """The stack machine of `read_pickle`; a subclass may admit further names.
+
+    Parameters
+    ----------
+    file : binary file
+        At the pickle's beginning.
+    size : int
+        Bytes that there are to read.
+    max_bytes : int
+        Limit for all arrays together.
+
+    Attributes
+    ----------
+    names : dict
+        What a pickle may name, and the job that `call` does for it.
+    """
+    names = _GLOBALS
 
     def __init__(self, file, size, max_bytes):
         self.file = file
@@ -408,11 +424,15 @@ class _Machine:
 
     def name(self, module, name):
         """Push an admitted name; refuse any other."""
-        job = _GLOBALS.get('%s.%s' % (module, name))
+        job = self.names.get('%s.%s' % (module, name))
         if job is None:
             raise ValueError('it names %s.%s, and only arrays and plain values are admitted; nothing of it '
                              'was run' % (module[:100], name[:100]))
         self.stack.append(_Global(job))
+
+    def persistent(self, item):
+        """What a persistent id stands for."""
+        raise ValueError('it holds a persistent id, where only arrays and plain values are admitted')
 
     # The calls that make an array.
 
@@ -535,6 +555,8 @@ class _Machine:
             elif code == b'b':                                          # BUILD
                 state = self.pop()
                 self.build(stack[-1], state)
+            elif code == b'Q':                                          # BINPERSID
+                stack.append(self.persistent(stack.pop()))
             elif code in _REFUSED:
                 raise ValueError('it holds %s, where only arrays and plain values are admitted'
                                  % _REFUSED[code])

@@ -1,10 +1,11 @@
-"""Carry trained networks to other programs.
+"""Carry trained networks to other programs, and those of other projects here.
 
     python convert.py misc32 misc32.onnx
     python convert.py misc32 stained-glass.onnx --style stained-glass --half
+    python convert.py multistyle26.onnx multistyle26.npz
 
 An ONNX file takes photos (N, 3, height, width), RGB in [0, 1], as 'image', and weights (N, styles) as 'style', and gives
-'pastiche'; docs/exchange.md says more.
+'pastiche'. docs/exchange.md names the networks that can be read.
 """
 import os
 import sys
@@ -14,13 +15,13 @@ import environment  # noqa: F401, before all others: it names what is missing
 
 import options
 import utils
-from formats import networks, onnx_graph
+from formats import foreign, networks, onnx_graph
 
 
 def parse_arguments():
     parser = options.Parser(__doc__)
-    parser.add_argument('model', metavar='MODEL', help='a trained network (.npz), or the name of one in data/models')
-    parser.add_argument('output', metavar='OUTPUT', help='the file to write: .onnx')
+    parser.add_argument('model', metavar='MODEL', help='a trained network, ours or of another project, or the name of one in data/models')
+    parser.add_argument('output', metavar='OUTPUT', help='the file to write: .npz, the format of this project, or .onnx')
     options.add_network(parser, 'MODEL')
     parser.add_argument('--style', metavar='NAME', help='give the ONNX file this style alone, and no input for styles')
     parser.add_argument('--half', action='store_true',
@@ -33,11 +34,16 @@ def parse_arguments():
 def main():
     args = parse_arguments()
     path = networks.find(args.model)
-    if not args.output.endswith('.onnx'):
-        raise utils.UserError('%s: only .onnx can be written' % args.output)
+    if not args.output.endswith(('.npz', '.onnx')):
+        raise utils.UserError('%s: only .npz and .onnx can be written' % args.output)
+    if args.output.endswith('.npz') and (args.style is not None or args.half):
+        raise utils.UserError('--style and --half are for .onnx, and %s is not' % args.output)
     utils.check_outputs({args.output: False}, [path], args.overwrite)
-    network = networks.read(path, args.network)
-    onnx_graph.write(args.output, *network, half=args.half, style=args.style)
+    network = foreign.read(path, args.network)
+    if args.output.endswith('.npz'):
+        networks.write(args.output, *network)
+    else:
+        onnx_graph.write(args.output, *network, half=args.half, style=args.style)
     print(args.output)
 
 

@@ -14,8 +14,9 @@ from formats import networks, vgg
 from formats.vgg import VGG_MEAN
 from layers import ConvLayer, ReflectPadLayer, conv_block, residual_block, upsampling_block
 
+from lasagne.init import Constant
 from lasagne.layers import InputLayer, NonlinearityLayer, get_all_params
-from lasagne.nonlinearities import sigmoid
+from lasagne.nonlinearities import linear, sigmoid
 
 __all__ = ['transformer_network', 'without_border', 'with_styles', 'single_style_network', 'style_name', 'style_names',
            'save_network', 'load_network', 'pastiche_function',
@@ -59,7 +60,8 @@ def transformer_network(architecture=Architecture(), styles=(), meta=None):  # n
     ======================  ======================================================
 
     Every convolution is preceded by padding and followed by normalization; it has no bias. All
-    but the last one and the second of a residual block are rectified.
+    but the last one and the second of a residual block are rectified. Networks of other projects differ at their
+    ends; `Architecture` says how.
 
     Parameters
     ----------
@@ -77,9 +79,12 @@ def transformer_network(architecture=Architecture(), styles=(), meta=None):  # n
     image = layer = InputLayer((None, 3, None, None), name='image')
     style = InputLayer((None, len(styles)), name='style') if a.network == 'cin' else None
     blocks_crop = a.pad in ('reflect-start', 'none')
-    block = dict(style=style, norm=a.norm, pad='zero' if blocks_crop else a.pad, epsilon=a.epsilon)
+    pad = 'zero' if blocks_crop or a.pad == 'same' else a.pad
+    block = dict(style=style, norm=a.norm, pad=pad, epsilon=a.epsilon)
 
-    if a.network == 'fns':
+    if a.pad == 'same':
+        layer = NonlinearityLayer(layer, turn)
+    if a.network == 'fns' and a.preprocessing == 'vgg':
         layer = NonlinearityLayer(layer, vgg_preprocess)
     if a.pad == 'reflect-start' and a.residual_blocks:
         layer = ReflectPadLayer(layer, a.border)
@@ -87,14 +92,20 @@ def transformer_network(architecture=Architecture(), styles=(), meta=None):  # n
     layer = conv_block(layer, a.widths[1], a.filter_sizes[1], stride=2, **block)
     layer = conv_block(layer, a.widths[2], a.filter_sizes[2], stride=2, **block)
     for _ in range(a.residual_blocks):
-        layer = residual_block(layer, **dict(block, pad='none' if blocks_crop else a.pad))
+        layer = residual_block(layer, **dict(block, pad='none' if blocks_crop else pad))
     layer = upsampling_block(layer, a.up_widths[0], upsampling=a.upsampling, **block)
     layer = upsampling_block(layer, a.up_widths[1], upsampling=a.upsampling, **block)
     if a.network == 'cin':
         layer = conv_block(layer, 3, 9, nonlinearity=sigmoid, **block)
     else:
-        layer = conv_block(layer, 3, 9, nonlinearity=lambda x: a.tanh_constant * T.tanh(x), **block)
-        layer = NonlinearityLayer(layer, vgg_deprocess)
+        activation = linear if a.output == 'linear' else lambda x: a.tanh_constant * T.tanh(x)
+        if a.last == 'bias':
+            layer = ConvLayer(layer, 3, 9, pad=pad, b=Constant(0), nonlinearity=activation)
+        else:
+            layer = conv_block(layer, 3, 9, nonlinearity=activation, **block)
+        layer = NonlinearityLayer(layer, vgg_deprocess if a.preprocessing == 'vgg' else from_middle)
+    if a.pad == 'same':
+        layer = NonlinearityLayer(layer, turn)
     return Network(layer, image, style, architecture, list(styles), dict(meta or {}))
 
 
@@ -249,6 +260,16 @@ def vgg_preprocess(image):
 def vgg_deprocess(image):
     """The inverse of `vgg_preprocess`; values outside of [0, 1] are not clipped."""
     return ((image + VGG_MEAN.reshape(1, 3, 1, 1)) / numpy.float32(255))[:, ::-1]
+
+
+def from_middle(image):
+    """RGB in 0–255 less 127.5, to RGB in [0, 1]."""
+    return (image + numpy.float32(127.5)) / numpy.float32(255)
+
+
+def turn(image):
+    """An image (N, C, H, W) turned by 180 degrees."""
+    return image[:, :, ::-1, ::-1]
 
 
 def loss_network(image, weights, layers, pool='max'):

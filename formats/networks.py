@@ -14,7 +14,7 @@ import numpy
 import utils
 from architecture import Architecture
 
-__all__ = ['VERSION', 'MODELS', 'shipped', 'find', 'read', 'read_settings', 'check', 'write', 'meta_entry', 'describe', 'list_styles']
+__all__ = ['VERSION', 'MODELS', 'shipped', 'find', 'read', 'read_settings', 'check', 'write', 'meta_entry', 'read_meta', 'describe', 'list_styles']
 
 VERSION = '1.0'
 FORMAT = 1
@@ -78,7 +78,7 @@ def read(path, network=None):
     entries = utils.load_npz(path)
     text = entries.pop('meta', None)
     numbers = sorted(int(name[4:]) for name in entries if re.fullmatch(r'arr_[0-9]{1,6}', name))
-    described = None if text is None else _read_meta(path, text)
+    described = None if text is None else read_meta(path, str(text[()]) if text.size == 1 else '')
     if not numbers or numbers != list(range(len(entries))):
         raise utils.UserError('%s: not a trained network: its arrays should be arr_0, arr_1, …, and meta' % path)
     values = [entries['arr_%d' % i] for i in numbers]
@@ -167,6 +167,10 @@ def describe(architecture, styles, meta):
              'normalization    %s, epsilon %g' % (architecture.norm, architecture.epsilon),
              'padding          %s%s' % (architecture.pad, '; the pastiche lacks %d pixels of the photo on each side'
                                         % architecture.lost if architecture.lost else '')]
+    if architecture.network == 'fns':
+        lines.append('photo, pastiche  preprocessing %s; %s; the last convolution has a %s'
+                     % (architecture.preprocessing, '%g tanh' % architecture.tanh_constant
+                        if architecture.output == 'tanh' else 'linear', architecture.last))
     training = meta.get('training')
     if isinstance(training, dict):
         lines.append('training         ' + utils.one_line(
@@ -180,10 +184,10 @@ def list_styles(styles):
     return ['%3d  %s' % (index, utils.one_line(name)) for index, name in enumerate(styles or ['style'])]
 
 
-def _read_meta(path, text):
-    """The architecture, the styles and the rest that the ``meta`` of a file says."""
+def read_meta(path, text):
+    """The architecture, the styles and the rest that the ``meta`` of a file says: what `meta_entry` wrote."""
     try:
-        meta = json.loads(str(text[()]))
+        meta = json.loads(text)
         number, _ = meta.pop('format', None), meta.pop('version', None)
         if number != FORMAT:
             raise utils.UserError('%s: written in format %r, and this version reads format %d' % (path, number, FORMAT))

@@ -62,6 +62,11 @@ class _Graph:
         """Numbers for each image and channel, as they go with feature maps."""
         return self.add('Unsqueeze', rows, self.constant([2, 3], 'int64'))
 
+    def turn(self, x):
+        """Height and width in reverse order."""
+        ends = [-1] * 2, [numpy.iinfo('int64').min] * 2, [2, 3], [-1] * 2
+        return self.add('Slice', x, *(self.constant(numbers, 'int64') for numbers in ends))
+
     def backwards(self, x):
         """The channels in reverse order: RGB as BGR, and back."""
         return self.add('Gather', x, self.constant([2, 1, 0], 'int64'), axis=1)
@@ -102,6 +107,7 @@ class _Network:
         self.graph, self.architecture, self.style = graph, architecture, style
         self.values = iter([value.astype('float32') for value in values])
         self.blocks_crop = architecture.pad in ('reflect-start', 'none')
+        self.pad = 'zero' if self.blocks_crop or architecture.pad == 'same' else architecture.pad
 
     def row(self, values):
         """Beta or gamma as (N, C, 1, 1)."""
@@ -119,14 +125,15 @@ class _Network:
                                   epsilon=self.architecture.epsilon)
         return self.graph.norm(x, self.row(beta), self.row(gamma), self.architecture.epsilon)
 
-    def conv_block(self, x, activation='Relu', stride=1, pad=None):
-        filters = next(self.values)
+    def conv(self, x, stride=1, pad=None):
+        filters, pad = next(self.values), pad or self.pad
         margin = filters.shape[2] // 2
-        pad = pad or ('zero' if self.blocks_crop else self.architecture.pad)
         if pad == 'reflect' and margin:
             x = self.graph.pad(x, margin)
-        x = self.graph.conv('Conv', x, filters, strides=[stride] * 2, pads=[margin * (pad == 'zero')] * 4)
-        x = self.normalize(x)
+        return self.graph.conv('Conv', x, filters, strides=[stride] * 2, pads=[margin * (pad == 'zero')] * 4)
+
+    def conv_block(self, x, activation='Relu', stride=1, pad=None):
+        x = self.normalize(self.conv(x, stride, pad))
         return self.graph.add(activation, x) if activation else x
 
     def residual_block(self, x):
@@ -144,9 +151,9 @@ class _Network:
 
     def pastiche(self, image):
         graph, a = self.graph, self.architecture
-        mean = VGG_MEAN.reshape(1, 3, 1, 1)
-        x = image
-        if a.network == 'fns':
+        vgg, mean = a.preprocessing == 'vgg', VGG_MEAN.reshape(1, 3, 1, 1)
+        x = graph.turn(image) if a.pad == 'same' else image
+        if a.network == 'fns' and vgg:
             x = graph.add('Mul', graph.backwards(x), graph.constant(255))
             x = graph.add('Sub', x, graph.constant(mean))
         if a.pad == 'reflect-start' and a.residual_blocks:
@@ -155,11 +162,19 @@ class _Network:
         for _ in range(a.residual_blocks):
             x = self.residual_block(x)
         x = self.upsampling_block(self.upsampling_block(x))
+        if a.last == 'bias':
+            x = graph.add('Add', self.conv(x), graph.constant(next(self.values).reshape(1, 3, 1, 1)))
+        else:
+            x = self.conv_block(x, None)
         if a.network == 'cin':
-            return self.conv_block(x, 'Sigmoid')
-        x = graph.add('Mul', self.conv_block(x, 'Tanh'), graph.constant(a.tanh_constant))
-        x = graph.add('Div', graph.add('Add', x, graph.constant(mean)), graph.constant(255))
-        return graph.add('Clip', graph.backwards(x), graph.constant(0), graph.constant(1))
+            x = graph.add('Sigmoid', x)
+        else:
+            if a.output == 'tanh':
+                x = graph.add('Mul', graph.add('Tanh', x), graph.constant(a.tanh_constant))
+            x = graph.add('Div', graph.add('Add', x, graph.constant(mean if vgg else 127.5)), graph.constant(255))
+            x = graph.backwards(x) if vgg else x
+            x = graph.add('Clip', x, graph.constant(0), graph.constant(1))
+        return graph.turn(x) if a.pad == 'same' else x
 
 
 def _enough_to_reflect(graph, smallest):

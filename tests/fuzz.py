@@ -43,7 +43,7 @@ if atheris and __name__ == '__main__' and '--child' in sys.argv:
                          PngImagePlugin, PpmImagePlugin, TiffImagePlugin, WebPImagePlugin)
         import data.photos  # noqa: F401
         import models
-        from formats import networks, vgg
+        from formats import foreign, networks, vgg
 
 import json  # noqa: E402
 import zipfile  # noqa: E402
@@ -57,7 +57,7 @@ import models  # noqa: E402, F811
 import options  # noqa: E402
 import utils  # noqa: E402
 from data import photos  # noqa: E402
-from formats import networks, vgg  # noqa: E402, F811
+from formats import foreign, networks, vgg  # noqa: E402, F811
 from support.tiny import transformer  # noqa: E402
 
 MAX_PIXELS, MAX_BYTES, SECONDS = 10**4, 10**6, 10
@@ -321,6 +321,59 @@ def vgg_onnx_seeds():
 for _name, _seeds in (('npz', vgg_npz_seeds), ('pkl', vgg_pkl_seeds), ('h5', vgg_h5_seeds), ('onnx', vgg_onnx_seeds)):
     target('vgg-' + _name, _seeds)(lambda data, extension='.' + _name: check_values(
         feed_file(with_limit(vgg.read), data, extension)))
+
+
+FIXTURES = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'fixtures')
+
+
+def fixtures(*names):
+    """The contents of files in tests/fixtures."""
+    contents = []
+    for name in names:
+        with open(os.path.join(FIXTURES, name), 'rb') as file:
+            contents.append(file.read())
+    return contents
+
+
+def read_foreign(path):
+    check_values(with_limit(foreign.read)(path)[3])
+
+
+target('foreign-onnx', lambda: fixtures('styles.onnx', 'example.onnx'))(lambda data: feed_file(read_foreign, data, '.onnx'))
+target('foreign-pth', lambda: fixtures('example.pth', 'example-old.pth'))(lambda data: feed_file(read_foreign, data, '.pth'))
+
+
+def manifest_seeds():
+    with tempfile.TemporaryDirectory() as folder:
+        write_deeplearnjs(folder)
+        with open(os.path.join(folder, 'manifest.json'), 'rb') as file:
+            return [file.read()]
+
+
+def write_deeplearnjs(folder):
+    """A network of lengstrom's with a map everywhere."""
+    widths, shapes = (1, 1, 1, 1, 1, 3), [(9, 9, 3, 1)] + [(3, 3, 1, 1)] * 4 + [(9, 9, 1, 3)]
+    arrays = [array for shape, width in zip(shapes, widths) for array in (np.ones(shape), np.zeros(width), np.ones(width))]
+    manifest = {}
+    for i, array in enumerate(arrays):
+        name = 'Variable_%d' % i if i else 'Variable'
+        array.astype('<f4').tofile(os.path.join(folder, name))
+        manifest[name] = dict(filename=name, shape=array.shape)
+    with open(os.path.join(folder, 'manifest.json'), 'w') as file:
+        json.dump(manifest, file)
+
+
+@target('foreign-manifest', manifest_seeds)
+def feed_manifest(data):
+    folder = input_path(os.getpid(), '.folder')
+    os.makedirs(folder, exist_ok=True)
+    try:
+        write_deeplearnjs(folder)
+        with open(os.path.join(folder, 'manifest.json'), 'wb') as file:
+            file.write(data)
+        read_foreign(folder)
+    finally:
+        shutil.rmtree(folder)
 
 
 # ---------------------------------------------------------------------------------------------------- fuzzing

@@ -63,6 +63,50 @@ def transformer(image, params, style=None, residual_blocks=5, epsilon=1e-5, pad=
     return block(x, activation=lambda y: tanh_constant * np.tanh(y))
 
 
+def conv_same(x, W, stride=1):
+    """TensorFlow's cross-correlation of x (N, C, H, W) with W (k, k, C, C') and SAME padding, of zeros.
+
+    As many as the last window needs: half of them, rounded down, at the beginning.
+    """
+    k, pads = W.shape[0], []
+    for n in x.shape[2:]:
+        total = max((-(-n // stride) - 1) * stride + k - n, 0)
+        pads.append((total // 2, total - total // 2))
+    x = np.pad(x, [(0, 0), (0, 0)] + pads, mode='constant')
+    rows, columns = (range(0, n - k + 1, stride) for n in x.shape[2:])
+    return np.array([[np.einsum('nchw,hwcd->nd', x[:, :, i:i + k, j:j + k], W) for j in columns]
+                     for i in rows]).transpose(2, 3, 0, 1)
+
+
+def conv_transpose_same(x, W):
+    """TensorFlow's transposed convolution of stride 2 with W (3, 3, C', C) and SAME padding: twice the size of x.
+
+    Each pixel adds itself times W, from twice its place on; what lies past the end is cut off.
+    """
+    n, _, h, w = x.shape
+    y = np.zeros((n, W.shape[2], 2 * h + 1, 2 * w + 1))
+    for i in range(h):
+        for j in range(w):
+            y[:, :, 2 * i:2 * i + 3, 2 * j:2 * j + 3] += np.einsum('nc,hwdc->ndhw', x[:, :, i, j], W)
+    return y[:, :, :-1, :-1]
+
+
+def lengstrom(image, variables, residual_blocks=5):
+    """The transformer of lengstrom's fast-style-transfer, RGB in 0–255; filters, shift and scale in turn."""
+    variables = iter(variables)
+
+    def block(x, stride=1, activation=relu, conv=conv_same):
+        x = conv_transpose_same(x, next(variables)) if conv is conv_transpose_same else conv(x, next(variables), stride)
+        shift, scale = next(variables), next(variables)
+        return activation(instance_norm(x, scale, shift, 1e-3))
+
+    x = block(block(block(image), 2), 2)
+    for _ in range(residual_blocks):
+        x = x + block(block(x), activation=lambda y: y)
+    x = block(block(x, conv=conv_transpose_same), conv=conv_transpose_same)
+    return 150 * np.tanh(block(x, activation=lambda y: y)) + 127.5
+
+
 def preprocess(image):
     return 255 * image[:, ::-1] - np.array([103.939, 116.779, 123.68]).reshape(1, 3, 1, 1)
 

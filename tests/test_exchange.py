@@ -1,18 +1,25 @@
 """Networks for other programs and from them: each against what ran them first."""
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
 
 import models
+import reference
+import utils
 from backend import formulas
-from formats import networks, onnx_graph
+from formats import foreign, networks, onnx_graph
 from layers import style_weights
 from support.tiny import transformer
 from test_models import randomize
 
 onnx = pytest.importorskip('onnx')
 onnxruntime = pytest.importorskip('onnxruntime')
+
+
+FIXTURES = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'fixtures')
 
 
 def session(data):
@@ -46,7 +53,7 @@ def network():
     dict(styles=['a', 'b'], pad='zero', filter_sizes=(5, 7, 3)),
     dict(styles=['a', 'b'], pad='reflect-start', residual_blocks=2), dict(styles=['a', 'b'], upsampling='deconv', epsilon=1e-3),
     dict(network='fns', pad='none', residual_blocks=2), dict(network='fns', norm='batch', upsampling='deconv', pad='zero'),
-    dict(network='fns', residual_blocks=0, tanh_constant=80.), dict(network='fns', pad='reflect-start')], ids=str)
+    dict(network='fns', residual_blocks=0, tanh_constant=80., last='bias'), dict(network='fns', pad='reflect-start')], ids=str)
 def test_an_onnx_model_computes_what_the_network_does(tmp_path, generator, settings):
     """At sides that are multiples of 4 and others, which both round up, and for several images at once."""
     network = transformer(**settings)
@@ -118,9 +125,116 @@ def test_slips_of_the_command_are_one_line_and_cost_nothing(tmp_path, fails):
     assert 'exists' in fails('convert.py', 'misc32', path)
     assert path.read_bytes() == b'precious'
     assert "'thatched-roof'" in fails('convert.py', 'misc32', tmp_path / 'x.onnx', '--style', 'thatched-roof')
-    assert 'only .onnx' in fails('convert.py', 'misc32', tmp_path / 'x.tflite')
+    assert 'only .npz and .onnx' in fails('convert.py', 'misc32', tmp_path / 'x.tflite')
     assert 'no such network' in fails('convert.py', 'misc33', tmp_path / 'x.onnx')
     code = "raise ImportError('No module named onnx')"
     (tmp_path / 'onnx.py').write_text(code)
     assert 'install.py onnx' in fails('convert.py', 'misc32', tmp_path / 'x.onnx', PYTHONPATH=str(tmp_path))
     assert [p.name for p in tmp_path.iterdir() if p.suffix == '.onnx'] == ['net.onnx']
+
+
+def test_an_onnx_file_of_ours_is_read_back(tmp_path):
+    """Whatever the architecture: parameters, names and training are those that were written."""
+    for settings in (dict(styles=['a', 'b']), dict(styles=['a'], pad='zero', filter_sizes=(5, 7, 3)),
+                     dict(network='fns', norm='batch', upsampling='deconv'), dict(network='fns', last='bias', output='linear'),
+                     dict(network='fns', pad='same', preprocessing='none'), dict(network='fns', pad='reflect-start')):
+        network = transformer(meta={'training': {'seed': 5}}, **settings)
+        randomize(network)
+        (tmp_path / 'net.onnx').write_bytes(exported(str(tmp_path / 'net.npz'), network))
+        ours, back = networks.read(str(tmp_path / 'net.npz')), foreign.read(str(tmp_path / 'net.onnx'))
+        assert ours[:3] == back[:3]
+        for a, b in zip(ours[3], back[3]):
+            np.testing.assert_array_equal(a, b)
+
+
+# In ---------------------------------------------------------------------------------------------------
+
+def imported(path, tmp_path):
+    """A network of another project as one of ours, by way of our own file."""
+    networks.write(str(tmp_path / 'ours.npz'), *foreign.read(str(path)))
+    return models.load_network(str(tmp_path / 'ours.npz'))
+
+
+@pytest.mark.parametrize('name', ['example.pth', 'example-old.pth', 'example.onnx', 'styles.onnx'])
+def test_networks_of_pytorch_compute_what_torch_did(tmp_path, name):
+    """pytorch/examples' state dicts in both formats, and networks exported as ONNX: the numbers are torch's own."""
+    with np.load(os.path.join(FIXTURES, 'torch.npz')) as file:
+        results = dict(file)
+    network = imported(os.path.join(FIXTURES, name), tmp_path)
+    inputs = [results['image']] + ([results['weights'][np.newaxis]] if network.style else [])
+    expected = np.clip(results['styles' if network.style else 'example'], 0, 1)
+    assert expected.std() > .05
+    np.testing.assert_allclose(models.pastiche_function(network)(*inputs), expected, atol=1e-4)
+
+
+def deeplearnjs(folder, generator, widths=(3, 4, 5), up_widths=(4, 3), blocks=1):
+    """Write a network of lengstrom's as deeplearn.js does; returns its variables."""
+    a, b, c = widths
+    d, e = up_widths
+    shapes = [(9, 9, 3, a), (3, 3, a, b), (3, 3, b, c)] + [(3, 3, c, c)] * (2 * blocks)
+    shapes += [(3, 3, d, c), (3, 3, e, d), (9, 9, e, 3)]
+    maps = [a, b, c] + [c] * (2 * blocks) + [d, e, 3]
+    variables, manifest = [], {}
+    for shape, width in zip(shapes, maps):
+        variables += [generator.randn(*shape), .3 * generator.randn(width), 1 + .3 * generator.randn(width)]
+    os.makedirs(str(folder))
+    for i, value in enumerate(variables):
+        name = 'Variable_%d' % i if i else 'Variable'
+        manifest[name] = dict(filename=name, shape=list(value.shape))
+        value.astype('<f4').tofile(os.path.join(str(folder), name))
+    with open(os.path.join(str(folder), 'manifest.json'), 'w') as file:
+        json.dump(manifest, file)
+    return [value.astype('float32').astype('float64') for value in variables]
+
+
+@pytest.mark.parametrize('size', [(24, 28), (21, 26)], ids=str)
+def test_a_network_of_lengstroms_pads_as_tensorflow_does(tmp_path, generator, size):
+    """SAME zero padding, whose strides begin elsewhere at even and at odd sides, and transposed convolutions."""
+    variables = deeplearnjs(tmp_path / 'net', generator)
+    image = generator.rand(2, 3, *size).astype('float32')
+    expected = np.clip(reference.lengstrom(255 * image.astype('float64'), variables, residual_blocks=1) / 255, 0, 1)
+    network = imported(tmp_path / 'net', tmp_path)
+    assert network.styles == ['net']
+    got = models.pastiche_function(network)(image)
+    assert got.shape == expected.shape
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+    np.testing.assert_allclose(run_onnx(exported(str(tmp_path / 'again.npz'), network), image=image), got, atol=1e-4)
+
+
+def test_damaged_networks_of_others_are_refused_in_one_line(tmp_path, fails, generator):
+    def refused(path, match):
+        with pytest.raises(utils.UserError, match=match) as caught:
+            foreign.read(str(path))
+        assert '\n' not in str(caught.value) and str(path) in str(caught.value)
+
+    folder = tmp_path / 'net'
+    deeplearnjs(folder, generator)
+    manifest = json.loads((folder / 'manifest.json').read_text())
+    for change, match in [(dict(Variable_4=dict(filename='../manifest.json', shape=[4])), 'not beside it'),
+                          (dict(Variable_4=dict(filename='Variable_4', shape=[10**9] * 4)), 'no shape'),
+                          (dict(Variable_4=dict(filename='Variable_5', shape=[5])), 'which is not what its shape'),
+                          (dict(Variable_99=dict(filename='Variable_4', shape=[4])), "not those of lengstrom's"),
+                          (dict(Variable_4=3), 'manifest.json is not one')]:
+        (folder / 'manifest.json').write_text(json.dumps(dict(manifest, **change)))
+        refused(folder, match)
+    (folder / 'manifest.json').unlink()
+    refused(folder, 'No such file')
+    for name in ('example.pth', 'example-old.pth', 'example.onnx'):
+        with open(os.path.join(FIXTURES, name), 'rb') as file:
+            data = file.read()
+        path = tmp_path / name
+        path.write_bytes(data[:-len(data) // 3])
+        refused(path, 'cannot read this network')
+    path = tmp_path / 'evil.pth'
+    path.write_bytes(b'cos\nsystem\n(U\x10touch /tmp/hackedtR.')
+    refused(path, 'names os.system')
+    shutil.copy(os.path.join(FIXTURES, 'example.onnx'), str(tmp_path / 'x.caffemodel'))
+    assert 'networks are read from' in fails('convert.py', tmp_path / 'x.caffemodel', tmp_path / 'x.npz')
+    assert '--half are for .onnx' in fails('convert.py', 'misc32', tmp_path / 'x.npz', '--half')
+
+
+def test_the_command_imports_what_stylize_takes(tmp_path, without_theano, run):
+    done = without_theano('convert.py', os.path.join(FIXTURES, 'styles.onnx'), str(tmp_path / 'styles.npz'))
+    assert done.returncode == 0, done.stderr
+    shown = run('stylize.py', '--list-styles', '--model', tmp_path / 'styles.npz').stdout
+    assert shown.split('\n')[:2] == ['  0  style 0', '  1  style 1']

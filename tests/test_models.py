@@ -23,7 +23,7 @@ def randomize(network, seed=1):
     params = lasagne.layers.get_all_params(network.output)
     for param in params:
         shape = param.get_value().shape
-        scale = {'W': 1, 'beta': .3, 'gamma': .3, 'mean': .1, 'variance': 0}[param.name]
+        scale = {'W': 1, 'b': .3, 'beta': .3, 'gamma': .3, 'mean': .1, 'variance': 0}[param.name]
         shift = 1 if param.name in ('gamma', 'variance') else 0
         param.set_value((shift + scale * generator.randn(*shape)).astype('float32'))
     return [param.get_value() for param in params]

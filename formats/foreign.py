@@ -1,0 +1,261 @@
+"""Networks of other projects: what their files hold, as the architecture and the parameters of a network of ours.
+
+Each reader says which project's networks it takes. Nothing in a file is trusted or run, and none needs Theano.
+"""
+import collections
+import json
+import os
+import re
+
+import numpy
+
+import arrays
+import utils
+from architecture import Architecture
+from formats import networks, onnx, torch
+
+__all__ = ['read']
+
+# A convolution: filters OIHW (IOHW if of stride 1/2) of a cross-correlation, and what follows: beta and gamma, with batch
+# norm the mean and the variance, or a bias.
+Convolution = collections.namedtuple('Convolution', 'filters rows')
+
+
+def read(path, network=None):
+    """A network of ours or of another project; arguments, results and errors are those of `networks.read`.
+
+    The name of a file says what it is: ``.npz``, ``.onnx``, ``.pth`` or ``.model`` of PyTorch's; or it is a folder of
+    deeplearn.js.
+    """
+    if path.endswith('.npz'):
+        return networks.read(path, network)
+    readers = {'.onnx': _read_onnx, '.pth': _read_pytorch, '.model': _read_pytorch}
+    reader = _read_deeplearnjs if os.path.isdir(path) else readers.get(os.path.splitext(path)[1])
+    if reader is None:
+        raise utils.UserError('%s: networks are read from %s, and from folders of deeplearn.js'
+                              % (path, ', '.join(['.npz'] + sorted(readers))))
+    try:
+        read = reader(path)
+        networks.check(path, read[0], read[1], read[3])
+    except utils.UserError:
+        raise
+    except arrays.ERRORS as error:
+        raise utils.UserError('%s: cannot read this network: %s' % (path, utils.reason(error)))
+    return read
+
+
+def _contents(path):
+    """The bytes of a file of reasonable size."""
+    most = utils.limit('GOGH_MAX_BYTES', utils.MAX_BYTES)
+    utils.check_regular(path)
+    if os.path.getsize(path) > most:
+        raise ValueError('it has more than the %d bytes that are read at most; set GOGH_MAX_BYTES to allow more' % most)
+    with open(path, 'rb') as file:
+        return file.read()
+
+
+def _assemble(convolutions, styles, turned=False, **settings):
+    """A network, as `networks.read` returns it, of its convolutions in order.
+
+    With `turned` their filters are for an image that is not turned, and the padding 'same' turns it.
+    """
+    deconv, shapes = settings.get('upsampling') == 'deconv', []
+    for i, (filters, rows) in enumerate(convolutions):
+        if filters.ndim != 4 or not all(row.ndim for row in rows):
+            raise ValueError('its filters do not have four dimensions')
+        shape = filters.shape
+        if deconv and len(convolutions) - 3 <= i < len(convolutions) - 1:
+            shape = (shape[1], shape[0]) + shape[2:]
+        shapes += [shape, (shape[0],), (shape[0],)]
+    architecture = Architecture.from_shapes(shapes, **settings)
+    values = []
+    for filters, rows in convolutions:
+        filters = filters if turned else filters[:, :, ::-1, ::-1]      # of a convolution, which turns them itself
+        values += [numpy.array(value, 'float32') for value in (filters,) + tuple(rows)]
+    return architecture, styles, {}, values
+
+
+# ONNX -----------------------------------------------------------------------------------------------------
+
+# Between the photo and the pastiche.
+ONNX_OPERATIONS = ('Add BatchNormalization Cast Clip Concat Conv ConvTranspose Div Floor Gather Greater Identity '
+                   'InstanceNormalization Max Min Mod Mul Pad Pow Range Reciprocal ReduceMean Relu Resize Shape Sigmoid '
+                   'Slice Sqrt Sub Tanh Unsqueeze Upsample Where').split()
+
+
+def _read_onnx(path):
+    """An ONNX network of these shapes: ours; CIN networks with styles as weights, and PyTorch's examples."""
+    graph = onnx.graph(_contents(path))
+    if 'meta' in graph.metadata and graph.metadata.get('project') == 'gogh-figure':
+        architecture, styles, meta = networks.read_meta(path, graph.metadata['meta'])
+        convolutions, _ = _walk(graph)
+        settings = {name: getattr(architecture, name) for name in architecture.__dataclass_fields__
+                    if name not in ('widths', 'up_widths', 'residual_blocks', 'filter_sizes')}
+        found, _, _, values = _assemble(convolutions, styles, **settings)
+        shapes = architecture.shapes(max(1, len(styles)))
+        if found != architecture or len(shapes) != len(values):
+            raise ValueError('its convolutions are not those that its metadata name')
+        return architecture, styles, meta, [value.reshape(shape) for value, (_, shape) in zip(values, shapes)
+                                            if value.size == numpy.prod(shape)]
+    convolutions, seen = _walk(graph)
+    settings = dict(upsampling='deconv' if seen['ConvTranspose'] else 'nearest', pad='reflect' if seen['Pad'] else 'zero')
+    if seen['epsilon']:
+        settings['epsilon'] = float(min(seen['epsilon'], key=abs))
+    if seen['Sigmoid']:
+        rows = [row for convolution in convolutions for row in convolution.rows]
+        if any(row.ndim != 2 for row in rows) or any(len(c.rows) != 2 for c in convolutions):
+            raise ValueError('its normalizations lack a gamma and a beta for each style')
+        return _assemble(convolutions, ['style %d' % i for i in range(len(rows[0]))], **settings)
+    if seen['Tanh'] or seen['Sub'] and not seen['ReduceMean']:
+        raise ValueError('its output is neither a sigmoid nor linear, as in the networks that are known')
+    return _linear(convolutions, _stem(path), **settings)
+
+
+def _stem(path):
+    return os.path.splitext(os.path.basename(os.path.abspath(path)))[0]
+
+
+def _linear(convolutions, style, **settings):
+    """A network of PyTorch's examples: RGB in 0–255 in and out, the last convolution with a bias only.
+
+    What biases the other convolutions have, instance normalization takes away.
+    """
+    filters, rows = convolutions[0]
+    convolutions[0] = Convolution(numpy.float32(255) * filters, rows)       # for a photo in [0, 1]
+    filters, rows = convolutions[-1]
+    convolutions[-1] = Convolution(filters, [rows[-1] - numpy.float32(127.5)])
+    return _assemble(convolutions, [style], network='fns', preprocessing='none', output='linear', last='bias', **settings)
+
+
+def _walk(graph):
+    """The convolutions of a graph in order, each with the arrays that scale and shift its output.
+
+    Returns
+    -------
+    convolutions : list of Convolution
+    seen : collections.defaultdict
+        How often each operation was met on the way from the photo; and 'epsilon', the list of those.
+    """
+    if not graph.inputs:
+        raise ValueError('it has no input')
+    moving, roots, seen = {graph.inputs[0]}, {}, collections.defaultdict(int, epsilon=[])
+    found = []
+
+    def root(name):
+        """The array of numbers for channels that a variable is computed from, by way of the weights of styles."""
+        if name in graph.arrays:
+            return name if graph.arrays[name].size > 1 and graph.arrays[name].dtype.kind == 'f' else None
+        return roots.get(name)
+
+    for node in graph.nodes:
+        if not moving.intersection(node.inputs):
+            for name in node.outputs:
+                roots[name] = next(filter(None, map(root, node.inputs)), None)
+            continue
+        if node.op not in ONNX_OPERATIONS:
+            raise ValueError('it has the operation %s, which these networks do not have' % node.op)
+        moving.update(node.outputs)
+        seen[node.op] += 1
+        others = [name for name in node.inputs if name not in moving]
+        if node.op in ('Conv', 'ConvTranspose'):
+            if not others or others[0] not in graph.arrays and not root(others[0]):
+                raise ValueError('it has a convolution without filters')
+            filters = graph.arrays[root(others[0])] if root(others[0]) else graph.arrays[others[0]]
+            stride = (2 if node.op == 'ConvTranspose' or len(found) in (1, 2) else 1)
+            plain = (node.attributes.get('strides', [1, 1]) == [stride] * 2 and node.attributes.get('group', 1) == 1
+                     and node.attributes.get('dilations', [1, 1]) == [1, 1])
+            if not plain:
+                raise ValueError('convolution %d is not one of these networks' % (len(found) + 1))
+            bias = graph.arrays.get(others[1]) if len(others) > 1 else None
+            found.append(dict(filters=filters, bias=bias))
+        elif found:
+            _take(graph, node, others, root, found[-1], seen)
+    convolutions = []
+    for parts in found:
+        rows = [parts[name] for name in ('beta', 'gamma', 'mean', 'variance') if name in parts]
+        rows = [row.reshape(-1, row.shape[1]) if row.ndim == 4 else row for row in rows]
+        if not rows:
+            rows = [numpy.zeros(len(parts['filters'])) if parts['bias'] is None else parts['bias']]
+        convolutions.append(Convolution(parts['filters'], rows))
+    return convolutions, seen
+
+
+def _take(graph, node, others, root, parts, seen):
+    """Note what an operation after a convolution says of its normalization."""
+    if node.op in ('InstanceNormalization', 'BatchNormalization'):
+        for name, key in zip(('gamma', 'beta', 'mean', 'variance'), node.inputs[1:]):
+            if key in graph.arrays:
+                parts[name] = graph.arrays[key]
+        seen['epsilon'].append(node.attributes.get('epsilon', 1e-5))
+    for name in others:
+        array = graph.arrays.get(root(name))
+        if array is not None and node.op in ('Mul', 'Div'):
+            parts.setdefault('gamma', array)
+        elif array is not None and node.op == 'Add':
+            parts.setdefault('beta', array)
+        elif node.op == 'Add' and name in graph.arrays and graph.arrays[name].size == 1:
+            seen['epsilon'].append(graph.arrays[name].item())
+
+
+# PyTorch ----------------------------------------------------------------------------------------------------
+
+def _read_pytorch(path):
+    """A network of pytorch/examples' fast_neural_style: a state dict, in a file of ``torch.save``."""
+    with open(path, 'rb') as file:
+        utils.check_regular(path)
+        state = torch.read_state(file, utils.limit('GOGH_MAX_BYTES', utils.MAX_BYTES))
+    blocks = 0
+    while 'res%d.conv1.conv2d.weight' % (blocks + 1) in state:
+        blocks += 1
+    names = [('conv%d' % i, 'in%d' % i) for i in (1, 2, 3)]
+    names += [('res%d.conv%d' % (block, i), 'res%d.in%d' % (block, i)) for block in range(1, blocks + 1) for i in (1, 2)]
+    names += [('deconv1', 'in4'), ('deconv2', 'in5')]
+    known = [conv + '.conv2d.weight' for conv, _ in names] + [norm + kind for _, norm in names for kind in ('.bias', '.weight')]
+    for name in known + ['deconv3.conv2d.weight', 'deconv3.conv2d.bias']:
+        if name not in state:
+            raise ValueError("not a network of PyTorch's examples: %s is missing" % name)
+    convolutions = [Convolution(state[conv + '.conv2d.weight'], [state[norm + '.bias'], state[norm + '.weight']])
+                    for conv, norm in names]
+    convolutions.append(Convolution(state['deconv3.conv2d.weight'], [state['deconv3.conv2d.bias']]))
+    return _linear(convolutions, _stem(path))
+
+
+# deeplearn.js -----------------------------------------------------------------------------------------------
+
+def _read_deeplearnjs(path):
+    """A folder of deeplearn.js: a manifest, and a file of little-endian float32 for each variable of TensorFlow's."""
+    try:
+        manifest = json.loads(_contents(os.path.join(path, 'manifest.json'))[:10**6].decode('utf-8'))
+        entries = {name: (entry['filename'], tuple(entry['shape'])) for name, entry in manifest.items()}
+    except (AttributeError, KeyError, TypeError, RecursionError):
+        raise ValueError('its manifest.json is not one')
+    variables = {}
+    for name, (file, shape) in entries.items():
+        if not isinstance(file, str) or os.path.basename(file) != file or file in ('', '.', '..'):
+            raise ValueError('its manifest names the file %r, which is not beside it' % file)
+        if len(shape) > 4 or not all(type(size) is int and 0 < size < 10**6 for size in shape):
+            raise ValueError('its manifest gives %s no shape' % name)
+        data = _contents(os.path.join(path, file))
+        count = 1
+        for size in shape:
+            count *= size
+        if len(data) != 4 * count:
+            raise ValueError('%s has %d bytes, which is not what its shape %s takes' % (file, len(data), shape))
+        variables[name] = numpy.frombuffer(data, '<f4').reshape(shape)
+    return _of_lengstrom(variables, _stem(path))
+
+
+def _of_lengstrom(variables, style):
+    """A network of lengstrom's fast-style-transfer: ``Variable``, ``Variable_1`` …, filters, shift and scale in turn."""
+    numbers = sorted(int(name[9:] or 0) for name in variables if re.fullmatch(r'Variable(_[1-9][0-9]{0,3})?', name))
+    if not numbers or numbers != list(range(len(numbers))) or len(numbers) % 3:
+        raise ValueError("its variables are not those of lengstrom's networks")
+    values = [variables['Variable_%d' % i if i else 'Variable'] for i in numbers]
+    if any(value.ndim != 4 for value in values[::3]):
+        raise ValueError("its variables are not those of lengstrom's networks")
+    # Filters are HWIO, and HWOI where they are of stride 1/2.
+    convolutions = [Convolution(filters.transpose(3, 2, 0, 1), rows) for filters, *rows in zip(*[iter(values)] * 3)]
+    filters, rows = convolutions[0]
+    convolutions[0] = Convolution(numpy.float32(255) * filters, rows)       # for a photo in [0, 1]
+    return _assemble(convolutions, [style], turned=True, network='fns', epsilon=1e-3, pad='same', upsampling='deconv',
+                     preprocessing='none')
