@@ -12,7 +12,7 @@ import numpy
 import arrays
 import utils
 from architecture import Architecture
-from formats import networks, onnx, torch
+from formats import networks, onnx, tensorflow, torch
 
 __all__ = ['read']
 
@@ -24,12 +24,13 @@ Convolution = collections.namedtuple('Convolution', 'filters rows')
 def read(path, network=None):
     """A network of ours or of another project; arguments, results and errors are those of `networks.read`.
 
-    The name of a file says what it is: ``.npz``, ``.onnx``, ``.pth`` or ``.model`` of PyTorch's; or it is a folder of
-    deeplearn.js.
+    The name of a file says what it is: ``.npz``, ``.onnx``, ``.pth`` or ``.model`` of PyTorch's, ``.ckpt`` or
+    ``.index`` of TensorFlow's; or it is a folder of deeplearn.js.
     """
     if path.endswith('.npz'):
         return networks.read(path, network)
-    readers = {'.onnx': _read_onnx, '.pth': _read_pytorch, '.model': _read_pytorch}
+    readers = {'.onnx': _read_onnx, '.pth': _read_pytorch, '.model': _read_pytorch,
+               '.ckpt': _read_tensorflow, '.index': _read_tensorflow}
     reader = _read_deeplearnjs if os.path.isdir(path) else readers.get(os.path.splitext(path)[1])
     if reader is None:
         raise utils.UserError('%s: networks are read from %s, and from folders of deeplearn.js'
@@ -218,6 +219,35 @@ def _read_pytorch(path):
                     for conv, norm in names]
     convolutions.append(Convolution(state['deconv3.conv2d.weight'], [state['deconv3.conv2d.bias']]))
     return _linear(convolutions, _stem(path))
+
+
+# TensorFlow -------------------------------------------------------------------------------------------------
+
+def _read_tensorflow(path):
+    """A network of Magenta's image_stylization or of lengstrom's: a checkpoint of TensorFlow, in either format."""
+    variables = tensorflow.read_checkpoint(path, utils.limit('GOGH_MAX_BYTES', utils.MAX_BYTES))
+    if 'transformer/contract/conv1/weights' in variables:
+        return _of_magenta(variables)
+    return _of_lengstrom(variables, _stem(path[:-len('.index')] if path.endswith('.index') else path))
+
+
+def _of_magenta(variables):
+    """A network of Magenta's for many styles, arXiv:1610.07629 by its authors."""
+    blocks = 0
+    while 'transformer/residual/residual%d/conv1/weights' % (blocks + 1) in variables:
+        blocks += 1
+    scopes = ['contract/conv%d' % i for i in (1, 2, 3)]
+    scopes += ['residual/residual%d/conv%d' % (block, i) for block in range(1, blocks + 1) for i in (1, 2)]
+    scopes += ['expand/conv%d/conv' % i for i in (1, 2, 3)]
+    convolutions = []
+    for scope in scopes:
+        names = ['transformer/%s/%s' % (scope, kind) for kind in ('weights', 'InstanceNorm/beta', 'InstanceNorm/gamma')]
+        for name in names:
+            if name not in variables or variables[name].ndim != (4 if name == names[0] else 2):
+                raise ValueError("not one of Magenta's networks for many styles: %s is missing or misshapen" % name)
+        filters, beta, gamma = (variables[name] for name in names)
+        convolutions.append(Convolution(filters.transpose(3, 2, 0, 1), [beta, gamma]))
+    return _assemble(convolutions, ['style %d' % i for i in range(len(convolutions[0].rows[0]))])
 
 
 # deeplearn.js -----------------------------------------------------------------------------------------------

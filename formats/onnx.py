@@ -5,6 +5,8 @@ import struct
 
 import numpy
 
+from formats import protobuf
+
 __all__ = ['Graph', 'Node', 'graph', 'initializers']
 
 # Fields of onnx.proto: ModelProto, GraphProto, NodeProto, AttributeProto, ValueInfoProto, TensorProto, StringStringEntryProto.
@@ -17,7 +19,6 @@ DIMS, DATA_TYPE, FLOAT_DATA, INT64_DATA, NAME, RAW_DATA = 1, 2, 4, 7, 8, 9
 KEY, VALUE = 1, 2
 FLOAT, INT64 = 1, 7
 TYPES = {FLOAT: '<f4', INT64: '<i8', 10: '<f2', 11: '<f8'}
-VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 
 Graph = collections.namedtuple('Graph', 'inputs outputs nodes arrays metadata')
 Graph.__doc__ = """What a model computes.
@@ -39,63 +40,6 @@ Attributes that are numbers, lists of integers, text or tensors are kept.
 """
 
 
-def _varint(data, at):
-    value = 0
-    for shift in range(0, 70, 7):
-        if at >= len(data):
-            break
-        byte = data[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-    raise ValueError('it is cut off or damaged')
-
-
-def _fields(data):
-    """The fields of a message: pairs of number and value, which is an int or a view of bytes."""
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        number, kind = tag >> 3, tag & 7
-        if kind == VARINT:
-            value, at = _varint(data, at)
-        elif kind in (FIXED64, FIXED32, LENGTH):
-            size = 8 if kind == FIXED64 else 4
-            if kind == LENGTH:
-                size, at = _varint(data, at)
-            if size > len(data) - at:
-                raise ValueError('it is cut off or damaged')
-            value, at = data[at:at + size], at + size
-        else:
-            raise ValueError('it is no ONNX file')
-        yield number, value
-
-
-def _messages(data, *numbers):
-    """The fields of these numbers that are messages, bytes or text."""
-    return [(number, value) for number, value in _fields(data) if number in numbers and not isinstance(value, int)]
-
-
-def _text(data):
-    return bytes(data[:10**6]).decode('utf-8', 'replace')
-
-
-def _integers(value):
-    """The integers in a field, which is one or, packed, several."""
-    if isinstance(value, int):
-        return [value]
-    values, at = [], 0
-    while at < len(value):
-        number, at = _varint(value, at)
-        values.append(number)
-    return values
-
-
-def _signed(value):
-    return value - 2**64 if value >= 2**63 else value
-
-
 def initializers(data):
     """The float32 arrays of a model.
 
@@ -114,8 +58,13 @@ def initializers(data):
     ValueError
         If the file is cut off, damaged or none, or an array has another size than its shape says.
     """
-    return {name: array for _, graph in _messages(memoryview(data), GRAPH) for _, tensor in _messages(graph, INITIALIZER)
-            for name, array in [_tensor(tensor)] if array is not None and array.dtype == numpy.float32}
+    arrays = {}
+    for _, graph in protobuf.messages(memoryview(data), GRAPH):
+        for _, tensor in protobuf.messages(graph, INITIALIZER):
+            name, array = _tensor(tensor)
+            if array is not None and array.dtype == numpy.float32:
+                arrays[name] = array
+    return arrays
 
 
 def graph(data):
@@ -136,12 +85,12 @@ def graph(data):
         As `initializers`.
     """
     inputs, outputs, nodes, arrays, metadata = [], [], [], {}, {}
-    for number, message in _messages(memoryview(data), GRAPH, METADATA):
+    for number, message in protobuf.messages(memoryview(data), GRAPH, METADATA):
         if number == METADATA:
-            entry = {part: _text(value) for part, value in _messages(message, KEY, VALUE)}
+            entry = {part: protobuf.text(value) for part, value in protobuf.messages(message, KEY, VALUE)}
             metadata[entry.get(KEY, '')] = entry.get(VALUE, '')
             continue
-        for part, value in _messages(message, NODE, INITIALIZER, INPUT, OUTPUT):
+        for part, value in protobuf.messages(message, NODE, INITIALIZER, INPUT, OUTPUT):
             if part == INITIALIZER:
                 name, array = _tensor(value)
                 if array is not None:
@@ -152,20 +101,20 @@ def graph(data):
                     arrays[node.outputs[0]] = node.attributes['value']
                 nodes.append(node)
             else:
-                names = [_text(name) for _, name in _messages(value, VALUE_NAME)]
+                names = [protobuf.text(name) for _, name in protobuf.messages(value, VALUE_NAME)]
                 (inputs if part == INPUT else outputs).extend(names)
     return Graph([name for name in inputs if name not in arrays], outputs, nodes, arrays, metadata)
 
 
 def _node(data):
     op, inputs, outputs, attributes = '', [], [], {}
-    for number, value in _messages(data, NODE_INPUT, NODE_OUTPUT, OP_TYPE, ATTRIBUTE):
+    for number, value in protobuf.messages(data, NODE_INPUT, NODE_OUTPUT, OP_TYPE, ATTRIBUTE):
         if number == NODE_INPUT:
-            inputs.append(_text(value))
+            inputs.append(protobuf.text(value))
         elif number == NODE_OUTPUT:
-            outputs.append(_text(value))
+            outputs.append(protobuf.text(value))
         elif number == OP_TYPE:
-            op = _text(value)
+            op = protobuf.text(value)
         else:
             name, held = _attribute(value)
             attributes[name] = held
@@ -174,34 +123,34 @@ def _node(data):
 
 def _attribute(data):
     name, held, integers = '', None, []
-    for number, value in _fields(data):
+    for number, value in protobuf.fields(data):
         if number == ATTRIBUTE_NAME and not isinstance(value, int):
-            name = _text(value)
+            name = protobuf.text(value)
         elif number == F and not isinstance(value, int) and len(value) == 4:
             held = struct.unpack('<f', value)[0]
         elif number == I and isinstance(value, int):
-            held = _signed(value)
+            held = protobuf.signed(value)
         elif number == S and not isinstance(value, int):
-            held = _text(value)
+            held = protobuf.text(value)
         elif number == T and not isinstance(value, int):
             held = _tensor(value)[1]
         elif number == INTS:
-            integers += map(_signed, _integers(value))
+            integers += map(protobuf.signed, protobuf.integers(value))
     return name, integers or held
 
 
 def _tensor(data):
     """Name and array of a tensor; None for one of another type than those of `TYPES`."""
     dims, name, kind, content, integers = [], '', None, memoryview(b''), []
-    for number, value in _fields(data):
+    for number, value in protobuf.fields(data):
         if number == DIMS:
-            dims += _integers(value)
+            dims += protobuf.integers(value)
         elif number == DATA_TYPE and isinstance(value, int):
             kind = TYPES.get(value)
         elif number == NAME and not isinstance(value, int):
-            name = _text(value[:1000])
+            name = protobuf.text(value[:1000])
         elif number == INT64_DATA:
-            integers += [_signed(n & 2**64 - 1) for n in _integers(value)]
+            integers += [protobuf.signed(n & 2**64 - 1) for n in protobuf.integers(value)]
         elif number in (RAW_DATA, FLOAT_DATA) and not isinstance(value, int):
             content = value
     if kind == TYPES[INT64] and integers:

@@ -341,6 +341,17 @@ def read_foreign(path):
 
 target('foreign-onnx', lambda: fixtures('styles.onnx', 'example.onnx'))(lambda data: feed_file(read_foreign, data, '.onnx'))
 target('foreign-pth', lambda: fixtures('example.pth', 'example-old.pth'))(lambda data: feed_file(read_foreign, data, '.pth'))
+target('foreign-ckpt', lambda: fixtures('magenta.ckpt'))(lambda data: feed_file(read_foreign, data, '.ckpt'))
+
+
+@target('foreign-index', lambda: fixtures('lengstrom.ckpt.index'))
+def feed_index(data):
+    numbers = input_path(os.getpid(), '.data-00000-of-00001')
+    shutil.copy(os.path.join(FIXTURES, 'lengstrom.ckpt.data-00000-of-00001'), numbers)
+    try:
+        feed_file(read_foreign, data, '.index')
+    finally:
+        os.remove(numbers)
 
 
 def manifest_seeds():

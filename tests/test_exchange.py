@@ -167,6 +167,18 @@ def test_networks_of_pytorch_compute_what_torch_did(tmp_path, name):
     np.testing.assert_allclose(models.pastiche_function(network)(*inputs), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize('name', ['magenta.ckpt', 'lengstrom.ckpt.index'])
+def test_checkpoints_of_tensorflow_compute_what_tensorflow_did(tmp_path, name):
+    """Magenta's and lengstrom's networks, in the first and in the second format of checkpoints."""
+    with np.load(os.path.join(FIXTURES, 'tensorflow.npz')) as file:
+        results = dict(file)
+    network = imported(os.path.join(FIXTURES, name), tmp_path)
+    inputs = [results['image']] + ([results['weights'][np.newaxis]] if network.style else [])
+    expected = np.clip(results[name.split('.')[0]], 0, 1)
+    assert expected.std() > .05
+    np.testing.assert_allclose(models.pastiche_function(network)(*inputs), expected, atol=1e-4)
+
+
 def deeplearnjs(folder, generator, widths=(3, 4, 5), up_widths=(4, 3), blocks=1):
     """Write a network of lengstrom's as deeplearn.js does; returns its variables."""
     a, b, c = widths
@@ -219,12 +231,14 @@ def test_damaged_networks_of_others_are_refused_in_one_line(tmp_path, fails, gen
         refused(folder, match)
     (folder / 'manifest.json').unlink()
     refused(folder, 'No such file')
-    for name in ('example.pth', 'example-old.pth', 'example.onnx'):
+    for name in ('example.pth', 'example-old.pth', 'example.onnx', 'magenta.ckpt', 'lengstrom.ckpt.index'):
         with open(os.path.join(FIXTURES, name), 'rb') as file:
             data = file.read()
         path = tmp_path / name
         path.write_bytes(data[:-len(data) // 3])
         refused(path, 'cannot read this network')
+    shutil.copy(os.path.join(FIXTURES, 'lengstrom.ckpt.index'), str(tmp_path))
+    refused(tmp_path / 'lengstrom.ckpt.index', 'No such file')      # the numbers are in another one
     path = tmp_path / 'evil.pth'
     path.write_bytes(b'cos\nsystem\n(U\x10touch /tmp/hackedtR.')
     refused(path, 'names os.system')
