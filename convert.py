@@ -13,6 +13,7 @@ import sys
 sys.path.insert(0, os.path.dirname(__file__))       # which PYTHONSAFEPATH leaves out
 import environment  # noqa: F401, before all others: it names what is missing
 
+import files
 import options
 import utils
 from formats import foreign, networks, onnx_graph
@@ -38,7 +39,7 @@ def main():
         raise utils.UserError('%s: only .npz and .onnx can be written' % args.output)
     if args.output.endswith('.npz') and (args.style is not None or args.half):
         raise utils.UserError('--style and --half are for .onnx, and %s is not' % args.output)
-    utils.check_outputs({args.output: False}, [path], args.overwrite)
+    files.check_outputs({args.output: False}, [path], args.overwrite)
     network = foreign.read(path, args.network)
     if args.output.endswith('.npz'):
         networks.write(args.output, *network)

@@ -21,6 +21,7 @@ import re
 
 import numpy
 
+import files
 import options
 import runs
 import utils
@@ -74,7 +75,7 @@ def start_or_resume(args, settings, defaults):
     resuming = os.path.exists(table)
     if resuming and not args.resume:
         raise utils.UserError('%s exists: carry on with --resume, choose another --output, or remove it' % table)
-    utils.make_folder(os.path.join(args.output, 'images'))
+    files.make_folder(os.path.join(args.output, 'images'))
     runs.check_settings(os.path.join(args.output, 'settings.json'), settings, defaults)
     return runs.read_table(table) if resuming else []
 
@@ -209,7 +210,7 @@ def print_table(rows):
 def main():
     args = parse_arguments()
     path = networks.find(args.model)
-    style_paths, photo_paths = utils.find_images(args.style_dir), utils.find_images(args.photos)[:args.count]
+    style_paths, photo_paths = files.find_images(args.style_dir), files.find_images(args.photos)[:args.count]
 
     # Theano takes seconds to import: all that needs none of it has been answered or refused by now.
     import evaluation
@@ -274,7 +275,7 @@ def main():
                                                 + ['%.7g' % value for value in values],
                                                 sync=iteration == len(path) - 1)
                         if kind != 'photo':
-                            utils.write_image(picture(style, name, kind), utils.to_uint8(image)[0])
+                            files.write_image(picture(style, name, kind), files.to_uint8(image)[0])
                         runs.append_row(table, [styles[style], name, kind]
                                         + ['%.7g' % value for value in [*function(image)[0], scale]], sync=True)
                     bar.update()
@@ -285,10 +286,10 @@ def main():
         for row in summary:
             runs.append_row(table, row)
     for kind in kinds[1:]:
-        grid = [[utils.to_uint8(models.without_border(photo, network))[0]] + [utils.read_image(picture(style, name, kind)) for style, _ in chosen]
+        grid = [[files.to_uint8(models.without_border(photo, network))[0]] + [files.read_image(picture(style, name, kind)) for style, _ in chosen]
                 for name, photo in photos.items()]
-        utils.write_image(os.path.join(args.output, 'grid_%s.jpg' % kind.replace(' ', '_')),
-                          utils.style_sheet(grid, ['photo'] + [styles[style] for style, _ in chosen]))
+        files.write_image(os.path.join(args.output, 'grid_%s.jpg' % kind.replace(' ', '_')),
+                          files.style_sheet(grid, ['photo'] + [styles[style] for style, _ in chosen]))
     print_table([['style', 'image'] + names] + summary)
     relative = [row[:2] + ['%.4g' % value for value in row[2:]] for row in relate(rows, [styles[s] for s, _ in chosen])]
     with runs.open_table(os.path.join(args.output, 'relative.csv'), RELATIVE) as table:

@@ -3,6 +3,7 @@ import os
 
 import numpy
 
+import files
 import layers
 import losses
 import models
@@ -63,7 +64,7 @@ def read_photos(paths, image_size, content_size=None):
     start = (content_size - image_size) // 2
     middle = slice(start, start + image_size)
     names = utils.unique([os.path.splitext(os.path.basename(path))[0] for path in paths], 'the photo')
-    return {name: utils.to_float(utils.cover(utils.read_image(path), content_size, content_size)[middle, middle])
+    return {name: files.to_float(files.cover(files.read_image(path), content_size, content_size)[middle, middle])
             for name, path in zip(names, paths)}
 
 

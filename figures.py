@@ -16,6 +16,7 @@ import environment  # noqa: F401, before all others: it names what is missing
 import argparse
 import importlib
 
+import files
 import options
 import runs
 import utils
@@ -116,8 +117,8 @@ def main():
     # Theano takes seconds to import: all that needs none of it has been answered or refused by now.
     figures = importlib.import_module('papers.' + FIGURES[args.figure][0])
     devices.use(options.device(args))
-    utils.make_folder(args.output)
-    utils.make_folder(args.run_dir)
+    files.make_folder(args.output)
+    files.make_folder(args.run_dir)
     # What decides on the networks and the objective; the number of styles and of iterations may grow.
     settings = {name: getattr(args, name) for name in options.LOSSES + (
         'content', 'style_dir', 'width', 'residual_blocks', 'image_size', 'style_size', 'batch_size', 'picture_size')}

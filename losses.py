@@ -8,6 +8,7 @@ import re
 
 import numpy
 
+import files
 import models
 import utils
 from backend import T, devices, theano
@@ -338,7 +339,7 @@ def style_grams(function, paths, size, bytes_per_pixel):
     """
     rows = []
     for path in utils.progress(paths, desc='style images', unit='image'):
-        image = utils.read_image(path, size=size)
+        image = files.read_image(path, size=size)
         utils.check_memory(path, image, bytes_per_pixel, '--style-size', devices.held_memory())
-        rows.append(function(utils.to_float(image))[1])
+        rows.append(function(files.to_float(image))[1])
     return [numpy.concatenate(grams) for grams in zip(*rows)]

@@ -17,6 +17,7 @@ import argparse
 
 import numpy
 
+import files
 import options
 import runs
 import utils
@@ -56,9 +57,9 @@ def parse_arguments():
     options.add_overwrite(parser)
     options.add_device(parser)
     args = parser.parse_args()
-    if os.path.splitext(args.output)[1].lower() not in utils.WRITE_FORMATS:
+    if os.path.splitext(args.output)[1].lower() not in files.WRITE_FORMATS:
         raise utils.UserError('--output %s: the name of an image ends in one of %s'
-                              % (args.output, ' '.join(sorted(utils.WRITE_FORMATS))))
+                              % (args.output, ' '.join(sorted(files.WRITE_FORMATS))))
     if args.size < 16:
         raise utils.UserError('--size %d: the loss network needs at least 16 pixels' % args.size)
     args.style_size = args.style_size or args.size
@@ -87,7 +88,7 @@ def parse_styles(items):
 
 def read(path, size):
     """An image as (3, H, W), RGB in [0, 1]."""
-    return utils.to_float(utils.read_image(path, size=size))[0]
+    return files.to_float(files.read_image(path, size=size))[0]
 
 
 def first_image(args, content, style):
@@ -100,8 +101,8 @@ def first_image(args, content, style):
         # Noise around a middle grey that stays within the bounds.
         start = numpy.random.RandomState(args.seed).uniform(0.25, 0.75, content.shape)
     else:
-        image = utils.to_uint8(style[numpy.newaxis])[0] if args.init == 'style' else utils.read_image(args.init)
-        start = utils.to_float(utils.cover(image, *content.shape[1:]))[0]
+        image = files.to_uint8(style[numpy.newaxis])[0] if args.init == 'style' else files.read_image(args.init)
+        start = files.to_float(files.cover(image, *content.shape[1:]))[0]
         if args.preserve_color == 'luminance':
             start = luminance(start)
     return numpy.clip(start, 0, 1).astype('float32')[numpy.newaxis]
@@ -123,8 +124,8 @@ def past_losses(args, styles, columns):
     except utils.UserError:
         ours = False
     inputs = [args.content] + [path for path, _ in styles]
-    made = utils.read_origin(args.output) == origin_of(args, styles)
-    utils.check_outputs({args.output: carries_on or made, table: ours},
+    made = files.read_origin(args.output) == origin_of(args, styles)
+    files.check_outputs({args.output: carries_on or made, table: ours},
                         inputs + [args.init] * (os.path.exists(args.init) and not carries_on), args.overwrite)
     if not (carries_on and ours and rows):
         return []
@@ -135,7 +136,7 @@ def past_losses(args, styles, columns):
 
 def origin_of(args, styles):
     """What tells a pastiche of these images from others."""
-    return utils.origin('optimize', args.content, *[path for path, _ in styles])
+    return files.origin('optimize', args.content, *[path for path, _ in styles])
 
 
 def main():
@@ -157,7 +158,7 @@ def main():
     columns = ['iteration'] + losses.loss_names(loss)
     past = past_losses(args, styles, columns)
     done_before = int(past[-1]['iteration']) if past else 0
-    utils.make_folder(os.path.dirname(args.output) or '.')
+    files.make_folder(os.path.dirname(args.output) or '.')
 
     content = photo
     if args.preserve_color == 'luminance':
@@ -178,7 +179,7 @@ def main():
     def as_image(image):
         if not numpy.isfinite(image).all():
             raise utils.UserError('the image holds numbers that are not finite: stopped')
-        return utils.to_uint8(restore_color(image[0], photo)[numpy.newaxis] if args.preserve_color == 'luminance'
+        return files.to_uint8(restore_color(image[0], photo)[numpy.newaxis] if args.preserve_color == 'luminance'
                               else image)[0]
 
     # An interrupt lets the iteration finish and the image be written.
@@ -194,10 +195,10 @@ def main():
             if iteration or not past:
                 runs.append_row(history, [done_before + iteration] + ['%.7g' % value for value in values])
             if args.image_every and iteration and iteration % args.image_every == 0:
-                utils.write_image('%s_%06d%s' % (stem, done_before + iteration, os.path.splitext(args.output)[1]),
+                files.write_image('%s_%06d%s' % (stem, done_before + iteration, os.path.splitext(args.output)[1]),
                                   as_image(image), origin_of(args, styles))
             if iteration and iteration % CHECKPOINT_EVERY == 0:
-                utils.write_image(args.output, as_image(image), origin_of(args, styles))
+                files.write_image(args.output, as_image(image), origin_of(args, styles))
             bar.set_postfix_str('total %.4g content %.4g style %.4g' % tuple(values[:3]), refresh=False)
             bar.update(iteration - bar.n)
             return bool(caught)
@@ -211,7 +212,7 @@ def main():
         else:
             reason = optimization.minimize_adam(function, start, args.iterations, record, args.learning_rate)
         done = bar.n
-    utils.write_image(args.output, as_image(last[0]), origin_of(args, styles))
+    files.write_image(args.output, as_image(last[0]), origin_of(args, styles))
     if reason:
         print('L-BFGS stopped after %d iterations: %s' % (done, reason), file=sys.stderr)
     if caught and done < args.iterations:

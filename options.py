@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_overwrite(parser):
-    """Add the option that allows outputs to replace any file but an input (`utils.check_outputs`)."""
+    """Add the option that allows outputs to replace any file but an input (`files.check_outputs`)."""
     parser.add_argument('--overwrite', action='store_true',
                         help='write the outputs over files that this command did not make')
 

@@ -6,6 +6,7 @@
 import numpy
 from PIL import Image
 
+import files
 import layers
 import mixtures
 import models
@@ -122,7 +123,7 @@ class Stylist:
         def jobs():
             for path in paths:
                 try:
-                    photo = utils.read_image(path, size=size)
+                    photo = files.read_image(path, size=size)
                     self.check(path, photo)
                 except utils.UserError as error:
                     failed.append((path, None, None, error))
@@ -183,14 +184,14 @@ class Stylist:
     def _compute(self, batch):
         """The pastiches of a batch, None where they are not finite; half by half where memory runs out after all."""
         try:
-            inputs = [utils.to_float(numpy.stack([pad_image(photo) for _, photo, _, _ in batch]))]
+            inputs = [files.to_float(numpy.stack([pad_image(photo) for _, photo, _, _ in batch]))]
             if self.network.style:
                 inputs.append(numpy.concatenate([layers.style_weights(mixture, len(self.styles))
                                                  for *_, mixture in batch]))
             pastiches = self._function(*inputs)
             finite, lost = numpy.isfinite(pastiches).all(axis=(1, 2, 3)), 2 * self.architecture.lost
             return [pastiche[:photo.shape[0] - lost, :photo.shape[1] - lost] if good else None
-                    for pastiche, good, (_, photo, _, _) in zip(utils.to_uint8(pastiches), finite, batch)]
+                    for pastiche, good, (_, photo, _, _) in zip(files.to_uint8(pastiches), finite, batch)]
         except MemoryError:
             if len(batch) == 1:
                 raise

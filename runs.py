@@ -11,6 +11,7 @@ try:
 except ImportError:        # Windows
     fcntl = None
 
+import files
 import options
 import utils
 
@@ -101,7 +102,7 @@ def check_settings(path, settings, defaults={}):
         if changed:
             raise utils.UserError('%s was made with other settings (%s): give the same, or another folder'
                                   % (os.path.dirname(path) or '.', ', '.join(changed).replace('_', ' ')))
-    with utils.atomic_write(path) as file:
+    with files.atomic_write(path) as file:
         file.write(json.dumps(settings, sort_keys=True, indent=1).encode())
 
 
@@ -137,14 +138,14 @@ def open_table(path, columns, rows=()):
     """
     whole = [[row[column] for column in columns] for row in rows
              if all(row.get(column) is not None for column in columns)]
-    with utils.atomic_write(path) as file:
+    with files.atomic_write(path) as file:
         file.write(''.join(_line(row) + '\n' for row in [columns] + whole).encode())
     return open(path, 'a', newline='', encoding='utf-8')
 
 
 def append_row(table, values, sync=False):
-    """Write a row at the end of a table that `open_table` opened; see `utils.append_line`."""
-    utils.append_line(table, _line(values), sync)
+    """Write a row at the end of a table that `open_table` opened; see `files.append_line`."""
+    files.append_line(table, _line(values), sync)
 
 
 def _line(values):

@@ -17,6 +17,7 @@ import collections
 import math
 import re
 
+import files
 import options
 import utils
 from formats import networks
@@ -74,24 +75,24 @@ def file_names(images, labels, output, overwrite=False):
         if len(images) * len(labels) > 1:
             raise utils.UserError('--output %s is one file, and there are %d pastiches: give a folder'
                                   % (output, len(images) * len(labels)))
-        utils.check_extension(output)
+        files.check_extension(output)
         return {(images[0], labels[0]): output}
     folder = output or ''
     names, taken, number = {}, set(), collections.Counter()
     there = set(os.listdir(folder or '.')) if os.path.isdir(folder or '.') else ()
     for image in images:
         stem, extension = os.path.splitext(os.path.basename(image))
-        stem = utils.cut_name(stem, 100)
-        extension = extension.lower() if extension.lower() in utils.WRITE_FORMATS else '.png'
+        stem = files.cut_name(stem, 100)
+        extension = extension.lower() if extension.lower() in files.WRITE_FORMATS else '.png'
         for label in labels:
             # The names of styles come from a file: what is not plain must not become part of a path.
-            base = '%s_%s' % (stem, utils.cut_name(re.sub(r'[^\w.+-]', '-', label), 100))
+            base = '%s_%s' % (stem, files.cut_name(re.sub(r'[^\w.+-]', '-', label), 100))
             while True:
                 number[base, extension] += 1
                 name = base + '-%d' % number[base, extension] * (number[base, extension] > 1) + extension
                 path = os.path.join(folder, name)
-                made_of = utils.read_origin(path) if name in there and not overwrite else None
-                if path not in taken and (made_of is None or made_of == utils.origin('stylize', image)):
+                made_of = files.read_origin(path) if name in there and not overwrite else None
+                if path not in taken and (made_of is None or made_of == files.origin('stylize', image)):
                     break
             taken.add(path)
             names[image, label] = path
@@ -101,24 +102,24 @@ def file_names(images, labels, output, overwrite=False):
 def small(image):
     """An image as it is shown on the contact sheet: so high, unless that makes it more than four times as wide."""
     height, width = image.shape[:2]
-    return utils.thumbnail(image, max(1, min(THUMBNAIL, 4 * THUMBNAIL * height // width)))
+    return files.thumbnail(image, max(1, min(THUMBNAIL, 4 * THUMBNAIL * height // width)))
 
 
 def check_outputs(args, model, outputs):
-    """Refuse names that cannot be written to, or that are those of other files; see `utils.check_outputs`."""
-    ours = {path: utils.read_origin(path) == utils.origin('stylize', image)
+    """Refuse names that cannot be written to, or that are those of other files; see `files.check_outputs`."""
+    ours = {path: files.read_origin(path) == files.origin('stylize', image)
             for (image, _), path in outputs.items() if os.path.exists(path)}
     paths = {path: ours.get(path, False) for path in outputs.values()}
     if args.grid:
-        most = utils.MOST_PIXELS.get(utils.check_extension(args.grid), math.inf)
+        most = files.MOST_PIXELS.get(files.check_extension(args.grid), math.inf)
         photos, bands = len({image for image, _ in outputs}), -(-len({label for _, label in outputs}) // 8)
         if photos * bands * THUMBNAIL > most:
             raise utils.UserError('--grid %s: a sheet of %d photos would be more than %d pixels high; .png has no limit'
                                   % (args.grid, photos, most))
         if os.path.realpath(args.grid) in map(os.path.realpath, paths):
             raise utils.UserError('--grid %s is the name of a pastiche as well: choose another' % args.grid)
-        paths[args.grid] = utils.read_origin(args.grid) == utils.origin('sheet')
-    utils.check_outputs(paths, [image for image, _ in outputs] + [model], args.overwrite)
+        paths[args.grid] = files.read_origin(args.grid) == files.origin('sheet')
+    files.check_outputs(paths, [image for image, _ in outputs] + [model], args.overwrite)
 
 
 def main():
@@ -131,11 +132,11 @@ def main():
     styles = options.styles(args, names or ['style'])
     if not args.images:
         print('no photos named: stylizing those of data/samples', file=sys.stderr)
-    images = utils.find_images(args.images or [SAMPLES])
+    images = files.find_images(args.images or [SAMPLES])
     outputs = file_names(images, [label for label, _ in styles], args.output, args.overwrite)
     check_outputs(args, path, outputs)
     for folder in {os.path.dirname(path) for path in list(outputs.values()) + [args.grid or '.']}:
-        utils.make_folder(folder or '.')
+        files.make_folder(folder or '.')
 
     # Theano takes seconds to import: all that needs none of it has been answered or refused by now.
     from pastiches import Stylist
@@ -148,8 +149,8 @@ def main():
                 if isinstance(pastiche, utils.UserError):
                     raise pastiche
                 if args.median_filter:
-                    pastiche = utils.median_filter(pastiche, args.median_filter)
-                utils.write_image(outputs[path, label], pastiche, utils.origin('stylize', path))
+                    pastiche = files.median_filter(pastiche, args.median_filter)
+                files.write_image(outputs[path, label], pastiche, files.origin('stylize', path))
                 thumbnail = small(pastiche) if args.grid else None
                 bar.write(outputs[path, label])
             except utils.UserError as error:
@@ -160,8 +161,8 @@ def main():
                     sheet.setdefault(path, [small(photo)]).append(thumbnail)
                 bar.update()
     if sheet:
-        utils.write_image(args.grid, utils.style_sheet(list(sheet.values()), ['photo'] + [s for s, _ in styles]),
-                          utils.origin('sheet'))
+        files.write_image(args.grid, files.style_sheet(list(sheet.values()), ['photo'] + [s for s, _ in styles]),
+                          files.origin('sheet'))
         print(args.grid)
     if failed:
         print('error: %d of %d photos could not be stylized' % (len(failed), len(images)), file=sys.stderr)

@@ -21,6 +21,7 @@ import time
 
 import numpy
 
+import files
 import options
 import runs
 import utils
@@ -186,8 +187,8 @@ def settle(args, architecture):
 
 def read_sample_photo(path, smallest):
     """A photo of the user's, (1, 3, H, W), of a size that can be stylized as a sample."""
-    shorter = min(utils.read_image(path).shape[:2])
-    return utils.to_float(utils.read_image(path, size=max(smallest, min(shorter, SAMPLE_SIZE))))
+    shorter = min(files.read_image(path).shape[:2])
+    return files.to_float(files.read_image(path, size=max(smallest, min(shorter, SAMPLE_SIZE))))
 
 
 def check_outputs(args, style_paths):
@@ -196,7 +197,7 @@ def check_outputs(args, style_paths):
     inputs = [path for path in inputs if os.path.exists(path)]
     if args.finetune or args.start_from:
         inputs.append(networks.find(args.finetune or args.start_from))
-    utils.check_outputs({args.output: True}, inputs)
+    files.check_outputs({args.output: True}, inputs)
     if os.path.isdir(args.output):
         raise utils.UserError('%s: cannot write: it is a folder' % args.output)
     for folder in (args.style_dir, args.content):
@@ -212,7 +213,7 @@ def main():
 
 def run(args, defaults, held):
     """Train. `defaults` are those of the options; `held` is a `contextlib.ExitStack` of what is released in the end."""
-    style_paths = utils.find_images(args.style_dir)
+    style_paths = files.find_images(args.style_dir)
     check_data(args)
     check_outputs(args, style_paths)
 
@@ -236,15 +237,15 @@ def run(args, defaults, held):
     if args.network == 'fns' and len(styles) != 1:
         raise utils.UserError('%s has %d style images, and --network fns takes one' % (args.style_dir, len(styles)))
     args.style_coefficients = parse_coefficients(args.style_coefficients, styles)
-    sample_photos = [read_sample_photo(path, smallest) for path in utils.find_images(args.sample_photo or [])]
+    sample_photos = [read_sample_photo(path, smallest) for path in files.find_images(args.sample_photo or [])]
     content = photos.open_content(args.content, args.image_size, args.content_size, args.validation_split)
     device = devices.use(options.device(args))
     loss = losses.from_arguments(args)
     iterations = args.iterations or (args.epochs and -(-args.epochs * content.train.size // args.batch_size)) or 40000
 
     run_dir, checkpoint = args.run_dir, os.path.join(args.run_dir, 'checkpoint.npz')
-    utils.make_folder(os.path.join(run_dir, 'samples'))
-    utils.make_folder(os.path.dirname(args.output) or '.')
+    files.make_folder(os.path.join(run_dir, 'samples'))
+    files.make_folder(os.path.dirname(args.output) or '.')
     for path in (run_dir, args.output):
         held.enter_context(runs.lock(path))
     resuming = args.resume and os.path.exists(checkpoint)
@@ -333,12 +334,12 @@ def run(args, defaults, held):
 
             if not os.path.exists(metrics_path):
                 print('warning: %s is gone: %s is made again' % (metrics_path, run_dir), file=sys.stderr)
-                utils.make_folder(os.path.join(run_dir, 'samples'))
+                files.make_folder(os.path.join(run_dir, 'samples'))
                 metrics = runs.open_table(metrics_path, columns)
                 style_metrics = runs.open_table(styles_path, style_columns)
             at_checkpoint = iteration % args.checkpoint_every == 0 or iteration == iterations
             if at_checkpoint:
-                utils.make_folder(os.path.join(run_dir, 'samples'))
+                files.make_folder(os.path.join(run_dir, 'samples'))
                 sample = os.path.join(run_dir, 'samples', '%06d.jpg' % iteration)
                 last = first + len(styles) - 1
                 validated = training.validate(validation_function(), network, val_images, first, last, sample)
@@ -358,7 +359,7 @@ def run(args, defaults, held):
                 models.save_network(args.output, network)
             if at_checkpoint:
                 if args.keep_checkpoints:
-                    utils.make_folder(os.path.join(run_dir, 'networks'))
+                    files.make_folder(os.path.join(run_dir, 'networks'))
                     models.save_network(os.path.join(run_dir, 'networks', '%06d.npz' % iteration), network)
                 training.plot_losses(os.path.join(run_dir, 'losses.png'), metrics_path)
                 training.plot_styles(os.path.join(run_dir, 'styles.png'), styles_path)

@@ -7,6 +7,7 @@ import sys
 
 import numpy
 
+import files
 import layers
 import losses
 import models
@@ -106,7 +107,7 @@ def save_checkpoint(path, iteration, settings, variables):
         raise utils.UserError('a parameter is not finite after iteration %d: stopped; %s' % (iteration, last_good(path)))
     arrays = {'value_%d' % i: value for i, value in enumerate(values)}
     arrays.update(iteration=numpy.array(iteration), settings=numpy.array(json.dumps(settings, sort_keys=True)))
-    utils.save_npz(path, arrays)
+    files.save_npz(path, arrays)
 
 
 def last_good(path):
@@ -119,7 +120,7 @@ def load_checkpoint(path, settings, defaults, variables):
 
     A setting that the checkpoint does not name was no option yet: the run had what is its default now.
     """
-    arrays = utils.load_npz(path)
+    arrays = files.load_npz(path)
     try:
         saved = options.current_names(json.loads(str(arrays['settings'][()])))
         for name in settings:
@@ -169,7 +170,7 @@ def plot(path, label):
     axes.set_xlabel('iteration')
     axes.set_ylabel(label)
     axes.legend()
-    with utils.atomic_write(path) as file:
+    with files.atomic_write(path) as file:
         figure.savefig(file, format='png', dpi=100)
     pyplot.close(figure)
 
@@ -207,12 +208,12 @@ def sample_styles(first, last):
 def validate(function, network, images, first, last, path):
     """Losses on the validation images in up to 8 of the styles, as {style: losses}, and a sheet of the pastiches."""
     styles = sample_styles(first, last)
-    rows, columns = [], [utils.to_uint8(models.without_border(images, network))]
+    rows, columns = [], [files.to_uint8(models.without_border(images, network))]
     for style in styles:
         results = function(images, numpy.full(len(images), style, 'int32'))
         rows.append(results[:-1])
-        columns.append(utils.to_uint8(results[-1]))
-    utils.write_image(path, utils.contact_sheet([list(row) for row in zip(*columns)]))
+        columns.append(files.to_uint8(results[-1]))
+    files.write_image(path, files.contact_sheet([list(row) for row in zip(*columns)]))
     return dict(zip(styles, rows))
 
 
@@ -226,5 +227,5 @@ def stylize_samples(function, network, images, first, last, path):
         for style in styles:
             inputs = [image] + ([layers.style_weights(style, len(names))] if network.style else [])
             row.append(function(*inputs)[:, :, :shown.shape[2], :shown.shape[3]])
-        sheet.append([utils.to_uint8(cell)[0] for cell in row])
-    utils.write_image(path, utils.contact_sheet(sheet, ['photo'] + [names[style] for style in styles]))
+        sheet.append([files.to_uint8(cell)[0] for cell in row])
+    files.write_image(path, files.contact_sheet(sheet, ['photo'] + [names[style] for style in styles]))

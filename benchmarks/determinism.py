@@ -18,7 +18,7 @@ sys.path.insert(0, ROOT)
 
 
 from formats import vgg
-import utils  # noqa: E402
+import files  # noqa: E402
 
 # What is different from the first run: options, and the number of threads.
 RUNS = [('1 thread', [], 1), ('1 thread, again', [], 1), ('1 thread, another seed', ['--seed', '1'], 1),
@@ -37,7 +37,7 @@ def train(folder, number, iterations, options, threads):
                '--style-size', '64', '--iterations', str(iterations), '--output', output] + options
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                    env=dict(os.environ, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads)))
-    arrays = utils.load_npz(output)
+    arrays = files.load_npz(output)
     with open(os.path.join(output[:-len('.npz')], 'metrics.csv'), newline='') as file:
         losses = [float(row['total']) for row in csv.DictReader(file)]
     return numpy.concatenate([value.ravel() for name, value in arrays.items() if name != 'meta']), losses

@@ -17,6 +17,7 @@ import numpy
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
+import files  # noqa: E402
 import models  # noqa: E402
 import stylize  # noqa: E402
 import utils  # noqa: E402
@@ -72,7 +73,7 @@ def main():
             for size in args.size or ['1024x1024', '2048x1024']:
                 width, height = map(int, size.split('x'))
                 pixels = numpy.random.RandomState(0).randint(0, 256, (height // 8 + 1, width // 8 + 1, 3))
-                utils.write_image(photo, pixels.astype('uint8').repeat(8, 0).repeat(8, 1)[:height, :width])
+                files.write_image(photo, pixels.astype('uint8').repeat(8, 0).repeat(8, 1)[:height, :width])
                 done = subprocess.run(
                     [sys.executable, os.path.abspath(__file__), 'child', '--model', path, photo, '--backend',
                      args.backend, '--output', os.path.join(folder, 'pastiche.png')], check=True,

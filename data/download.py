@@ -30,6 +30,7 @@ import urllib.request
 import zipfile
 import zlib
 
+import files  # noqa: E402
 import options  # noqa: E402
 import utils  # noqa: E402
 from formats import vgg  # noqa: E402
@@ -145,7 +146,7 @@ def download(url, path, size=None, md5=None, sha256=None, max_size=None, denied=
         with open(part, 'rb') as file:
             os.fsync(file.fileno())
         os.replace(part, path)
-        utils.sync_folder(os.path.dirname(path) or '.')
+        files.sync_folder(os.path.dirname(path) or '.')
         discard(part)
     except OSError as error:
         raise utils.UserError('%s: cannot write: %s' % (path, utils.reason(error)))
@@ -332,7 +333,7 @@ def fetch_vgg16(folder, **options):
         vgg.check_genuine(path, vgg.read(path))
         print('%s is complete' % path)
         return
-    utils.make_folder(folder)
+    files.make_folder(folder)
     problems = []
     for source in VGG16:
         print('fetching VGG16 from %s (%s)' % (source['name'], source['about']))
@@ -342,7 +343,7 @@ def fetch_vgg16(folder, **options):
             problems.append('%s: %s' % (source['name'], error))
             print('no: %s' % utils.one_line(error), file=sys.stderr)
             continue
-        utils.save_npz(path, {name: weights[name] for name in vgg.VGG16_SHA256})
+        files.save_npz(path, {name: weights[name] for name in vgg.VGG16_SHA256})
         print('%s is complete' % path)
         return
     raise utils.UserError('no source has VGG16 for us (%s); a copy from elsewhere belongs at %s'

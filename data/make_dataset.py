@@ -30,6 +30,7 @@ import h5py
 import numpy as np
 from PIL import Image
 
+import files  # noqa: E402
 import options  # noqa: E402
 import utils  # noqa: E402
 
@@ -76,13 +77,13 @@ def open_source(path):
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise utils.UserError('%s: neither a folder nor a readable zip file: %s'
                                   % (path, utils.reason(error)))
-        names = sorted(name for name in archive.namelist() if name.lower().endswith(utils.READ_EXTENSIONS))
+        names = sorted(name for name in archive.namelist() if name.lower().endswith(files.READ_EXTENSIONS))
         if not names:
             raise utils.UserError('%s: no images in this zip file' % path)
         return names, lambda name: read_member(archive, path, name)
     if not os.path.isdir(path):
         raise utils.UserError('%s: no such folder or zip file' % path)
-    return utils.find_images(path), utils.read_image
+    return files.find_images(path), files.read_image
 
 
 def read_member(archive, path, name):
@@ -98,7 +99,7 @@ def read_member(archive, path, name):
         # A damaged archive: BadZipFile, zlib.error, EOFError, NotImplementedError, ...
         raise utils.UserError('%s: %s' % (where, utils.reason(error)))
     file.name = where
-    return utils.read_image(file)
+    return files.read_image(file)
 
 
 def convert(read, name, size):
@@ -225,7 +226,7 @@ def main():
 
     splits = [(name, open_source(path)) for name, path in (('train2014/images', args.train),
                                                            ('val2014/images', args.val)) if path]
-    utils.check_outputs({args.output: False}, [path for path in (args.train, args.val) if path], args.overwrite)
+    files.check_outputs({args.output: False}, [path for path in (args.train, args.val) if path], args.overwrite)
     folder = os.path.dirname(args.output) or '.'
     if args.max_images:
         splits = [(dataset, (names[:args.max_images], read)) for dataset, (names, read) in splits]
@@ -237,7 +238,7 @@ def main():
                               % (args.output, needed / 1e9, shutil.disk_usage(folder).free / 1e9))
 
     problems, counts = [], []
-    with utils.atomic_write(args.output) as raw, \
+    with files.atomic_write(args.output) as raw, \
             concurrent.futures.ThreadPoolExecutor(args.workers) as pool:
         disk = Disk(raw)
         with disk.keep_interrupts(), h5py.File(disk, 'w') as file:

@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+import files  # noqa: E402
 import options  # noqa: E402
 import style_crafts as crafts  # noqa: E402
 import style_paintings as paintings  # noqa: E402
@@ -115,7 +116,7 @@ def write(job):
     """Draws one style and writes its file; `job` is (name, size, path)."""
     name, size, path = job
     data = jpeg(draw(name, size))
-    with utils.atomic_write(path) as stream:
+    with files.atomic_write(path) as stream:
         stream.write(data)
 
 
@@ -145,7 +146,7 @@ def main():
     with multiprocessing.Pool(args.jobs) as pool:
         for _ in utils.progress(pool.imap_unordered(write, jobs), total=len(jobs), desc='styles'):
             pass
-    with utils.atomic_write(os.path.join(args.output, 'styles.json')) as stream:
+    with files.atomic_write(os.path.join(args.output, 'styles.json')) as stream:
         stream.write((json.dumps(names, indent=1) + '\n').encode())
 
 

@@ -14,7 +14,7 @@ import sys
 import h5py
 import numpy
 
-import arrays
+import files
 import utils
 
 # What data/make_dataset.py writes of MS-COCO.
@@ -83,7 +83,7 @@ def open_content(path, image_size, content_size=None, validation_split=0.05):
 
 
 def _open_folder(path, image_size, content_size, validation_split):
-    paths = utils.find_images(path)
+    paths = files.find_images(path)
     fingerprint = hashlib.sha256('\n'.join(os.path.basename(p) for p in paths).encode()).hexdigest()[:16]
     count = int(round(validation_split * len(paths)))
     # Every k-th photo, since names often group photos by what they show.
@@ -97,7 +97,7 @@ def _open_folder(path, image_size, content_size, validation_split):
     def reader(paths):
         def read(i, generator):
             try:
-                image = utils.read_image(paths[i], size=content_size)
+                image = files.read_image(paths[i], size=content_size)
             except utils.UserError as error:
                 if i not in complained:
                     complained.add(i)
@@ -126,13 +126,13 @@ def _open_hdf5(path, image_size):
     with contextlib.ExitStack() as stack:       # the file stays open if it is good
         try:
             file = stack.enter_context(h5py.File(path, 'r'))
-            datasets = arrays.hdf5_datasets(file)
+            datasets = files.hdf5_datasets(file)
             images = {split: datasets[name] for split, name in HDF5_NAMES.items() if name in datasets}
             shapes = {split: dataset.shape for split, dataset in images.items()}
             good = 'train' in images and all(
                 dataset.dtype == numpy.uint8 and dataset.ndim == 4 and dataset.shape[1] == 3 and len(dataset)
                 for dataset in images.values())
-        except arrays.ERRORS as error:
+        except files.ERRORS as error:
             raise utils.UserError('%s: neither a folder nor a readable HDF5 file: %s' % (path, utils.reason(error)))
         if not good:
             raise utils.UserError('%s: an HDF5 file of another layout: expected %s, uint8, N×3×256×256'
@@ -215,7 +215,7 @@ def _read_batch(split, batch_size, seed, number):
         else:
             raise utils.UserError('none of the content images can be read')
         images.append(image)
-    return utils.to_float(numpy.stack(images))
+    return files.to_float(numpy.stack(images))
 
 
 @functools.lru_cache(maxsize=4)
@@ -241,4 +241,4 @@ def fixed_images(split, count, seed):
             images.append(image)
     if not images:
         raise utils.UserError('none of the content images can be read')
-    return utils.to_float(numpy.stack(images))
+    return files.to_float(numpy.stack(images))

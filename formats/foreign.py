@@ -9,7 +9,7 @@ import re
 
 import numpy
 
-import arrays
+import files
 import utils
 from architecture import Architecture
 from formats import networks, onnx, tensorflow, torch
@@ -40,15 +40,15 @@ def read(path, network=None):
         networks.check(path, read[0], read[1], read[3])
     except utils.UserError:
         raise
-    except arrays.ERRORS as error:
+    except files.ERRORS as error:
         raise utils.UserError('%s: cannot read this network: %s' % (path, utils.reason(error)))
     return read
 
 
 def _contents(path):
     """The bytes of a file of reasonable size."""
-    most = utils.limit('GOGH_MAX_BYTES', utils.MAX_BYTES)
-    utils.check_regular(path)
+    most = utils.limit('GOGH_MAX_BYTES', files.MAX_BYTES)
+    files.check_regular(path)
     if os.path.getsize(path) > most:
         raise ValueError('it has more than the %d bytes that are read at most; set GOGH_MAX_BYTES to allow more' % most)
     with open(path, 'rb') as file:
@@ -203,8 +203,8 @@ def _take(graph, node, others, root, parts, seen):
 def _read_pytorch(path):
     """A network of pytorch/examples' fast_neural_style: a state dict, in a file of ``torch.save``."""
     with open(path, 'rb') as file:
-        utils.check_regular(path)
-        state = torch.read_state(file, utils.limit('GOGH_MAX_BYTES', utils.MAX_BYTES))
+        files.check_regular(path)
+        state = torch.read_state(file, utils.limit('GOGH_MAX_BYTES', files.MAX_BYTES))
     blocks = 0
     while 'res%d.conv1.conv2d.weight' % (blocks + 1) in state:
         blocks += 1
@@ -225,7 +225,7 @@ def _read_pytorch(path):
 
 def _read_tensorflow(path):
     """A network of Magenta's image_stylization or of lengstrom's: a checkpoint of TensorFlow, in either format."""
-    variables = tensorflow.read_checkpoint(path, utils.limit('GOGH_MAX_BYTES', utils.MAX_BYTES))
+    variables = tensorflow.read_checkpoint(path, utils.limit('GOGH_MAX_BYTES', files.MAX_BYTES))
     if 'transformer/contract/conv1/weights' in variables:
         return _of_magenta(variables)
     return _of_lengstrom(variables, _stem(path[:-len('.index')] if path.endswith('.index') else path))

@@ -11,6 +11,7 @@ import re
 
 import numpy
 
+import files
 import utils
 from architecture import Architecture
 
@@ -75,7 +76,7 @@ def read(path, network=None):
     utils.UserError
         If the file is no such network; one line that names the file and says why.
     """
-    entries = utils.load_npz(path)
+    entries = files.load_npz(path)
     text = entries.pop('meta', None)
     numbers = sorted(int(name[4:]) for name in entries if re.fullmatch(r'arr_[0-9]{1,6}', name))
     described = None if text is None else read_meta(path, str(text[()]) if text.size == 1 else '')
@@ -111,7 +112,7 @@ def check(path, architecture, styles, values):
         If their number or shapes are others than the architecture asks for, or some are not finite.
     """
     expected = architecture.shapes(max(1, len(styles)))
-    if 4 * sum(math.prod(shape) for _, shape in expected) > utils.limit('GOGH_MAX_BYTES', utils.MAX_BYTES):
+    if 4 * sum(math.prod(shape) for _, shape in expected) > utils.limit('GOGH_MAX_BYTES', files.MAX_BYTES):
         raise utils.UserError('%s: describes a network of unreasonable size' % path)
     if len(values) != len(expected):
         raise utils.UserError('%s: a network of its settings has %d arrays, not %d' % (path, len(expected), len(values)))
@@ -136,7 +137,7 @@ def write(path, architecture, styles, meta, values):
     """
     entries = collections.OrderedDict(('arr_%d' % i, value) for i, value in enumerate(values))
     entries['meta'] = numpy.array(meta_entry(architecture, styles, meta))
-    utils.save_npz(path, entries)
+    files.save_npz(path, entries)
 
 
 def meta_entry(architecture, styles, meta):

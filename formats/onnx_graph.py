@@ -6,6 +6,7 @@ import json
 
 import numpy
 
+import files
 import utils
 from formats import networks
 from formats.vgg import VGG_MEAN
@@ -265,5 +266,5 @@ def model(architecture, styles, meta, values, half=False, style=None):
 def write(path, *network, **options):
     """Write a network as an ONNX file, atomically; the arguments after the path are those of `model`."""
     data = model(*network, **options).SerializeToString()
-    with utils.atomic_write(path) as file:
+    with files.atomic_write(path) as file:
         file.write(data)

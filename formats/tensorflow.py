@@ -8,7 +8,7 @@ import os
 
 import numpy
 
-import utils
+import files
 from formats import protobuf
 
 __all__ = ['read_checkpoint']
@@ -55,7 +55,7 @@ def read_checkpoint(path, max_bytes):
 
 
 def _contents(path, max_bytes):
-    utils.check_regular(path)
+    files.check_regular(path)
     if os.path.getsize(path) > max_bytes:
         raise ValueError('it has more than the %d bytes that are read at most; set GOGH_MAX_BYTES to allow more' % max_bytes)
     with open(path, 'rb') as file:

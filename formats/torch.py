@@ -7,7 +7,7 @@ import zipfile
 
 import numpy
 
-import arrays
+from files import pickles
 
 __all__ = ['read_state']
 
@@ -19,9 +19,9 @@ _Storage = collections.namedtuple('_Storage', 'key dtype count')
 _Tensor = collections.namedtuple('_Tensor', 'storage offset shape strides')
 
 
-class _Machine(arrays.PickleMachine):
+class _Machine(pickles.PickleMachine):
     """Reads a pickle of torch's: tensors become `_Tensor`, whose numbers are elsewhere."""
-    names = dict(arrays.PickleMachine.names, **{
+    names = dict(pickles.PickleMachine.names, **{
         'collections.OrderedDict': 'dict', 'torch._utils._rebuild_tensor': 'tensor',
         'torch._utils._rebuild_tensor_v2': 'tensor', 'torch._utils._rebuild_parameter': 'parameter'})
     names.update(('torch.%sStorage' % name, dtype) for name, dtype in STORAGES.items())
@@ -74,7 +74,7 @@ def read_state(file, max_bytes):
 
     Raises
     ------
-    Any of `arrays.ERRORS`
+    Any of `files.ERRORS`
         If the file is none, damaged, too large, or holds anything but tensors; nothing of it is run.
     """
     size = file.seek(0, os.SEEK_END)

@@ -7,7 +7,7 @@ import sys
 import h5py
 import numpy
 
-import arrays
+import files
 import utils
 from formats import onnx
 
@@ -88,26 +88,26 @@ def check_genuine(path, weights):
             raise utils.UserError("%s: not VGG16's genuine weights: %s differs" % (path, name))
 
 
-def read_all(files):
+def read_all(paths):
     """The weights of the loss networks that ``--loss-weights`` names, in its order.
 
     Parameters
     ----------
-    files : list of str
+    paths : list of str
         For `read`, or the one word 'random'.
 
     Returns
     -------
     list of dict
     """
-    if files == ['random']:
+    if paths == ['random']:
         print('WARNING: the loss network is random: it sees no content and no style, and serves trials only',
               file=sys.stderr)
         return [random_weights()]
-    for path in files:
+    for path in paths:
         if not os.path.exists(path):
             raise utils.UserError('%s: no such file; fetch VGG16 with: %s' % (path, FETCH))
-    return [read(path) for path in files]
+    return [read(path) for path in paths]
 
 
 def read(path):
@@ -132,7 +132,7 @@ def read(path):
         If the file is not one of those.
     """
     if path.endswith('.npz'):
-        weights = _name_original(path, utils.load_npz(path))
+        weights = _name_original(path, files.load_npz(path))
     elif path.endswith('.onnx'):
         weights = _read_onnx(path)
     elif path.endswith('.h5') or path.endswith('.hdf5'):
@@ -150,7 +150,7 @@ def read(path):
 
 
 def _read_model_zoo(path):
-    content = utils.load_pickle(path)
+    content = files.load_pickle(path)
     values = content.get('param values') if isinstance(content, dict) else None
     if not isinstance(values, list) or not all(isinstance(value, numpy.ndarray) for value in values):
         raise utils.UserError("%s: not a network of Lasagne's model zoo: there is no list 'param values'" % path)
@@ -167,7 +167,7 @@ def _read_keras(path):
     weights = {}
     try:
         with h5py.File(path, 'r') as file:
-            for name, item in arrays.hdf5_datasets(file).items():
+            for name, item in files.hdf5_datasets(file).items():
                 match = re.search(r'block([1-5])_conv([1-4])_?(W|b)|block([1-5])_conv([1-4])/(kernel|bias)', name)
                 if match:
                     block, i, kind = match.groups()[:3] if match.group(1) else match.groups()[3:]
@@ -176,7 +176,7 @@ def _read_keras(path):
                     value = item[()]
                     weights['conv%s_%s_%s' % (block, i, {'kernel': 'W', 'bias': 'b'}.get(kind, kind))] = (
                         value.transpose(3, 2, 0, 1) if value.ndim == 4 else value)
-    except arrays.ERRORS as error:
+    except files.ERRORS as error:
         raise utils.UserError('%s: not a readable HDF5 file of a VGG network: %s' % (path, utils.reason(error)))
     return weights
 
@@ -194,7 +194,7 @@ def _name_original(path, weights):
 
 def _read_onnx(path):
     """An ONNX network that was converted from Keras: its filters are OIHW, and in the order BGR like Keras'."""
-    limit = utils.limit('GOGH_MAX_BYTES', utils.MAX_BYTES)
+    limit = utils.limit('GOGH_MAX_BYTES', files.MAX_BYTES)
     try:
         if os.path.getsize(path) > limit:
             raise ValueError('it has more than the %d bytes that are read at most' % limit)

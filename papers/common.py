@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import evaluation
+import files
 import losses
 import models
 import optimization
@@ -23,7 +24,7 @@ VARIANTS = {'instance norm': (), 'batch norm': ('--norm', 'batch'), 'zero paddin
 
 def style_images(args, count, skip=0):
     """The paths of the style images number `skip` to `skip` + `count`."""
-    paths = utils.find_images(args.style_dir)
+    paths = files.find_images(args.style_dir)
     if len(paths) < skip + count:
         raise utils.UserError('%s has %d images, and %s needs %d'
                               % (args.style_dir, len(paths), args.figure, skip + count))
@@ -32,7 +33,7 @@ def style_images(args, count, skip=0):
 
 def show_photos(args):
     """The photos to show and to measure on: {name: array (1, 3, S, S)}."""
-    return evaluation.read_photos(utils.find_images(args.photos)[:args.shown], args.picture_size)
+    return evaluation.read_photos(files.find_images(args.photos)[:args.shown], args.picture_size)
 
 
 def run(command):
@@ -72,7 +73,7 @@ def train(args, name, styles, *more, iterations=None):
         if models.load_network(output).meta.get('training', {}).get('iterations', 0) >= iterations:
             return output
     folder = os.path.join(args.run_dir, name + '-styles')
-    utils.make_folder(folder)
+    files.make_folder(folder)
     for path in styles:
         shutil.copy(path, folder)
     command = [sys.executable, os.path.join(ROOT, 'train.py'), '--resume', '--style-dir', folder, '--output', output,
@@ -112,7 +113,7 @@ def judge(args, network='cin', gradient=False):
 
     def objective_for(photo, style):
         contents = targets_of(photo)[0]
-        grams = targets_of(utils.to_float(utils.read_image(style, size=args.style_size)))[1]
+        grams = targets_of(files.to_float(files.read_image(style, size=args.style_size)))[1]
         return lambda image: objective_of(image, *contents, *grams)
     return objective_for
 
@@ -130,7 +131,7 @@ def write_table(args, columns, rows):
 
 def write_picture(args, image, label=''):
     path = os.path.join(args.output, args.figure + label + '.jpg')
-    utils.write_image(path, image)
+    files.write_image(path, image)
     print('%s: the picture' % path)
 
 
@@ -155,14 +156,14 @@ def plot(args, panels, xlabel, log=True):
         axis.legend(fontsize='small')
     figure.tight_layout()
     path = os.path.join(args.output, args.figure + '.png')
-    with utils.atomic_write(path) as file:
+    with files.atomic_write(path) as file:
         figure.savefig(file, format='png', dpi=80)
     pyplot.close(figure)
     print('%s: the curves' % path)
 
 
 def as_picture(batch):
-    return utils.to_uint8(batch)[0]
+    return files.to_uint8(batch)[0]
 
 
 def network_to_show(args):

@@ -1,7 +1,7 @@
 """Figures of *Instance Normalization: The Missing Ingredient for Fast Stylization* (arXiv:1607.08022)."""
 import evaluation
+import files
 import models
-import utils
 from papers import common
 
 
@@ -20,5 +20,5 @@ def norm(args):
             panels.setdefault(kind + ' loss', []).append((iterations, values, label, '-'))
             rows += [[label, kind, iteration, value] for iteration, value in zip(iterations, values)]
     common.plot(args, panels, 'iteration')
-    common.write_picture(args, utils.contact_sheet(grid, list(photos), ['photo'] + labels))
+    common.write_picture(args, files.contact_sheet(grid, list(photos), ['photo'] + labels))
     common.write_table(args, ['network', 'loss', 'iteration', 'value'], rows)

@@ -2,6 +2,7 @@
 import numpy
 
 import evaluation
+import files
 import models
 import utils
 from papers import common
@@ -21,7 +22,7 @@ def pastiches(args):
             row.append(common.as_picture(image))
         difference = numpy.mean([abs(image - photo).mean() for image, photo in zip(images, photos.values())])
         rows.append([name, float(difference)])
-    common.write_picture(args, utils.style_sheet(grid, ['photo'] + names))
+    common.write_picture(args, files.style_sheet(grid, ['photo'] + names))
     common.write_table(args, ['style_name', 'mean_difference_from_photo'], rows)
 
 
@@ -50,7 +51,7 @@ def many_styles(args):
     rows += [['mean'] + numbers.mean(axis=0).tolist(), ['deviation'] + numbers.std(axis=0).tolist()]
     common.write_table(args, ['style_name', 'content_many', 'content_single', 'content_percent_more',
                        'style_many', 'style_single', 'style_percent_more'], rows)
-    common.write_picture(args, utils.contact_sheet(grid, ['%d styles' % len(styles), 'one style'],
+    common.write_picture(args, files.contact_sheet(grid, ['%d styles' % len(styles), 'one style'],
                                             [row[0] for row in rows[:len(styles)]]))
     panels = {}
     for kind in ('content', 'style'):
@@ -79,7 +80,7 @@ def finetune(args):
             panels.setdefault(kind + ' loss', []).append((iterations, values, label, '-'))
             rows += [[label, kind, iteration, value] for iteration, value in zip(iterations, values)]
     common.plot(args, panels, 'iteration')
-    common.write_picture(args, utils.contact_sheet(grid, list(photos), list(variants)))
+    common.write_picture(args, files.contact_sheet(grid, list(photos), list(variants)))
     common.write_table(args, ['network', 'loss', 'iteration', 'value'], rows)
 
 
@@ -95,10 +96,10 @@ def blend(args):
     grid = [[common.as_picture(evaluation.stylize(function, network, photo, {
         0: (1 - down) * (1 - right), 1: (1 - down) * right, 2: down * (1 - right), 3: down * right}))
         for right in steps] for down in steps]
-    common.write_picture(args, utils.contact_sheet(grid))
+    common.write_picture(args, files.contact_sheet(grid))
 
     # The style losses along the line between the first two, with respect to either.
-    styles = [path for _, path in evaluation.find_styles(utils.find_images(args.style_dir), network.styles[:2])]
+    styles = [path for _, path in evaluation.find_styles(files.find_images(args.style_dir), network.styles[:2])]
     if len(styles) < 2:
         raise utils.UserError('%s lacks an image of one of the styles %s'
                               % (args.style_dir, ' and '.join(network.styles[:2])))
@@ -163,5 +164,5 @@ def borders(args):
         corner = common.as_picture(image)[:size // 4, :size // 4].repeat(4, axis=0).repeat(4, axis=1)
         grid.append([common.as_picture(image), corner])
         rows.append([title] + numpy.mean(numbers, axis=0).tolist() + [common.curve(args, name, 'val_total')[1][-1]])
-    common.write_picture(args, utils.contact_sheet(grid, ['pastiche', 'its corner, enlarged'], titles))
+    common.write_picture(args, files.contact_sheet(grid, ['pastiche', 'its corner, enlarged'], titles))
     common.write_table(args, ['network', 'checkerboard', 'difference_in_border', 'difference_inside', 'val_total'], rows)

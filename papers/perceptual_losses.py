@@ -6,6 +6,7 @@ import time
 import numpy
 
 import evaluation
+import files
 import models
 import optimization
 import runs
@@ -39,7 +40,7 @@ def speed(args):
             if str(size) in known:
                 timed, *seconds = known[str(size)]
             else:
-                photo = utils.to_float(utils.cover(utils.read_image(utils.find_images(args.photos)[0]), size, size))
+                photo = files.to_float(files.cover(files.read_image(files.find_images(args.photos)[0]), size, size))
                 of_image, times = objective_for(photo, style), [clocks()]
                 optimization.minimize_lbfgs(of_image, photo, args.timed_steps + 1, lambda *_: times.append(clocks()))
                 # The first step includes scipy's preparations and the first touch of the memory.

@@ -38,7 +38,7 @@ except ImportError:
     atheris = None
 
 if atheris and __name__ == '__main__' and '--child' in sys.argv:
-    with atheris.instrument_imports(include=['PIL', 'arrays', 'data.photos', 'formats', 'json', 'models', 'utils', 'zipfile']):
+    with atheris.instrument_imports(include=['PIL', 'data.photos', 'files', 'formats', 'json', 'models', 'utils', 'zipfile']):
         from PIL import (BmpImagePlugin, GifImagePlugin, JpegImagePlugin, MpoImagePlugin,  # noqa: F401
                          PngImagePlugin, PpmImagePlugin, TiffImagePlugin, WebPImagePlugin)
         import data.photos  # noqa: F401
@@ -53,6 +53,7 @@ import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
+import files  # noqa: E402
 import models  # noqa: E402, F811
 import options  # noqa: E402
 import utils  # noqa: E402
@@ -107,7 +108,7 @@ def image_seeds(form):
 
 
 def feed_image(data):
-    image = utils.read_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
+    image = files.read_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
     assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
     assert image.shape[0] * image.shape[1] <= MAX_PIXELS
 
@@ -188,7 +189,7 @@ def feed_npz(data):
         with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as archive:
             archive.writestr('arr_0.npy', data)
         data = file.getvalue()
-    check_values(feed_file(lambda path: utils.load_npz(path, max_bytes=MAX_BYTES), data))
+    check_values(feed_file(lambda path: files.load_npz(path, max_bytes=MAX_BYTES), data))
 
 
 def pickle_seeds():
@@ -206,7 +207,7 @@ def pickle_seeds():
 
 @target('pickle', pickle_seeds)
 def feed_pickle(data):
-    check_values(feed_file(lambda path: utils.load_pickle(path, max_bytes=MAX_BYTES), data))
+    check_values(feed_file(lambda path: files.load_pickle(path, max_bytes=MAX_BYTES), data))
 
 
 def with_limit(load):
@@ -497,7 +498,7 @@ def main():
                         help='folder for inputs that a parser fails on')
     parser.add_argument('--child', action='store_true', help=argparse.SUPPRESS)
     args = parser.parse_args()
-    groups = {'images': [name for name in TARGETS if name.upper() in utils.READ_FORMATS],
+    groups = {'images': [name for name in TARGETS if name.upper() in files.READ_FORMATS],
               'all': list(TARGETS)}
     names = [name for parser_name in args.parsers for name in groups.get(parser_name, [parser_name])]
     unknown = [name for name in names if name not in TARGETS]

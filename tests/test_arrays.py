@@ -1,4 +1,4 @@
-"""Facts of arrays.py: .npz archives and pickles that need not be trusted."""
+"""Facts of files: .npz archives and pickles that need not be trusted."""
 import base64
 import io
 import os
@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
-import arrays as arrays_
+import files
 import utils
 from formats import vgg
 from data import photos
@@ -101,9 +101,9 @@ def refused(load, path, *words, **options):
 @given(st.lists(ARRAYS, max_size=4))
 def test_npz_round_trip_and_numpy_agrees(tmp_path, arrays):
     path = str(tmp_path / 'net.npz')
-    utils.save_npz(path, arrays)
+    files.save_npz(path, arrays)
     with np.load(path, allow_pickle=False) as theirs:
-        ours = utils.load_npz(path)
+        ours = files.load_npz(path)
         assert list(ours) == theirs.files == ['arr_%d' % i for i in range(len(arrays))]
         for i, array in enumerate(arrays):
             assert same(array, ours['arr_%d' % i]) and same(array, theirs['arr_%d' % i])
@@ -115,7 +115,7 @@ def test_npz_that_numpy_wrote(tmp_path, save):
     path = str(tmp_path / 'net.npz')
     save(path, np.eye(3, dtype=np.float32), np.asfortranarray(np.arange(6).reshape(2, 3)),
          meta=np.array('{"é": 1}'))
-    arrays = utils.load_npz(path)
+    arrays = files.load_npz(path)
     assert same(arrays['arr_0'], np.eye(3, dtype=np.float32))
     assert (arrays['arr_1'] == np.arange(6).reshape(2, 3)).all()
     assert str(arrays['meta']) == '{"é": 1}'
@@ -125,32 +125,32 @@ def test_npz_of_any_names_gives_the_same_bytes_again(tmp_path):
     arrays = {'file': np.arange(3), 'conv1_1_W': np.zeros((2, 2), np.float32)}
     contents = []
     for name in ('a.npz', 'b.npz'):
-        utils.save_npz(str(tmp_path / name), arrays)
+        files.save_npz(str(tmp_path / name), arrays)
         contents.append((tmp_path / name).read_bytes())
     assert contents[0] == contents[1]
-    assert list(utils.load_npz(str(tmp_path / 'a.npz'))) == ['file', 'conv1_1_W']
+    assert list(files.load_npz(str(tmp_path / 'a.npz'))) == ['file', 'conv1_1_W']
 
 
 def test_npz_of_objects_is_neither_written_nor_read(tmp_path):
     path = str(tmp_path / 'net.npz')
     with pytest.raises(ValueError):
-        utils.save_npz(path, [np.array([{}])])
+        files.save_npz(path, [np.array([{}])])
     assert not os.path.exists(path)
     np.savez(path, np.array([{}], dtype=object))
-    refused(utils.load_npz, path, 'objects')
+    refused(files.load_npz, path, 'objects')
     np.savez(path, np.zeros(3, [('a', 'f4'), ('b', 'i4')]))
-    refused(utils.load_npz, path, 'plain numbers')
+    refused(files.load_npz, path, 'plain numbers')
 
 
 def test_files_that_are_no_npz(tmp_path):
-    refused(utils.load_npz, write(tmp_path, b''))
-    refused(utils.load_npz, write(tmp_path, b'hello' * 99))
-    refused(utils.load_npz, str(tmp_path), 'directory')
-    refused(utils.load_npz, str(tmp_path / 'missing'), 'No such file')
+    refused(files.load_npz, write(tmp_path, b''))
+    refused(files.load_npz, write(tmp_path, b'hello' * 99))
+    refused(files.load_npz, str(tmp_path), 'directory')
+    refused(files.load_npz, str(tmp_path / 'missing'), 'No such file')
     for name, data in (('a.txt', b'hello'), ('a.npy', b'hello'), ('../a.npy', b'')):
         with zipfile.ZipFile(str(tmp_path / 'z.npz'), 'w') as archive:
             archive.writestr(name, data)
-        refused(utils.load_npz, str(tmp_path / 'z.npz'))
+        refused(files.load_npz, str(tmp_path / 'z.npz'))
 
 
 @SETTINGS
@@ -164,7 +164,7 @@ def test_truncated_or_damaged_npz(tmp_path, data):
     for place, value in data.draw(st.lists(changes, max_size=3)):
         whole[place] = value
     try:
-        utils.load_npz(write(tmp_path, bytes(whole)))
+        files.load_npz(write(tmp_path, bytes(whole)))
     except utils.UserError:
         pass
 
@@ -194,16 +194,16 @@ def test_an_npz_bomb_is_refused_by_size_before_it_is_inflated(tmp_path):
     zeros = npy("{'descr': '|u1', 'fortran_order': False, 'shape': (30000000,), }\n", bytes(3 * 10**7))
     path = write(tmp_path, npz(zeros, zeros))
     assert os.path.getsize(path) < 10**6
-    assert peak_of(lambda: refused(utils.load_npz, path, 'GOGH_MAX_BYTES', max_bytes=5 * 10**7)) < 10**7
+    assert peak_of(lambda: refused(files.load_npz, path, 'GOGH_MAX_BYTES', max_bytes=5 * 10**7)) < 10**7
 
 
 def test_the_limit_on_bytes_can_be_raised(tmp_path, monkeypatch):
     path = str(tmp_path / 'net.npz')
-    utils.save_npz(path, [np.zeros(1000)])
+    files.save_npz(path, [np.zeros(1000)])
     monkeypatch.setenv('GOGH_MAX_BYTES', '8000')
-    refused(utils.load_npz, path, 'GOGH_MAX_BYTES')
+    refused(files.load_npz, path, 'GOGH_MAX_BYTES')
     monkeypatch.setenv('GOGH_MAX_BYTES', '9000')
-    assert len(utils.load_npz(path)['arr_0']) == 1000
+    assert len(files.load_npz(path)['arr_0']) == 1000
 
 
 def test_an_array_that_announces_less_than_it_inflates_to(tmp_path):
@@ -213,14 +213,14 @@ def test_an_array_that_announces_less_than_it_inflates_to(tmp_path):
     directory = data.rindex(b'PK\x01\x02')
     data[directory + 24:directory + 28] = struct.pack('<I', 128)
     path = write(tmp_path, bytes(data))
-    assert peak_of(lambda: refused(utils.load_npz, path)) < 10**7
+    assert peak_of(lambda: refused(files.load_npz, path)) < 10**7
 
 
 @pytest.mark.parametrize('method', [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_methods_that_zipfile_inflates_without_a_limit_are_refused(tmp_path, method):
     path = write(tmp_path, npz(npy("{'descr': '|u1', 'fortran_order': False, 'shape': (4,), }\n", b'1234'),
                                method=method))
-    refused(utils.load_npz, path, 'unusual')
+    refused(files.load_npz, path, 'unusual')
 
 
 @pytest.mark.parametrize('header', [
@@ -238,7 +238,7 @@ def test_methods_that_zipfile_inflates_without_a_limit_are_refused(tmp_path, met
     "{'descr': '<f4'}", "", "\0" * 20000])
 def test_headers_that_lie(tmp_path, header):
     path = write(tmp_path, npz(npy(header, b'1234')))
-    assert peak_of(lambda: refused(utils.load_npz, path)) < 10**7
+    assert peak_of(lambda: refused(files.load_npz, path)) < 10**7
 
 
 def test_text_that_is_not_unicode_is_refused(tmp_path):
@@ -246,20 +246,20 @@ def test_text_that_is_not_unicode_is_refused(tmp_path):
         for order in '<>':
             data = npy("{'descr': '%sU1', 'fortran_order': False, 'shape': (), }" % order,
                        struct.pack(order + 'I', point))
-            refused(utils.load_npz, write(tmp_path, npz(data)), 'Unicode')
+            refused(files.load_npz, write(tmp_path, npz(data)), 'Unicode')
 
 
 def test_an_array_that_is_there_twice_is_refused(tmp_path):
     data = npz(npy("{'descr': '|u1', 'fortran_order': False, 'shape': (4,), }\n", b'1234'),
                npy("{'descr': '|u1', 'fortran_order': False, 'shape': (4,), }\n", b'5678'))
-    refused(utils.load_npz, write(tmp_path, data.replace(b'arr_1', b'arr_0')), 'twice')
+    refused(files.load_npz, write(tmp_path, data.replace(b'arr_1', b'arr_0')), 'twice')
 
 
 # --------------------------------------------------------------------------------------------------- pickles
 
 @pytest.mark.parametrize('protocol', [0, 1, 2])
 def test_a_pickle_of_python_2(tmp_path, protocol):
-    content = utils.load_pickle(write(tmp_path, zlib.decompress(base64.b64decode(PYTHON2[protocol]))))
+    content = files.load_pickle(write(tmp_path, zlib.decompress(base64.b64decode(PYTHON2[protocol]))))
     expected = {'param values': [np.arange(24, dtype=np.float32).reshape(2, 3, 4) / 8,
                                  np.array([0.5, -1], np.float32)],
                 'mean value': np.array([103.939, 116.779, 123.68]), 'model type': 'vgg16',
@@ -281,25 +281,25 @@ PLAIN = st.recursive(
 @SETTINGS
 @given(PLAIN)
 def test_pickle_round_trip(tmp_path, protocol, value):
-    assert same(utils.load_pickle(write(tmp_path, pickle.dumps(value, protocol))), value)
+    assert same(files.load_pickle(write(tmp_path, pickle.dumps(value, protocol))), value)
 
 
 def test_sets_and_shared_values(tmp_path):
     value = {'set': {1, 'a', b'b'}, 'frozen': frozenset([2.5, None])}
-    assert utils.load_pickle(write(tmp_path, pickle.dumps(value, 4))) == value
+    assert files.load_pickle(write(tmp_path, pickle.dumps(value, 4))) == value
     array, text = np.arange(3), 'shared'
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        a, b, c, d = utils.load_pickle(write(tmp_path, pickle.dumps([array, array, text, text], protocol)))
+        a, b, c, d = files.load_pickle(write(tmp_path, pickle.dumps([array, array, text, text], protocol)))
         assert a is b and c is d and (a == array).all()
     loop = []
     loop.append(loop)
-    result = utils.load_pickle(write(tmp_path, pickle.dumps(loop)))
+    result = files.load_pickle(write(tmp_path, pickle.dumps(loop)))
     assert result[0] is result
 
 
 def test_numpy_2_names_are_admitted(tmp_path):
     data = pickle.dumps([np.arange(3), np.float32(2)], 2).replace(b'numpy.core.', b'numpy._core.')
-    assert same(utils.load_pickle(write(tmp_path, data)), [np.arange(3), np.float32(2)])
+    assert same(files.load_pickle(write(tmp_path, data)), [np.arange(3), np.float32(2)])
 
 
 class Evil:
@@ -320,14 +320,14 @@ def test_a_pickle_that_names_anything_else_is_refused_by_name_and_not_run(tmp_pa
     for function, arguments, name in ((os.mkdir, (str(marker),), 'mkdir'), (eval, ('1/0',), 'eval'),
                                       (np.load, ('x',), 'load'), (getattr, (1, 'real'), 'getattr')):
         for value in (Evil(function, *arguments), [np.arange(3), {'deep': Evil(function, *arguments)}]):
-            text = refused(utils.load_pickle, write(tmp_path, pickle.dumps(value, protocol)), name)
+            text = refused(files.load_pickle, write(tmp_path, pickle.dumps(value, protocol)), name)
             assert 'names' in text
-    refused(utils.load_pickle, write(tmp_path, pickle.dumps(Plain(), protocol)))
-    refused(utils.load_pickle, write(tmp_path, pickle.dumps(Plain, protocol)), 'Plain')
-    refused(utils.load_pickle, write(tmp_path, pickle.dumps(np.array([{}]), protocol)), 'objects')
-    refused(utils.load_pickle, write(tmp_path, pickle.dumps(np.zeros(2, 'i4,f4'), protocol)))
-    refused(utils.load_pickle, write(tmp_path, pickle.dumps(np.zeros(2, 'M8[s]'), protocol)))
-    refused(utils.load_pickle, write(tmp_path, pickle.dumps(np.ma.zeros(2), protocol)))
+    refused(files.load_pickle, write(tmp_path, pickle.dumps(Plain(), protocol)))
+    refused(files.load_pickle, write(tmp_path, pickle.dumps(Plain, protocol)), 'Plain')
+    refused(files.load_pickle, write(tmp_path, pickle.dumps(np.array([{}]), protocol)), 'objects')
+    refused(files.load_pickle, write(tmp_path, pickle.dumps(np.zeros(2, 'i4,f4'), protocol)))
+    refused(files.load_pickle, write(tmp_path, pickle.dumps(np.zeros(2, 'M8[s]'), protocol)))
+    refused(files.load_pickle, write(tmp_path, pickle.dumps(np.ma.zeros(2), protocol)))
     assert not marker.exists()
 
 
@@ -341,7 +341,7 @@ def array_of(shape, data, dtype=FLOAT):
 
 def test_the_parts_used_below_make_an_array(tmp_path):
     path = write(tmp_path, array_of(b'(K\2t', b'U\x08' + struct.pack('<2f', 1, 2)))
-    assert same(utils.load_pickle(path), np.array([1, 2], np.float32))
+    assert same(files.load_pickle(path), np.array([1, 2], np.float32))
 
 
 @pytest.mark.parametrize('data', [
@@ -390,7 +390,7 @@ def test_the_parts_used_below_make_an_array(tmp_path):
     b'K\1' * 99], ids=lambda data: repr(bytes(data[:20])))
 def test_hostile_pickles_are_refused_without_taking_memory(tmp_path, data):
     path = write(tmp_path, data)
-    assert peak_of(lambda: refused(utils.load_pickle, path)) < 10**7
+    assert peak_of(lambda: refused(files.load_pickle, path)) < 10**7
 
 
 def test_one_string_used_many_times_takes_no_memory_without_end(tmp_path):
@@ -398,28 +398,28 @@ def test_one_string_used_many_times_takes_no_memory_without_end(tmp_path):
     data = b'(lT' + struct.pack('<I', 10**6) + bytes(10**6) + b'q\0' + b'0'
     data += 1000 * b'c_codecs\nencode\n(h\0U\6latin1tRa' + b'.'
     path = write(tmp_path, data)
-    assert peak_of(lambda: refused(utils.load_pickle, path, 'GOGH_MAX_BYTES', max_bytes=3 * 10**6)) < 10**7
+    assert peak_of(lambda: refused(files.load_pickle, path, 'GOGH_MAX_BYTES', max_bytes=3 * 10**6)) < 10**7
 
 
 def test_deep_nesting_does_not_crash(tmp_path):
     for data in (b')' + b'\x85' * 100000 + b'.', b']' * 100000 + b'a' * 99999 + b'.',
                  b'}' + b')' + b'\x85' * 100000 + b'Ns.'):
         try:
-            utils.load_pickle(write(tmp_path, data))
+            files.load_pickle(write(tmp_path, data))
         except utils.UserError:
             pass
 
 
 def test_too_long_and_too_large_programs(tmp_path):
-    refused(utils.load_pickle, write(tmp_path, b'N0' * 600000 + b'N.'), 'instructions')
-    refused(utils.load_pickle, write(tmp_path, b'N.' + bytes(99)), 'GOGH_MAX_BYTES', max_bytes=100)
+    refused(files.load_pickle, write(tmp_path, b'N0' * 600000 + b'N.'), 'instructions')
+    refused(files.load_pickle, write(tmp_path, b'N.' + bytes(99)), 'GOGH_MAX_BYTES', max_bytes=100)
 
 
 def test_files_that_are_no_pickles(tmp_path):
-    refused(utils.load_pickle, str(tmp_path), 'directory')
-    refused(utils.load_pickle, str(tmp_path / 'missing'), 'No such file')
-    refused(utils.load_pickle, write(tmp_path, b'\x89HDF\r\n\x1a\n' + bytes(100)))
-    refused(utils.load_pickle, write(tmp_path, b'PK\3\4' + bytes(100)))
+    refused(files.load_pickle, str(tmp_path), 'directory')
+    refused(files.load_pickle, str(tmp_path / 'missing'), 'No such file')
+    refused(files.load_pickle, write(tmp_path, b'\x89HDF\r\n\x1a\n' + bytes(100)))
+    refused(files.load_pickle, write(tmp_path, b'PK\3\4' + bytes(100)))
 
 
 @SETTINGS
@@ -432,7 +432,7 @@ def test_truncated_or_damaged_pickles(tmp_path, data):
     for place, value in data.draw(st.lists(changes, max_size=3)):
         whole[place] = value
     try:
-        utils.load_pickle(write(tmp_path, bytes(whole)))
+        files.load_pickle(write(tmp_path, bytes(whole)))
     except utils.UserError:
         pass
 
@@ -510,8 +510,8 @@ def test_hdf5_of_groups_without_end(tmp_path):
         file['number'] = 2.
     with h5py.File(path, 'r') as file:
         with pytest.raises(ValueError, match='more than 10000'):
-            arrays_.hdf5_datasets(file)
-        assert list(arrays_.hdf5_datasets(file, depth=1)) == ['number']
+            files.hdf5_datasets(file)
+        assert list(files.hdf5_datasets(file, depth=1)) == ['number']
 
 
 def test_hdf5_is_read_whatever_its_version_and_chunks(tmp_path):
@@ -521,4 +521,4 @@ def test_hdf5_is_read_whatever_its_version_and_chunks(tmp_path):
             with h5py.File(path, 'w', libver=libver) as file:
                 file.create_dataset('a/b/c', data=SECRET, **options)
             with h5py.File(path, 'r') as file:
-                assert (arrays_.hdf5_datasets(file)['a/b/c'][()] == SECRET).all()
+                assert (files.hdf5_datasets(file)['a/b/c'][()] == SECRET).all()

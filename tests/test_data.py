@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
+import files
 import utils
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -34,7 +35,7 @@ def photos(tmp_path):
     for folder, count in (('train', 12), ('val', 3)):
         (tmp_path / folder).mkdir()
         for i in range(count):
-            utils.write_image(str(tmp_path / folder / ('%02d.png' % i)), picture(33 + i, 50 - i, i))
+            files.write_image(str(tmp_path / folder / ('%02d.png' % i)), picture(33 + i, 50 - i, i))
     Image.fromarray(picture(40, 40, 50)[..., 0]).save(str(tmp_path / 'train' / 'grey.png'))
     return tmp_path
 
@@ -262,7 +263,7 @@ def test_a_full_disk_is_told_and_nothing_is_left(photos):
 
 def test_memory_does_not_grow_with_the_number_of_photos(tmp_path):
     (tmp_path / 'train').mkdir()
-    utils.write_image(str(tmp_path / 'train' / '000.jpg'), picture(64, 64, 0))
+    files.write_image(str(tmp_path / 'train' / '000.jpg'), picture(64, 64, 0))
     for i in range(1, 600):
         os.link(str(tmp_path / 'train' / '000.jpg'), str(tmp_path / 'train' / ('%04d.jpg' % i)))
     peaks = []

@@ -7,6 +7,7 @@ import pytest
 
 import evaluate
 import evaluation
+import files
 import losses
 import models
 import reference
@@ -35,13 +36,13 @@ def folder(tmp_path_factory):
     for name, shape in (('styles/02_stripes.png', (24, 30, 3)), ('styles/dots.png', (40, 24, 3)),
                         ('photos/a.png', (16, 16, 3)), ('photos/b.png', (16, 24, 3)), ('photos/c.png', (16, 16, 3))):
         (folder / name).parent.mkdir(exist_ok=True)
-        utils.write_image(str(folder / name), generator.randint(256, size=shape).astype('uint8'))
+        files.write_image(str(folder / name), generator.randint(256, size=shape).astype('uint8'))
     weights, channels = {}, 3
     for name in ('conv1_1', 'conv1_2'):
         weights[name + '_W'] = generator.normal(0, 0.05, (4, channels, 3, 3)).astype('float32')
         weights[name + '_b'] = generator.normal(0, 0.1, 4).astype('float32')
         channels = 4
-    utils.save_npz(str(folder / 'vgg.npz'), weights)
+    files.save_npz(str(folder / 'vgg.npz'), weights)
     return folder
 
 
@@ -66,7 +67,7 @@ def table(folder):
 
 def expected_losses(folder, image, photo, style):
     """The perceptual loss, with the settings of `folder`, from the formulas."""
-    weights = utils.load_npz(str(folder / 'vgg.npz'))
+    weights = files.load_npz(str(folder / 'vgg.npz'))
 
     def features(x):
         return reference.vgg(reference.preprocess(x.astype('float64')), weights, 'conv1_2')
@@ -90,10 +91,10 @@ def test_every_style_and_photo_is_judged(result):
 
 def test_losses_are_those_of_the_formulas(folder, result):
     """The untouched photo and the network's pastiche, in the network's own order of styles."""
-    params = list(utils.load_npz(str(folder / 'cin.npz')).values())[:-1]
+    params = list(files.load_npz(str(folder / 'cin.npz')).values())[:-1]
     for number, file in ((0, 'dots.png'), (2, '02_stripes.png')):
-        style = utils.to_float(utils.read_image(str(folder / 'styles' / file), size=24))
-        photo = utils.to_float(utils.read_image(str(folder / 'photos' / 'a.png')))
+        style = files.to_float(files.read_image(str(folder / 'styles' / file), size=24))
+        photo = files.to_float(files.read_image(str(folder / 'photos' / 'a.png')))
         pastiche = reference.transformer(photo.astype('float64'), params, np.eye(3)[[number]], 1)
         for kind, image in (('photo', photo), ('network', pastiche)):
             values = list(result[1][STYLES[number], 'a', kind].values())[:-1]
@@ -109,7 +110,7 @@ def test_a_network_that_loses_its_border_is_judged_by_the_middle_of_the_photo(fo
     assert process.returncode == 0, process.stderr
     rows = {(row['style_name'], row['image']): row for row in csv.DictReader(open(str(folder / 'none' / 'losses.csv')))}
     photo = evaluation.read_photos([str(folder / 'photos' / 'a.png')], 32)['a']
-    style = utils.to_float(utils.read_image(str(folder / 'styles' / 'dots.png'), size=24))
+    style = files.to_float(files.read_image(str(folder / 'styles' / 'dots.png'), size=24))
     pastiche = reference.transformer(photo.astype('float64'), get_all_param_values(network.output), np.eye(3)[[0]], 1,
                                      pad='none')
     middle = photo[:, :, 8:-8, 8:-8]
@@ -117,7 +118,7 @@ def test_a_network_that_loses_its_border_is_judged_by_the_middle_of_the_photo(fo
         values = [float(rows['dots', kind][name]) for name in list(rows['dots', kind])[3:-1]]
         np.testing.assert_allclose(values, expected_losses(folder, image, middle, style), rtol=2e-3, atol=1e-5)
     # The photo and two pastiches.
-    assert utils.read_image(str(folder / 'none' / 'grid_network.jpg')).shape[1] == 8 + 3 * (16 + 8)
+    assert files.read_image(str(folder / 'none' / 'grid_network.jpg')).shape[1] == 8 + 3 * (16 + 8)
 
 
 def test_the_optimization_starts_from_the_photo_and_improves_on_it(result):
@@ -139,7 +140,7 @@ def test_means_are_printed_and_written(folder, result):
             assert row[name] in process.stdout
     # 2 rows of photos, 3 columns of 16 pixels with gutters between them.
     for kind in ('network', 'optimization_2'):
-        grid = utils.read_image(str(folder / 'evaluation' / ('grid_%s.jpg' % kind)))
+        grid = files.read_image(str(folder / 'evaluation' / ('grid_%s.jpg' % kind)))
         assert grid.shape[1] == 8 + 3 * (16 + 8) and grid.shape[0] > 2 * (16 + 8)
 
 
@@ -281,9 +282,9 @@ def test_the_content_loss_of_nothing_is_that_of_the_sum_over_the_layers(normaliz
 def test_photos_are_cut_out_of_the_middle_of_the_content_size(tmp_path):
     generator = np.random.RandomState(3)
     image = generator.randint(256, size=(40, 60, 3)).astype('uint8')
-    utils.write_image(str(tmp_path / 'a.png'), image)
+    files.write_image(str(tmp_path / 'a.png'), image)
     photo = evaluation.read_photos([str(tmp_path / 'a.png')], 20, 40)['a']
-    np.testing.assert_array_equal(utils.to_uint8(photo)[0], image[10:30, 20:40])
+    np.testing.assert_array_equal(files.to_uint8(photo)[0], image[10:30, 20:40])
 
 
 def test_styles_are_found_by_name():

@@ -10,6 +10,7 @@ import pytest
 
 import evaluation
 import figures
+import files
 import models
 import train
 import utils
@@ -31,10 +32,10 @@ def folder(tmp_path_factory):
     for name in ['styles/%d_style-%s.png' % (i, 'abcde'[i]) for i in range(5)] + [
             'photos/%d.png' % i for i in range(3)] + ['content/%d.png' % i for i in range(4)]:
         (folder / name).parent.mkdir(exist_ok=True)
-        utils.write_image(str(folder / name), generator.randint(256, size=(36, 36, 3)).astype('uint8'))
+        files.write_image(str(folder / name), generator.randint(256, size=(36, 36, 3)).astype('uint8'))
     weights = {'conv1_1_W': generator.normal(0, 0.02, (4, 3, 3, 3)).astype('float32'),
                'conv1_1_b': generator.normal(0, 0.1, 4).astype('float32')}
-    utils.save_npz(str(folder / 'vgg.npz'), weights)
+    files.save_npz(str(folder / 'vgg.npz'), weights)
     return folder
 
 
@@ -69,7 +70,7 @@ def make(folder, monkeypatch, trainings):
 
 
 def size(folder, name):
-    return utils.read_image(str(folder / 'out' / name)).shape
+    return files.read_image(str(folder / 'out' / name)).shape
 
 
 @pytest.mark.slow
@@ -110,7 +111,7 @@ def test_finetune_and_blend(make, folder):
     # Five by five pastiches of 32 pixels.
     assert size(folder, 'blend.jpg') == (8 + 5 * 40, 8 + 5 * 40, 3)
     network = models.load_network(str(folder / 'runs' / 'many-4.npz'))
-    grid = utils.read_image(str(folder / 'out' / 'blend.jpg')).astype(int)
+    grid = files.read_image(str(folder / 'out' / 'blend.jpg')).astype(int)
     photo = evaluation.read_photos([str(folder / 'photos' / '0.png')], 32)['0']
     function = models.pastiche_function(network)
     for style, (top, left) in enumerate([(8, 8), (8, 168), (168, 8), (168, 168)]):
@@ -142,7 +143,7 @@ def test_norm_borders_and_objective(make, folder):
 @pytest.fixture(scope='module')
 def misc32(folder):
     """A network of the styles of data/styles/misc32, not trained."""
-    names = [models.style_name(path) for path in utils.find_images(os.path.join(figures.ROOT, 'data/styles/misc32'))]
+    names = [models.style_name(path) for path in files.find_images(os.path.join(figures.ROOT, 'data/styles/misc32'))]
     network = transformer('cin', names, (2, 2, 3), (3, 2), 1)
     generator = np.random.RandomState(1)
     set_all_param_values(network.output, [generator.normal(0, 0.5, value.shape).astype('float32')

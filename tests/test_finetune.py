@@ -4,8 +4,8 @@ import json
 import numpy as np
 import pytest
 
+import files
 import models
-import utils
 from support.tiny import transformer
 
 from lasagne.layers import get_all_params
@@ -31,10 +31,10 @@ def folder(tmp_path_factory):
     models.save_network(str(folder / 'fns.npz'), random_network('fns'))
     for name in ('new/1_chalk.png', 'new/ink.png', 'old/waves.png', 'photos/a.png', 'photos/b.png', 'photos/c.png'):
         (folder / name).parent.mkdir(exist_ok=True)
-        utils.write_image(str(folder / name), generator.randint(256, size=(20, 20, 3)).astype('uint8'))
+        files.write_image(str(folder / name), generator.randint(256, size=(20, 20, 3)).astype('uint8'))
     weights = {'conv1_1_W': generator.normal(0, 0.02, (4, 3, 3, 3)).astype('float32'),
                'conv1_1_b': generator.normal(0, 0.1, 4).astype('float32')}
-    utils.save_npz(str(folder / 'vgg.npz'), weights)
+    files.save_npz(str(folder / 'vgg.npz'), weights)
     return folder
 
 
@@ -53,7 +53,7 @@ def trained(run, folder):
 
 
 def test_filters_and_old_styles_stay_as_they_were_bit_for_bit(folder, trained):
-    old, new = utils.load_npz(str(folder / 'old.npz')), utils.load_npz(str(trained))
+    old, new = files.load_npz(str(folder / 'old.npz')), files.load_npz(str(trained))
     assert list(old) == list(new)
     for i, name in enumerate(list(old)[:-1]):
         if i % 3 == 0:
@@ -65,7 +65,7 @@ def test_filters_and_old_styles_stay_as_they_were_bit_for_bit(folder, trained):
 
 def test_the_new_styles_are_learned(folder, trained):
     """From the mean of the old ones; each gamma moves, and each in its own way."""
-    old, new = utils.load_npz(str(folder / 'old.npz')), utils.load_npz(str(trained))
+    old, new = files.load_npz(str(folder / 'old.npz')), files.load_npz(str(trained))
     for name in list(old)[2:-1:3]:
         start = old[name].mean(axis=0)
         moved = new[name][3:] - start
@@ -80,7 +80,7 @@ def test_the_file_says_what_it_is(folder, trained):
     assert network.meta['training']['finetune'] == 'old.npz' and network.meta['training']['iterations'] == 5
     assert network.meta['training']['base'] == dict(iterations=7)
     # Again a network that can be fine-tuned, and stylized with.
-    meta = json.loads(str(utils.load_npz(str(trained))['meta']))
+    meta = json.loads(str(files.load_npz(str(trained))['meta']))
     assert meta['widths'] == [4, 4, 4] and meta['network'] == 'cin'
 
 

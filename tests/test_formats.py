@@ -6,6 +6,7 @@ import struct
 import numpy as np
 import pytest
 
+import files
 import models
 import reference
 import utils
@@ -84,10 +85,10 @@ def test_filter_sizes_are_kept_and_a_file_that_lacks_them_means_9_3_3(tmp_path):
         np.testing.assert_array_equal(a, b)
     old = transformer('cin', ['a', 'b'])
     models.save_network(path, old)
-    arrays = utils.load_npz(path)
+    arrays = files.load_npz(path)
     meta = json.loads(str(arrays['meta']))
     del meta['filter_sizes']
-    utils.save_npz(path, dict(arrays, meta=np.array(json.dumps(meta))))
+    files.save_npz(path, dict(arrays, meta=np.array(json.dumps(meta))))
     assert models.load_network(path).architecture.filter_sizes == (9, 3, 3)
 
 

@@ -12,6 +12,7 @@ import sys
 import numpy as np
 import pytest
 
+import files
 import models
 import on_device
 import reference
@@ -169,8 +170,8 @@ def place(tmp_path_factory):
     for folder, names in (('styles', ['dots.png']), ('photos', ['a.png', 'b.png', 'c.png'])):
         (place / folder).mkdir()
         for name in names:
-            utils.write_image(str(place / folder / name), generator.randint(0, 256, (36, 40, 3)).astype('uint8'))
-    utils.write_image(str(place / 'large.png'), generator.randint(0, 256, (600, 900, 3)).astype('uint8'))
+            files.write_image(str(place / folder / name), generator.randint(0, 256, (36, 40, 3)).astype('uint8'))
+    files.write_image(str(place / 'large.png'), generator.randint(0, 256, (600, 900, 3)).astype('uint8'))
     return place
 
 
@@ -194,7 +195,7 @@ def test_a_run_moves_from_the_device_to_the_cpu_and_back(device, run, place):
     for where in (device, 'cpu'):
         succeeds(run('stylize.py', '--model', 'fns.npz', 'photos/a.png', '--device', where, '--output', 'a.png',
                      cwd=str(place)))
-        images.append(utils.read_image(str(place / 'a.png')).astype(int))
+        images.append(files.read_image(str(place / 'a.png')).astype(int))
     assert abs(images[0] - images[1]).max() <= 1
 
 

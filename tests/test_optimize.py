@@ -12,6 +12,7 @@ import scipy.optimize
 import scipy.signal
 
 import colors
+import files
 import losses
 import optimization
 import optimize
@@ -290,8 +291,8 @@ def folder(tmp_path_factory, weights):
     folder = tmp_path_factory.mktemp('optimize')
     generator = np.random.RandomState(8)
     for name, shape in (('photo.png', (24, 20, 3)), ('a.png', (16, 30, 3)), ('b.png', (20, 20, 3))):
-        utils.write_image(str(folder / name), generator.randint(256, size=shape).astype('uint8'))
-    utils.save_npz(str(folder / 'vgg.npz'), weights)
+        files.write_image(str(folder / name), generator.randint(256, size=shape).astype('uint8'))
+    files.save_npz(str(folder / 'vgg.npz'), weights)
     return folder
 
 
@@ -304,9 +305,9 @@ def test_script(run, folder):
                  '--iterations', 4, '--image-every', 2, '--preserve-color', 'luminance', '--init', 'noise', cwd=str(folder))
     assert result.returncode == 0, result.stderr
     assert sorted(path.name for path in (folder / 'out').iterdir()) == ['p.csv', 'p.png', 'p_000002.png', 'p_000004.png']
-    image = utils.read_image(str(folder / 'out' / 'p.png'))
+    image = files.read_image(str(folder / 'out' / 'p.png'))
     assert image.shape == (19, 16, 3)
-    assert (image == utils.read_image(str(folder / 'out' / 'p_000004.png'))).all()
+    assert (image == files.read_image(str(folder / 'out' / 'p_000004.png'))).all()
     with open(str(folder / 'out' / 'p.csv')) as file:
         rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     assert [row['iteration'] for row in rows] == [0, 1, 2, 3, 4]
@@ -316,7 +317,7 @@ def test_script(run, folder):
         np.testing.assert_allclose(row['style'], row['style_conv1_2'] + row['style_conv2_2'], rtol=1e-5)
     # Only the luminance was changed: the differences between the channels are those of the photo, but for
     # rounding and for colours beyond black and white.
-    photo = utils.read_image(str(folder / 'photo.png'), size=16).astype(int)
+    photo = files.read_image(str(folder / 'photo.png'), size=16).astype(int)
     inside = ((image > 0) & (image < 255)).all(axis=2)
     assert inside.any()
     assert abs(np.diff(image.astype(int), axis=2) - np.diff(photo, axis=2))[inside].max() <= 1
@@ -375,8 +376,8 @@ def test_script_with_the_other_choices(folder, monkeypatch):
             return float(next(csv.DictReader(file))['content'])
 
     assert first_loss('content') == 0 < first_loss('style')
-    photo = utils.read_image('photo.png', size=16).astype(int)
-    moved = abs(utils.read_image('content.png') - photo)
+    photo = files.read_image('photo.png', size=16).astype(int)
+    moved = abs(files.read_image('content.png') - photo)
     assert 20 < moved.max() <= 27
 
 
@@ -397,7 +398,7 @@ def test_a_killed_run_leaves_its_last_checkpoint(folder, monkeypatch):
                                       *LOSS])
     with pytest.raises(KeyboardInterrupt):
         optimize.main()
-    np.testing.assert_array_equal(utils.read_image('killed.png'), utils.to_uint8(images[3])[0])
+    np.testing.assert_array_equal(files.read_image('killed.png'), files.to_uint8(images[3])[0])
     assert len((folder / 'killed.csv').read_text().splitlines()) == 7
 
 

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import files
 import layers
 import models
 import utils
@@ -33,8 +34,8 @@ def photos():
 
 def test_a_pastiche_is_what_the_network_computes_of_the_padded_photo(stylist, photos):
     padded = np.pad(photos[1], [(0, 3), (0, 2), (0, 0)], mode='symmetric')
-    expected = models.pastiche_function(stylist.network)(utils.to_float(padded[None]), layers.style_weights(1, 3))
-    np.testing.assert_array_equal(stylist(photos[1], 'sun'), utils.to_uint8(expected)[0, :21, :18])
+    expected = models.pastiche_function(stylist.network)(files.to_float(padded[None]), layers.style_weights(1, 3))
+    np.testing.assert_array_equal(stylist(photos[1], 'sun'), files.to_uint8(expected)[0, :21, :18])
 
 
 def test_styles_are_told_by_number_name_or_weights(stylist, photos):

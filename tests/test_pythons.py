@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-import utils
+import files
 from conftest import ROOT
 
 OTHER = os.environ.get('GOGH_OTHER_PYTHON')
@@ -34,12 +34,12 @@ def same_numpy():
 
 PASTICHE = """if True:
     import sys
-    import numpy, layers, models, utils
+    import files, numpy, layers, models
     from backend import devices
     from formats import networks
     devices.use(devices.Device())
     network = models.load_network(networks.find(sys.argv[1]))
-    photo = utils.to_float(utils.read_image(sys.argv[2], size=96)[None, :96, :96])
+    photo = files.to_float(files.read_image(sys.argv[2], size=96)[None, :96, :96])
     style = [layers.style_weights(3, len(network.styles))] if network.style else []
     numpy.save(sys.argv[3], models.pastiche_function(network)(photo, *style))
 """
@@ -62,10 +62,10 @@ def test_a_training_is_resumed_by_the_other_python(tmp_path):
     generator = np.random.RandomState(0)
     for name in ('styles/waves.png', 'styles/dots.png', 'photos/a.png', 'photos/b.png', 'photos/c.png'):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        utils.write_image(str(tmp_path / name), generator.randint(256, size=(24, 24, 3)).astype('uint8'))
+        files.write_image(str(tmp_path / name), generator.randint(256, size=(24, 24, 3)).astype('uint8'))
     weights = {'conv1_1_W': generator.normal(0, 0.02, (4, 3, 3, 3)).astype('float32'),
                'conv1_1_b': generator.normal(0, 0.1, 4).astype('float32')}
-    utils.save_npz(str(tmp_path / 'vgg.npz'), weights)
+    files.save_npz(str(tmp_path / 'vgg.npz'), weights)
 
     def train(python, output, iterations, *more):
         on(python, os.path.join(ROOT, 'train.py'), '--style-dir', 'styles', '--content', 'photos', '--loss-weights',

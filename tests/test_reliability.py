@@ -13,8 +13,8 @@ import h5py
 import numpy as np
 import pytest
 
+import files
 import models
-import utils
 from support.tiny import transformer
 from conftest import ROOT
 
@@ -23,7 +23,7 @@ TRAIN = """
 import os, signal, sys, time
 signal.signal(signal.SIGHUP, signal.SIG_DFL)     # which the tests inherit ignored under nohup
 sys.path.insert(0, %r)
-import backend, numpy, train, utils
+import backend, files, numpy, train, utils
 %%s
 sys.argv[0] = 'train.py'
 utils.run_script(train.main)
@@ -111,7 +111,7 @@ def place(tmp_path_factory):
     generator = np.random.RandomState(0)
     (place / 'styles').mkdir()
     for name in 'ab':
-        utils.write_image(str(place / 'styles' / (name + '.png')), generator.randint(0, 256, (32, 32, 3)).astype('uint8'))
+        files.write_image(str(place / 'styles' / (name + '.png')), generator.randint(0, 256, (32, 32, 3)).astype('uint8'))
     weights, channels = {}, 3
     for name in ('conv1_1', 'conv1_2'):
         weights[name + '_W'] = (generator.randn(4, channels, 3, 3) / (4 * channels ** .5)).astype('float32')
@@ -148,7 +148,7 @@ def wait_for(condition, process):
         time.sleep(.001)
 
 
-def files(folder):
+def names_in(folder):
     return os.listdir(str(folder)) if folder.exists() else []
 
 
@@ -162,7 +162,7 @@ def done(place, name):
     path = str(place / name / 'checkpoint.npz')
     if not os.path.exists(path):
         return 0
-    arrays = utils.load_npz(path)
+    arrays = files.load_npz(path)
     assert all(np.isfinite(value).all() for key, value in arrays.items() if key.startswith('value'))
     return int(arrays['iteration'])
 
@@ -174,14 +174,14 @@ def assert_like_an_uninterrupted_run(place, name, iterations):
     if not (place / whole).exists():
         finish(start_training(place, whole, iterations))
     for file in ('%s/checkpoint.npz', '%s.npz'):
-        got, expected = (utils.load_npz(str(place / (file % run))) for run in (name, whole))
+        got, expected = (files.load_npz(str(place / (file % run))) for run in (name, whole))
         assert list(got) == list(expected)
         for key in got:
             assert got[key].tobytes() == expected[key].tobytes(), key
     rows = metrics(place, name)
     assert [int(row['iteration']) for row in rows] == list(range(1, iterations + 1))
     assert rows == metrics(place, whole)
-    assert not [file for file in files(place) + files(place / name) if file.endswith('.tmp')]
+    assert not [file for file in names_in(place) + names_in(place / name) if file.endswith('.tmp')]
 
 
 # How many times a training is killed; 100 take some seven minutes.
@@ -209,12 +209,12 @@ def test_training_survives_kills_in_a_row(place):
             where, stem = [(folder, '.checkpoint.npz.'), (folder, '.checkpoint.npz.'), (place, '.killed.npz.'),
                            (folder, '.losses.png.')][turn // 2 % 4]
             stem += '%d-' % process.pid
-            wait_for(lambda: any(file.startswith(stem) for file in files(where)), process)
+            wait_for(lambda: any(file.startswith(stem) for file in names_in(where)), process)
             time.sleep(chance.uniform(0, .03))
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL
-        cut_off += any(file.startswith('.checkpoint.npz.%d-' % process.pid) for file in files(folder))
+        cut_off += any(file.startswith('.checkpoint.npz.%d-' % process.pid) for file in names_in(folder))
         assert done(place, name) >= before
         steps += done(place, name) > before
         before = done(place, name)
@@ -351,7 +351,7 @@ def address_space(size):
 
 def large_photo(path, height, width):
     pixels = np.random.RandomState(0).randint(0, 256, (height // 8, width // 8, 3)).astype('uint8')
-    utils.write_image(path, pixels.repeat(8, 0).repeat(8, 1))
+    files.write_image(path, pixels.repeat(8, 0).repeat(8, 1))
 
 
 def test_a_photo_that_would_not_fit_is_refused_with_the_size_that_would(networks):
@@ -385,7 +385,7 @@ def test_24_megapixels_in_8_gb_of_address_space_are_done_or_refused_with_the_siz
         result = stylize(networks, *command, '--size', size, **limited)
         shape = (int(size), round(1.5 * int(size)), 3)
     assert result.returncode == 0, result.stderr
-    assert utils.read_image(str(networks / 'large-pastiche.jpg')).shape == shape
+    assert files.read_image(str(networks / 'large-pastiche.jpg')).shape == shape
 
 
 def test_memory_that_runs_out_after_all_is_that_photos_failure(networks):
@@ -403,14 +403,14 @@ def test_memory_that_runs_out_after_all_is_that_photos_failure(networks):
 MEMORY = """
 import resource, sys
 sys.path.insert(0, %r)
-import stylize, utils
+import files, stylize, utils
 written = []
-def write_image(*arguments, write=utils.write_image):
+def write_image(*arguments, write=files.write_image):
     write(*arguments)
     written.append(arguments[0])
     if len(written) in (50, 490):
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-utils.write_image = write_image
+files.write_image = write_image
 sys.argv[0] = 'stylize.py'
 utils.run_script(stylize.main)
 """ % ROOT

@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pytest
 
+import files
 import layers
 import models
-import utils
 from conftest import ROOT
 from formats import networks
 
@@ -47,9 +47,9 @@ def test_each_of_32_styles_has_its_own_palette():
     with open(os.path.join(STYLES, 'styles.json'), encoding='utf-8') as file:
         assert network.styles == json.load(file)
     function = models.pastiche_function(network)
-    paths = utils.find_images(STYLES)
-    palettes = [palette(utils.read_image(path, size=128) / 255) for path in paths]
-    photo = utils.to_float(utils.read_image(PAVILION, size=128)[None])
+    paths = files.find_images(STYLES)
+    palettes = [palette(files.read_image(path, size=128) / 255) for path in paths]
+    photo = files.to_float(files.read_image(PAVILION, size=128)[None])
     ranks = []
     for style in range(32):
         pastiche = function(photo, layers.style_weights(style, 32))[0].transpose(1, 2, 0)

@@ -14,6 +14,7 @@ from PIL import Image
 
 import evaluate
 import evaluation
+import files
 import losses
 import mixtures
 import models
@@ -39,7 +40,7 @@ def place(tmp_path, monkeypatch):
     """An empty working folder with a photo and a network of four styles."""
     monkeypatch.chdir(tmp_path)
     generator = np.random.RandomState(0)
-    utils.write_image('photo.png', generator.randint(0, 256, (20, 24, 3)).astype('uint8'))
+    files.write_image('photo.png', generator.randint(0, 256, (20, 24, 3)).astype('uint8'))
     models.save_network('cin.npz', transformer('cin', NAMES))
     return tmp_path
 
@@ -87,17 +88,17 @@ def contents(*paths):
 ])
 def test_stylize_writes_over_no_input_and_nothing_foreign(place, refuses, arguments, message):
     (place / 'link.png').symlink_to('photo.png')
-    utils.write_image('foreign.png', np.zeros((3, 3, 3), 'uint8'))
+    files.write_image('foreign.png', np.zeros((3, 3, 3), 'uint8'))
     before = contents('photo.png', 'foreign.png', 'cin.npz')
     assert message in refuses(stylize, '--model', 'cin.npz', '--style', 'waves', *arguments)
     assert contents('photo.png', 'foreign.png', 'cin.npz') == before
 
 
 def test_overwrite_allows_all_but_inputs(place, main, refuses, instant):
-    utils.write_image('foreign.png', np.zeros((3, 3, 3), 'uint8'))
+    files.write_image('foreign.png', np.zeros((3, 3, 3), 'uint8'))
     command = stylize, '--model', 'cin.npz', '--style', 'waves', 'photo.png', '--overwrite', '--output'
     assert not main(*command, 'foreign.png')
-    assert utils.read_image('foreign.png').shape == (20, 24, 3)
+    assert files.read_image('foreign.png').shape == (20, 24, 3)
     assert 'the input' in refuses(*command, 'photo.png')
 
 
@@ -106,18 +107,18 @@ def test_a_pastiche_and_a_sheet_are_made_again_under_their_own_names(place, main
     command = (stylize, '--model', 'cin.npz', '--style', 'waves', 'photo.png', '--output', 'a' + extension, '--grid',
                'sheet' + extension)
     assert not main(*command) and not main(*command)
-    assert utils.read_origin('a' + extension) == utils.origin('stylize', 'photo.png')
+    assert files.read_origin('a' + extension) == files.origin('stylize', 'photo.png')
 
 
 def test_photos_of_one_name_get_their_own_pastiches_in_two_runs(place, main, instant):
     for folder in 'xy':
         os.mkdir(folder)
-        utils.write_image(folder + '/a.png', np.full((20, 20, 3), ord(folder), 'uint8'))
+        files.write_image(folder + '/a.png', np.full((20, 20, 3), ord(folder), 'uint8'))
     command = stylize, '--model', 'cin.npz', '--style', 'waves', '--output', 'out'
     for _ in range(2):
         assert not main(*command, 'x/a.png') and not main(*command, 'y/a.png')
         assert sorted(os.listdir('out')) == ['a_waves-2.png', 'a_waves.png']
-        assert [utils.read_image('out/' + name)[0, 0, 0] for name in ('a_waves.png', 'a_waves-2.png')] == [135, 134]
+        assert [files.read_image('out/' + name)[0, 0, 0] for name in ('a_waves.png', 'a_waves-2.png')] == [135, 134]
 
 
 @pytest.mark.parametrize('arguments, message', [
@@ -129,7 +130,7 @@ def test_photos_of_one_name_get_their_own_pastiches_in_two_runs(place, main, ins
 ])
 def test_optimize_writes_over_no_input_and_nothing_foreign(place, vgg, refuses, arguments, message):
     for name in ('painting.jpg', 'start.png', 'foreign.png'):
-        utils.write_image(name, np.zeros((20, 20, 3), 'uint8'))
+        files.write_image(name, np.zeros((20, 20, 3), 'uint8'))
     (place / 'table.csv').write_text('name,price\nbread,2\n')
     before = contents('photo.png', 'painting.jpg', 'start.png', 'foreign.png', 'table.csv')
     assert message in refuses(optimize, '--content', 'photo.png', '--style', 'painting.jpg', *vgg, *arguments)
@@ -152,7 +153,7 @@ def test_carrying_on_with_an_optimization_keeps_the_losses_so_far(place, vgg, ma
     monkeypatch.setattr(optimization, 'objective_function', lambda loss: lambda image, *targets: (
         np.full(5, float((image ** 2).sum())), 2 * image))
     monkeypatch.setattr(optimize.runs, 'catch_interrupts', lambda: [])
-    utils.write_image('painting.jpg', np.zeros((20, 20, 3), 'uint8'))
+    files.write_image('painting.jpg', np.zeros((20, 20, 3), 'uint8'))
     command = (optimize, '--content', 'photo.png', '--style', 'painting.jpg', '--output', 'p.png', *vgg,
                '--optimizer', 'adam', '--iterations', 3)
     assert not main(*command)
@@ -167,7 +168,7 @@ def test_carrying_on_with_an_optimization_keeps_the_losses_so_far(place, vgg, ma
 
 def test_make_dataset_writes_over_nothing(place, run, fails):
     os.mkdir('photos')
-    utils.write_image('photos/a.png', np.zeros((20, 20, 3), 'uint8'))
+    files.write_image('photos/a.png', np.zeros((20, 20, 3), 'uint8'))
     before = contents('cin.npz')
     command = 'data/make_dataset.py', '--train', 'photos', '--output', 'cin.npz', '--size', 16
     assert '--overwrite' in fails(*command, cwd=str(place))
@@ -208,15 +209,15 @@ def test_styles_of_one_name_are_told_apart(place, capsys):
 
 def test_photos_of_one_name_are_all_evaluated(place):
     os.mkdir('other')
-    utils.write_image('other/photo.png', np.zeros((16, 16, 3), 'uint8'))
+    files.write_image('other/photo.png', np.zeros((16, 16, 3), 'uint8'))
     assert list(evaluation.read_photos(['photo.png', 'other/photo.png'], 16)) == ['photo', 'photo-2']
 
 
 def test_a_loop_of_links_shows_each_photo_once(place):
     os.mkdir('album')
-    utils.write_image('album/a.png', np.zeros((16, 16, 3), 'uint8'))
+    files.write_image('album/a.png', np.zeros((16, 16, 3), 'uint8'))
     os.symlink('.', 'album/again')
-    assert utils.find_images('album/**/*.png') == ['album/a.png']
+    assert files.find_images('album/**/*.png') == ['album/a.png']
 
 
 # Numbers --------------------------------------------------------------------------------------------------------
@@ -241,7 +242,7 @@ def test_a_pastiche_that_is_not_finite_is_an_error(place, main, monkeypatch, cap
 
 @pytest.mark.parametrize('option', ['--content-weight', '--style-weight', '--tv-weight', '--style-layers'])
 def test_weights_of_losses_have_an_upper_bound(place, vgg, refuses, option):
-    utils.write_image('painting.jpg', np.zeros((20, 20, 3), 'uint8'))
+    files.write_image('painting.jpg', np.zeros((20, 20, 3), 'uint8'))
     value = 'conv1_2=1e38' if option == '--style-layers' else '1e38'
     assert '1e38' in refuses(optimize, '--content', 'photo.png', '--style', 'painting.jpg', *vgg, option, value).replace(
         '1e+38', '1e38')
@@ -256,7 +257,7 @@ def test_unsigned_grey_of_32_bits_does_not_wrap(tmp_path):
         for tag, value in tags)
     (tmp_path / 'grey.tif').write_bytes(b'II*\0' + np.uint32(8 + 256).tobytes() + grey.tobytes() + directory + bytes(4))
     expected = np.rint(grey / (2 ** 32 - 1) * 255)
-    assert abs(utils.read_image(str(tmp_path / 'grey.tif'))[..., 0] - expected).max() <= 1
+    assert abs(files.read_image(str(tmp_path / 'grey.tif'))[..., 0] - expected).max() <= 1
 
 
 # Training -------------------------------------------------------------------------------------------------------
@@ -265,10 +266,10 @@ def test_unsigned_grey_of_32_bits_does_not_wrap(tmp_path):
 def training(place, vgg):
     """The command of a training that would start."""
     os.mkdir('styles')
-    utils.write_image('styles/a.png', np.zeros((32, 32, 3), 'uint8'))
+    files.write_image('styles/a.png', np.zeros((32, 32, 3), 'uint8'))
     os.mkdir('content')
     for name in 'abc':
-        utils.write_image('content/%s.png' % name, np.full((32, 32, 3), ord(name), 'uint8'))
+        files.write_image('content/%s.png' % name, np.full((32, 32, 3), ord(name), 'uint8'))
     return [train, '--style-dir', 'styles', '--content', 'content', *vgg, '--image-size', '16', '--style-size', '16',
             '--width', '4', '--residual-blocks', '0', '--backend', 'plain']
 
@@ -320,7 +321,7 @@ def test_content_that_changed_under_the_same_names_is_other_content(training):
 
     before = sample()
     assert sample() == before
-    utils.write_image('content/a.png', np.full((32, 32, 3), 9, 'uint8'))
+    files.write_image('content/a.png', np.full((32, 32, 3), 9, 'uint8'))
     assert sample()[0] == before[0] and sample()[1] != before[1]
     samples = set()
     for value in (1, 2):
@@ -349,14 +350,14 @@ def test_a_folder_says_what_it_leaves_out(place, capsys):
     for name in ('a.jpg', 'b.heic', 'c.AVIF', 'notes.txt', '.hidden.heic'):
         (place / 'album' / name).write_bytes(b'x')
     os.symlink('gone.png', 'album/d.png')
-    assert utils.find_images('album') == ['album/a.jpg']
+    assert files.find_images('album') == ['album/a.jpg']
     assert capsys.readouterr().err == ('album: left out b.heic (the package pillow-heif converts it), c.AVIF (the package '
                                        'pillow-heif converts it), d.png (a link to nothing), more (a folder)\n')
     os.remove('album/a.jpg')
     with pytest.raises(utils.UserError, match='no images in this folder; left out b.heic'):
-        utils.find_images('album')
+        files.find_images('album')
     with pytest.raises(utils.UserError, match='pillow-heif'):
-        utils.read_image('album/b.heic')
+        files.read_image('album/b.heic')
 
 
 def test_images_with_rarer_extensions_are_read(place):
@@ -365,9 +366,9 @@ def test_images_with_rarer_extensions_are_read(place):
     image.save('album/a.jfif', 'JPEG')
     image.save('album/b.mpo', 'MPO', save_all=True, append_images=[image])
     image.save('album/c.JPE', 'JPEG')
-    paths = utils.find_images('album')
+    paths = files.find_images('album')
     assert paths == ['album/a.jfif', 'album/b.mpo', 'album/c.JPE']
-    assert all(abs(utils.read_image(path).astype(int) - 99).max() <= 2 for path in paths)
+    assert all(abs(files.read_image(path).astype(int) - 99).max() <= 2 for path in paths)
 
 
 # One problem does not end the whole job -------------------------------------------------------------------------
@@ -387,10 +388,10 @@ def test_an_output_that_cannot_be_written_stops_a_training_before_it_starts(trai
 
 
 def test_a_pastiche_that_cannot_be_written_is_that_photos_failure(place, main, instant, monkeypatch, capsys):
-    utils.write_image('wide.webp', np.zeros((20, 40, 3), 'uint8'))
-    utils.write_image('z.png', np.zeros((20, 20, 3), 'uint8'))
-    read = utils.read_image
-    monkeypatch.setattr(utils, 'read_image', lambda path, size=None: (
+    files.write_image('wide.webp', np.zeros((20, 40, 3), 'uint8'))
+    files.write_image('z.png', np.zeros((20, 20, 3), 'uint8'))
+    read = files.read_image
+    monkeypatch.setattr(files, 'read_image', lambda path, size=None: (
         np.zeros((20, 16384, 3), 'uint8') if path == 'wide.webp' else read(path, size)))
     assert main(stylize, '--model', 'cin.npz', '--style', 'waves', 'photo.png', 'wide.webp', 'z.png', '--output', 'out',
                 '--grid', 'sheet.png') == 1
@@ -418,7 +419,7 @@ def batch_sizes(monkeypatch):
 def test_a_batch_that_does_not_fit_becomes_smaller_ones(place, main, monkeypatch, batch_sizes, capsys):
     photo = np.random.RandomState(0).randint(0, 256, (400, 600, 3)).astype('uint8')
     for i in range(7):
-        utils.write_image('%d.png' % i, photo)
+        files.write_image('%d.png' % i, photo)
     photos = ['%d.png' % i for i in range(7)]
     command = stylize, '--model', 'cin.npz', '--style', 'waves', *photos, '--batch-size', 8, '--output'
     one = models.load_network('cin.npz').architecture.pastiche_bytes() * 400 * 600
@@ -438,8 +439,8 @@ def test_a_batch_that_does_not_fit_becomes_smaller_ones(place, main, monkeypatch
     error = capsys.readouterr().err
     assert 'not enough memory for 7' in error and 'error' not in error
     for name in os.listdir('out'):
-        np.testing.assert_array_equal(utils.read_image('out/' + name), 255 - photo)
-        np.testing.assert_array_equal(utils.read_image('halves/' + name), 255 - photo)
+        np.testing.assert_array_equal(files.read_image('out/' + name), 255 - photo)
+        np.testing.assert_array_equal(files.read_image('halves/' + name), 255 - photo)
     assert len(os.listdir('out')) == len(os.listdir('halves')) == 7
 
 
@@ -469,8 +470,8 @@ def test_memory_that_the_pool_holds_is_available(monkeypatch):
 ])
 def test_an_optimization_that_would_not_fit_is_refused_with_the_size_that_would(place, vgg, refuses, monkeypatch, photo,
                                                                                painting, message):
-    utils.write_image('photo.png', np.zeros(photo + (3,), 'uint8'))
-    utils.write_image('painting.png', np.zeros(painting + (3,), 'uint8'))
+    files.write_image('photo.png', np.zeros(photo + (3,), 'uint8'))
+    files.write_image('painting.png', np.zeros(painting + (3,), 'uint8'))
     monkeypatch.setenv('GOGH_MAX_MEMORY', str(utils.FIXED_BYTES + 200 * 10**6))
     line = refuses(optimize, '--content', 'photo.png', '--style', 'painting.png', *vgg, '--size', min(photo), '--style-size',
                    min(painting))
@@ -498,21 +499,21 @@ def test_long_names_of_photos_and_styles_become_names_that_fit(place, main, inst
     assert len(os.listdir('out')) == 2
     # The temporary name fits where the name itself does.
     name = '照' * 83 + '.png'
-    utils.write_image(name, np.zeros((3, 3, 3), 'uint8'))
+    files.write_image(name, np.zeros((3, 3, 3), 'uint8'))
     assert os.path.exists(name)
 
 
 def test_a_sheet_that_its_format_cannot_hold_is_refused_at_once(place, refuses):
     os.mkdir('album')
     for i in range(65):
-        utils.write_image('album/%d.ppm' % i, np.zeros((16, 16, 3), 'uint8'))
+        files.write_image('album/%d.ppm' % i, np.zeros((16, 16, 3), 'uint8'))
     assert '65 photos' in refuses(stylize, '--model', 'cin.npz', '--style', 'waves', 'album', '--grid', 'sheet.webp')
 
 
 def test_a_sheet_keeps_thumbnails_only(place, main, instant, monkeypatch):
-    utils.write_image('large.png', np.zeros((600, 900, 3), 'uint8'))
+    files.write_image('large.png', np.zeros((600, 900, 3), 'uint8'))
     sizes = set()
-    monkeypatch.setattr(utils, 'style_sheet', lambda rows, labels: (
+    monkeypatch.setattr(files, 'style_sheet', lambda rows, labels: (
         sizes.update(image.shape[0] for row in rows for image in row), np.zeros((3, 3, 3), 'uint8'))[1])
     assert not main(stylize, '--model', 'cin.npz', '--style', 'waves', 'large.png', '--output', 'a.png', '--grid', 'sheet.png')
     assert sizes == {stylize.THUMBNAIL}
@@ -529,19 +530,19 @@ def test_folders_that_cannot_be_synced_are_written_to(place, monkeypatch):
             raise OSError(22, 'Invalid argument')
         real(handle)
     monkeypatch.setattr(os, 'fsync', fsync)
-    utils.save_npz('new.npz', [np.zeros(3)])
-    assert list(utils.load_npz('new.npz')) == ['arr_0']
+    files.save_npz('new.npz', [np.zeros(3)])
+    assert list(files.load_npz('new.npz')) == ['arr_0']
 
 
 def test_overwriting_keeps_the_mode_and_follows_links(place):
     os.mkdir('elsewhere')
-    utils.save_npz('elsewhere/target.npz', [np.zeros(3)])
+    files.save_npz('elsewhere/target.npz', [np.zeros(3)])
     os.chmod('elsewhere/target.npz', 0o640)
     os.symlink('elsewhere/target.npz', 'link.npz')
     os.symlink('elsewhere/new.npz', 'ahead.npz')
     for path in ('link.npz', 'ahead.npz'):
-        utils.save_npz(path, [np.ones(3)])
-        assert os.path.islink(path) and utils.load_npz(path)['arr_0'].sum() == 3
+        files.save_npz(path, [np.ones(3)])
+        assert os.path.islink(path) and files.load_npz(path)['arr_0'].sum() == 3
     assert os.stat('elsewhere/target.npz').st_mode & 0o777 == 0o640
     assert sorted(os.listdir('elsewhere')) == ['new.npz', 'target.npz']
 
@@ -551,11 +552,11 @@ def test_many_files_are_written_to_a_folder_without_listing_it_for_each(place, m
     monkeypatch.setattr(os, 'listdir', lambda folder: listed.append(folder) or listdir(folder))
     os.mkdir('out')
     for i in range(50):
-        utils.save_npz('out/%d.npz' % i, [])
+        files.save_npz('out/%d.npz' % i, [])
     assert listed == ['out']
     # What a killed process leaves is removed nevertheless.
     (place / 'out' / '.7.npz.999999999-0123abcd.tmp').write_bytes(b'')
-    utils.save_npz('out/7.npz', [])
+    files.save_npz('out/7.npz', [])
     assert len(listdir('out')) == 50
 
 
@@ -786,7 +787,7 @@ def test_a_cache_that_is_full_or_somebody_elses_is_replaced(place, monkeypatch):
 def test_pipes_and_devices_are_no_files(place):
     os.mkfifo('pipe.png')
     for path in ('pipe.png', '/dev/zero'):
-        for read in (utils.read_image, utils.load_npz, utils.load_pickle):
+        for read in (files.read_image, files.load_npz, files.load_pickle):
             with pytest.raises(utils.UserError, match='a pipe or a device'):
                 read(path)
 
@@ -799,7 +800,7 @@ def test_forged_checkpoints_are_refused(place, forged):
     from backend import theano
     variable = theano.shared(np.zeros(2, 'float32'))
     save_checkpoint('checkpoint.npz', 1, {}, [variable])
-    utils.save_npz('forged.npz', dict(utils.load_npz('checkpoint.npz'), **forged))
+    files.save_npz('forged.npz', dict(files.load_npz('checkpoint.npz'), **forged))
     assert load_checkpoint('checkpoint.npz', {}, {}, [variable]) == 1
     with pytest.raises(utils.UserError, match='not a checkpoint'):
         load_checkpoint('forged.npz', {}, {}, [variable])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import files
 import models
 import reference
 import pastiches
@@ -29,9 +30,9 @@ def place(tmp_path_factory):
     models.save_network(str(place / 'cin.npz'), network)
     np.savez(str(place / 'original.npz'), *lasagne.layers.get_all_param_values(network.output))
     (place / 'photos').mkdir()
-    photo = utils.read_image(os.path.join(ROOT, 'data', 'samples', 'cat.jpg'))
-    utils.write_image(str(place / 'photos' / 'a.png'), photo[100:137, 150:200])
-    utils.write_image(str(place / 'photos' / 'b.jpg'), photo[100:136, 100:152])
+    photo = files.read_image(os.path.join(ROOT, 'data', 'samples', 'cat.jpg'))
+    files.write_image(str(place / 'photos' / 'a.png'), photo[100:137, 150:200])
+    files.write_image(str(place / 'photos' / 'b.jpg'), photo[100:136, 100:152])
     (place / 'photos' / 'broken.jpg').write_bytes((place / 'photos' / 'b.jpg').read_bytes()[:500])
     # A tiny photo, taken with the camera on its side.
     exif = Image.Exif()
@@ -50,19 +51,19 @@ def stylize(run, place, *options, status=0):
 def expected(place, photo, weights):
     """The pastiche according to the paper, of a photo whose sides are multiples of 4."""
     network = models.load_network(str(place / 'cin.npz'))
-    image = utils.to_float(utils.read_image(str(place / 'photos' / photo))).astype('float64')
-    return utils.to_uint8(reference.transformer(image, lasagne.layers.get_all_param_values(network.output), weights,
+    image = files.to_float(files.read_image(str(place / 'photos' / photo))).astype('float64')
+    return files.to_uint8(reference.transformer(image, lasagne.layers.get_all_param_values(network.output), weights,
                                                 residual_blocks=1))[0]
 
 
 def difference(path, image):
-    return abs(utils.read_image(str(path)).astype(int) - image).max()
+    return abs(files.read_image(str(path)).astype(int) - image).max()
 
 
 def test_a_median_filter_smooths_the_pastiche(run, place):
     for name, more in (('plain', []), ('smooth', ['--median-filter', 3])):
         stylize(run, place, '--model', 'cin.npz', '--style-index', 1, 'photos/b.jpg', '--output', 'out/%s.png' % name, *more)
-    plain, smooth = (utils.read_image(str(place / 'out' / (name + '.png'))) for name in ('plain', 'smooth'))
+    plain, smooth = (files.read_image(str(place / 'out' / (name + '.png'))) for name in ('plain', 'smooth'))
     for y, x in ((1, 1), (7, 20), (20, 7)):
         square = plain[y - 1:y + 2, x - 1:x + 2].reshape(9, 3)
         assert (smooth[y, x] == np.median(square, axis=0)).all()
@@ -80,7 +81,7 @@ def test_bfloat16_gives_nearly_the_same(run, place):
     if 'error: --precision bf16: ' in result.stderr:
         pytest.skip(result.stderr)
     assert result.returncode == 0, result.stderr
-    image = utils.read_image(str(place / 'out' / 'low.png')) / 255.
+    image = files.read_image(str(place / 'out' / 'low.png')) / 255.
     error = image - expected(place, 'b.jpg', style_weights(1, 3)) / 255.
     assert np.mean(error ** 2) < 1e-4       # 40 dB
 
@@ -100,10 +101,10 @@ def test_all_styles_of_a_folder_with_a_broken_photo(run, place):
     assert set(os.listdir(str(place / 'all'))) == names
     for name in names:
         height, width = {'a': (37, 50), 'b': (36, 52), 't': (7, 3)}[name[0]]
-        assert utils.read_image(str(place / 'all' / name)).shape == (height, width, 3)
-    image = utils.read_image(str(place / 'all' / 'b_night-sky.jpg')).astype(int)
+        assert files.read_image(str(place / 'all' / name)).shape == (height, width, 3)
+    image = files.read_image(str(place / 'all' / 'b_night-sky.jpg')).astype(int)
     assert abs(image - expected(place, 'b.jpg', style_weights(1, 3))).mean() < 8
-    assert utils.read_image(str(place / 'sheet.png')).shape[0] > 3 * 256
+    assert files.read_image(str(place / 'sheet.png')).shape[0] > 3 * 256
 
 
 def test_a_network_that_loses_its_border(run, place):
@@ -114,10 +115,10 @@ def test_a_network_that_loses_its_border(run, place):
     result = stylize(run, place, '--model', 'none.npz', 'photos/a.png', 'photos/b.jpg', 'photos/tiny.png', '--output', 'none',
                      '--grid', 'none.png', status=1)
     assert 'tiny.png: 3 x 7 pixels' in result.stderr and 'takes 32 at least' in result.stderr
-    assert utils.read_image(str(place / 'none' / 'a_waves.png')).shape == (37 - 16, 50 - 16, 3)
-    image = utils.to_float(utils.read_image(str(place / 'photos' / 'b.jpg'))).astype('float64')
-    middle = utils.to_uint8(reference.transformer(image, params, np.ones((1, 1)), residual_blocks=1, pad='none'))[0]
-    assert abs(utils.read_image(str(place / 'none' / 'b_waves.jpg')).astype(int) - middle).mean() < 8
+    assert files.read_image(str(place / 'none' / 'a_waves.png')).shape == (37 - 16, 50 - 16, 3)
+    image = files.to_float(files.read_image(str(place / 'photos' / 'b.jpg'))).astype('float64')
+    middle = files.to_uint8(reference.transformer(image, params, np.ones((1, 1)), residual_blocks=1, pad='none'))[0]
+    assert abs(files.read_image(str(place / 'none' / 'b_waves.jpg')).astype(int) - middle).mean() < 8
     assert 'lacks 8 pixels' in run('stylize.py', '--info', 'none.npz', cwd=str(place)).stdout
 
 
@@ -138,22 +139,22 @@ def test_the_memory_estimate_counts_what_the_network_adds_to_the_photo(pad, adde
 
 def test_default_names_and_size(run, place):
     stylize(run, place, '--model', 'cin.npz', '--style', 'waves', 'photos/a.png', '--size', 20)
-    assert utils.read_image(str(place / 'a_waves.png')).shape == (20, 27, 3)
+    assert files.read_image(str(place / 'a_waves.png')).shape == (20, 27, 3)
 
 
 def test_a_photo_of_one_colour_becomes_one_colour(run, place):
     # Each normalization amplified the rounding of the convolution before it, up to a pattern.
-    utils.write_image(str(place / 'flat.png'), np.broadcast_to(np.uint8([200, 90, 40]), (36, 52, 3)))
+    files.write_image(str(place / 'flat.png'), np.broadcast_to(np.uint8([200, 90, 40]), (36, 52, 3)))
     stylize(run, place, '--model', 'paintings16', '--style-index', 3, 'flat.png', '--output', 'one-colour.png')
     network = models.load_network(os.path.join(ROOT, 'data', 'models', 'paintings16.npz'))
     beta = lasagne.layers.get_all_param_values(network.output)[-2][3]
-    image = utils.read_image(str(place / 'one-colour.png'))
+    image = files.read_image(str(place / 'one-colour.png'))
     np.testing.assert_array_equal(image, np.broadcast_to(np.rint(255 / (1 + np.exp(-beta))), image.shape))
 
 
 def test_a_file_of_the_original_repository(run, place):
     stylize(run, place, '--model', 'original.npz', '--style-index', 2, 'photos/a.png', '--output', 'original.png')
-    assert utils.read_image(str(place / 'original.png')).shape == (37, 50, 3)
+    assert files.read_image(str(place / 'original.png')).shape == (37, 50, 3)
 
 
 def test_without_photos_those_of_the_samples_are_stylized_and_the_pastiches_named(run, place):

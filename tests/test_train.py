@@ -7,11 +7,11 @@ import h5py
 import numpy as np
 import pytest
 
+import files
 import models
 import reference
 import train
 import training
-import utils
 from backend import lasagne
 from conftest import ROOT
 from data import photos
@@ -29,7 +29,7 @@ def place(tmp_path_factory):
     place = tmp_path_factory.mktemp('training')
     (place / 'styles').mkdir()
     for path in STYLES:
-        utils.write_image(str(place / 'styles' / os.path.basename(path)), utils.read_image(path, size=64))
+        files.write_image(str(place / 'styles' / os.path.basename(path)), files.read_image(path, size=64))
     generator = np.random.RandomState(0)
     weights, channels = {}, 3
     for name, width in [('conv1_1', 4), ('conv1_2', 4), ('conv2_1', 6), ('conv2_2', 6)]:
@@ -149,9 +149,9 @@ def test_the_step_decays_by_the_iteration_also_when_the_run_is_resumed(run, trai
         if iterations == 4:
             assert all(np.abs(new - old).max() < 1e-8 for new, old in zip(values, before))
         before = values
-    sheet = utils.read_image(str(trained / 'decay' / 'samples' / '000002_photos.jpg'))
+    sheet = files.read_image(str(trained / 'decay' / 'samples' / '000002_photos.jpg'))
     # The photo, of 300 x 451 or so, and both pastiches beside it.
-    height, width = utils.read_image(photo).shape[:2]
+    height, width = files.read_image(photo).shape[:2]
     assert sheet.shape[1] > 3 * min(width, 512 * width / height) and sheet.shape[0] > min(height, 512)
 
 
@@ -223,12 +223,12 @@ def test_a_network_that_loses_its_border_is_judged_by_the_middle_of_the_photo(ru
     style = np.eye(2)[training.style_schedule(2, 2, 2, 0, 0)]
     pastiche = reference.transformer(images, lasagne.layers.get_all_param_values(network.output), style, 1, pad='none')
     assert pastiche.shape == (2, 3, SIZE - 16, SIZE - 16)
-    weights = utils.load_npz(str(trained / 'vgg.npz'))
+    weights = files.load_npz(str(trained / 'vgg.npz'))
     found, target = (reference.vgg(reference.preprocess(x), weights, 'conv2_2')['conv2_2']
                      for x in (pastiche, images[:, :, 8:-8, 8:-8]))
     assert float(row['content']) == pytest.approx(np.mean((found - target) ** 2), rel=1e-3)
     # The sheets show the middle of the photos beside the pastiches.
-    assert utils.read_image(str(trained / 'none' / 'samples' / '000001.jpg')).shape[1] == 8 + 3 * (SIZE - 16 + 8)
+    assert files.read_image(str(trained / 'none' / 'samples' / '000001.jpg')).shape[1] == 8 + 3 * (SIZE - 16 + 8)
     assert models.load_network(str(trained / 'none.npz')).architecture.pad == 'none'
 
 
@@ -318,7 +318,7 @@ def test_batches_carry_on_where_they_are_asked_to(place):
 def test_crops_are_cut_out_of_photos_of_the_content_size(tmp_path):
     """A gradient of 128 levels over 128 pixels: a crop of 16 pixels spans 16 levels, or all of them when it is the photo."""
     gradient = np.broadcast_to(np.arange(128, dtype='uint8')[:, None, None], (128, 128, 3))
-    utils.write_image(str(tmp_path / 'a.png'), gradient)
+    files.write_image(str(tmp_path / 'a.png'), gradient)
     spans = []
     for content_size in (None, 128):
         content = photos.open_content(str(tmp_path), 16, content_size, validation_split=0)
@@ -330,7 +330,7 @@ def test_crops_are_cut_out_of_photos_of_the_content_size(tmp_path):
 
 def test_unreadable_photos_are_skipped_with_a_warning(tmp_path, capsys):
     for i in range(3):
-        utils.write_image(str(tmp_path / ('%d.png' % i)), np.full((40, 50, 3), 80 * i, 'uint8'))
+        files.write_image(str(tmp_path / ('%d.png' % i)), np.full((40, 50, 3), 80 * i, 'uint8'))
     (tmp_path / '1.png').write_bytes(b'no image')
     content = photos.open_content(str(tmp_path), 16, validation_split=0)
     batches = photos.batches(content.train, 3, seed=0)
@@ -341,7 +341,7 @@ def test_unreadable_photos_are_skipped_with_a_warning(tmp_path, capsys):
 
 def test_a_folder_is_split_for_validation(tmp_path):
     for i in range(20):
-        utils.write_image(str(tmp_path / ('%02d.png' % i)), np.full((16, 16, 3), i, 'uint8'))
+        files.write_image(str(tmp_path / ('%02d.png' % i)), np.full((16, 16, 3), i, 'uint8'))
     content = photos.open_content(str(tmp_path), 16, validation_split=.25)
     assert content.train.size == 15 and content.val.size == 5
     levels = [{int(split.read(i, np.random)[0, 0, 0]) for i in range(split.size)} for split in content[:2]]

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image, ImageFile
 
+import files
 import utils
 
 pytestmark = pytest.mark.filterwarnings('ignore::UserWarning:PIL',
@@ -40,7 +41,7 @@ def encoded(image, form, **options):
 
 
 def read(data, **options):
-    return utils.read_image(io.BytesIO(data), **options)
+    return files.read_image(io.BytesIO(data), **options)
 
 
 def python(code, **options):
@@ -76,7 +77,7 @@ def test_our_own_mistakes_keep_their_traceback():
 
 
 def test_a_closed_pipe_is_quiet():
-    code = ("import utils\n"
+    code = ("import files, utils\n"
             "def main():\n"
             "    for i in range(10**6): print(i)\n"
             "utils.run_script(main)")
@@ -154,7 +155,7 @@ def test_atomic_write_has_the_permissions_of_open(tmp_path):
     for umask, expected in ((0o077, 0o600), (0o022, 0o600), (0o022, 0o644)):
         old = os.umask(umask)
         try:
-            with utils.atomic_write(tmp_path / 'file') as file:
+            with files.atomic_write(tmp_path / 'file') as file:
                 file.write(b'new')
         finally:
             os.umask(old)
@@ -179,7 +180,7 @@ def test_what_is_renamed_is_on_disk_and_the_rename_follows(tmp_path, monkeypatch
         events.append(('rename', old, new))
     monkeypatch.setattr(os, 'fsync', fsync)
     monkeypatch.setattr(os, 'replace', replace)
-    for write in (lambda: utils.save_npz(path, [np.zeros(10**5)]), lambda: utils.write_image(path + '.png', picture())):
+    for write in (lambda: files.save_npz(path, [np.zeros(10**5)]), lambda: files.write_image(path + '.png', picture())):
         events.clear()
         write()
         (_, temporary, size), (_, old, new), folder = events
@@ -192,7 +193,7 @@ def test_a_failed_write_keeps_what_was_there(tmp_path, error):
     path = tmp_path / 'file'
     path.write_bytes(b'old')
     with pytest.raises(utils.UserError if isinstance(error, OSError) else error):
-        with utils.atomic_write(path) as file:
+        with files.atomic_write(path) as file:
             file.write(b'ne')
             raise error
     assert path.read_bytes() == b'old'
@@ -205,7 +206,7 @@ def test_what_cannot_be_written_is_named(tmp_path):
     for path in (tmp_path / 'folder', tmp_path / 'missing' / 'file', tmp_path / 'file' / 'file',
                  tmp_path / ('long' * 100)):
         with pytest.raises(utils.UserError, match='cannot write') as error:
-            with utils.atomic_write(path) as file:
+            with files.atomic_write(path) as file:
                 file.write(b'new')
         assert str(path) in str(error.value)
     assert sorted(os.listdir(tmp_path)) == ['file', 'folder']
@@ -218,7 +219,7 @@ def test_the_file_is_synced_before_it_gets_its_name_and_the_folder_after(tmp_pat
         events.append('folder' if stat.S_ISDIR(os.fstat(handle).st_mode) else os.fstat(handle).st_size),
         fsync(handle)))
     monkeypatch.setattr(os, 'replace', lambda a, b: (events.append('rename'), replace(a, b)))
-    with utils.atomic_write(tmp_path / 'file') as file:
+    with files.atomic_write(tmp_path / 'file') as file:
         file.write(b'x' * 1000)
     assert events == [1000, 'rename', 'folder']
 
@@ -226,12 +227,12 @@ def test_the_file_is_synced_before_it_gets_its_name_and_the_folder_after(tmp_pat
 def test_a_full_disk_loses_nothing(tmp_path):
     # A limit on the size of files stands for the disk: the write fails half-way, in the same place.
     path = tmp_path / 'net.npz'
-    utils.save_npz(str(path), [np.arange(10)])
+    files.save_npz(str(path), [np.arange(10)])
     old = path.read_bytes()
-    code = ("import resource, signal, numpy, utils\n"
+    code = ("import files, resource, signal, numpy, utils\n"
             "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
             "resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))\n"
-            "utils.run_script(lambda: utils.save_npz(%r, [numpy.zeros(10**6)]))" % str(path))
+            "utils.run_script(lambda: files.save_npz(%r, [numpy.zeros(10**6)]))" % str(path))
     done = python(code)
     assert done.returncode == 1
     assert done.stderr.startswith('error: %s: cannot write' % path) and done.stderr.count('\n') == 1
@@ -247,10 +248,10 @@ def test_a_full_file_system_loses_nothing(tmp_path):
         pytest.skip('mounting is not allowed here')
     try:
         path = str(tmp_path / 'net.npz')
-        utils.save_npz(path, [np.arange(10)])
+        files.save_npz(path, [np.arange(10)])
         with pytest.raises(utils.UserError, match='No space left'):
-            utils.save_npz(path, [np.random.RandomState(0).rand(10**5)])
-        assert (utils.load_npz(path)['arr_0'] == np.arange(10)).all()
+            files.save_npz(path, [np.random.RandomState(0).rand(10**5)])
+        assert (files.load_npz(path)['arr_0'] == np.arange(10)).all()
         assert os.listdir(tmp_path) == ['net.npz']
     finally:
         subprocess.run(['umount', str(tmp_path)], check=True)
@@ -264,7 +265,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path):
         if child == 0:
             try:
                 for value in range(10**6):
-                    utils.save_npz(path, [np.full(20000, value)])
+                    files.save_npz(path, [np.full(20000, value)])
             finally:
                 os._exit(1)
         while not os.path.exists(path):
@@ -272,16 +273,16 @@ def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path):
         time.sleep(delays.uniform(0, 0.03))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        values = utils.load_npz(path)['arr_0']
+        values = files.load_npz(path)['arr_0']
         assert values.shape == (20000,) and (values == values[0]).all()
-    utils.save_npz(path, [np.zeros(3)])
+    files.save_npz(path, [np.zeros(3)])
     assert os.listdir(tmp_path) == ['net.npz'], 'what killed writers left behind is removed'
 
 
 def test_the_file_of_a_writer_that_lives_is_not_removed(tmp_path):
-    with utils.atomic_write(tmp_path / 'file') as file:
+    with files.atomic_write(tmp_path / 'file') as file:
         file.write(b'first')
-        with utils.atomic_write(tmp_path / 'file') as other:
+        with files.atomic_write(tmp_path / 'file') as other:
             other.write(b'second')
     assert (tmp_path / 'file').read_bytes() == b'first'
 
@@ -307,8 +308,8 @@ def test_lossy_formats_are_read_closely(form, options):
 def test_the_contents_decide_and_not_the_name(tmp_path):
     path = tmp_path / 'photo.jpg'
     path.write_bytes(encoded(picture(), 'PNG'))
-    assert (utils.read_image(str(path)) == picture()).all()
-    assert (utils.read_image(path) == picture()).all()
+    assert (files.read_image(str(path)) == picture()).all()
+    assert (files.read_image(path) == picture()).all()
 
 
 def test_greyscale_and_1_bit_are_repeated_over_the_channels():
@@ -457,7 +458,7 @@ def test_resizing_is_lanczos():
 def complaint(path, **options):
     """The one line that is said of a file."""
     with pytest.raises(utils.UserError) as error:
-        utils.read_image(str(path), **options)
+        files.read_image(str(path), **options)
     assert str(path) in str(error.value) and '\n' not in str(error.value)
     return str(error.value)
 
@@ -558,9 +559,9 @@ def test_reading_is_silent(tmp_path):
     image = Image.fromarray(picture(8, 8)).quantize(4)
     image.save(str(tmp_path / 'b.png'), transparency=bytes([0, 9, 99, 255]))
     (tmp_path / 'c.tif').write_bytes(encoded(picture(), 'TIFF')[:-20])
-    code = ("import utils\n"
+    code = ("import files, utils\n"
             "for name in 'a.jpg', 'b.png', 'c.tif':\n"
-            "    try: utils.read_image(%r + '/' + name)\n"
+            "    try: files.read_image(%r + '/' + name)\n"
             "    except utils.UserError: pass" % str(tmp_path))
     done = python(code)
     assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
@@ -570,15 +571,15 @@ def test_reading_is_silent(tmp_path):
 
 @pytest.mark.parametrize('name', ['a.png', 'a.PNG', 'a.tif', 'a.tiff', 'a.bmp', 'a.ppm'])
 def test_lossless_writing(tmp_path, name):
-    utils.write_image(str(tmp_path / name), picture())
-    assert (utils.read_image(str(tmp_path / name)) == picture()).all()
-    utils.write_image(str(tmp_path / name), picture() / 255.)
-    assert (utils.read_image(str(tmp_path / name)) == picture()).all()
+    files.write_image(str(tmp_path / name), picture())
+    assert (files.read_image(str(tmp_path / name)) == picture()).all()
+    files.write_image(str(tmp_path / name), picture() / 255.)
+    assert (files.read_image(str(tmp_path / name)) == picture()).all()
 
 
 def test_jpeg_keeps_the_full_resolution_of_colour(tmp_path):
     for name in ('a.jpg', 'a.jpeg', 'a.JPG'):
-        utils.write_image(str(tmp_path / name), picture())
+        files.write_image(str(tmp_path / name), picture())
         with Image.open(str(tmp_path / name)) as image:
             assert [layer[1:3] for layer in image.layer] == 3 * [(1, 1)]
             assert max(image.quantization[0]) <= 12      # the tables of quality 95
@@ -586,8 +587,8 @@ def test_jpeg_keeps_the_full_resolution_of_colour(tmp_path):
 
 def test_floats_are_rounded_and_clipped(tmp_path):
     image = np.array([[[-0.5, 0.5 / 255 - 1e-6, 0.5 / 255 + 1e-6], [1.2, 254.4 / 255, 254.6 / 255]]])
-    utils.write_image(str(tmp_path / 'a.png'), image)
-    assert utils.read_image(str(tmp_path / 'a.png')).tolist() == [[[0, 0, 1], [255, 254, 255]]]
+    files.write_image(str(tmp_path / 'a.png'), image)
+    assert files.read_image(str(tmp_path / 'a.png')).tolist() == [[[0, 0, 1], [255, 254, 255]]]
 
 
 def test_what_cannot_be_written_as_an_image(tmp_path):
@@ -596,7 +597,7 @@ def test_what_cannot_be_written_as_an_image(tmp_path):
                                ('a.jpg', np.zeros((1, 65536, 3), np.uint8), 'JPEG'),
                                (os.path.join('missing', 'a.png'), picture(), 'cannot write')):
         with pytest.raises(utils.UserError, match=words) as error:
-            utils.write_image(str(tmp_path / name), image)
+            files.write_image(str(tmp_path / name), image)
         assert name in str(error.value)
     assert os.listdir(tmp_path) == []
 
@@ -607,16 +608,16 @@ def test_what_cannot_be_written_as_an_image(tmp_path):
 @given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.integers(0, 99))
 def test_to_float_and_back(count, height, width, seed):
     images = np.random.RandomState(seed).randint(0, 256, (count, height, width, 3)).astype(np.uint8)
-    batch = utils.to_float(images)
+    batch = files.to_float(images)
     assert batch.shape == (count, 3, height, width) and batch.dtype == np.float32 and batch.flags.c_contiguous
     assert abs(batch[0, 2, height - 1, 0] - images[0, height - 1, 0, 2] / 255.) < 1e-7
-    assert (utils.to_uint8(batch) == images).all()
-    assert (utils.to_float(images[0]) == batch[:1]).all()
+    assert (files.to_uint8(batch) == images).all()
+    assert (files.to_float(images[0]) == batch[:1]).all()
 
 
 def test_to_uint8_rounds_and_clips():
     values = np.array([-1, 0, 0.4 / 255, 0.6 / 255, 254.6 / 255, 1, 2, 0.5]).reshape(1, 1, 1, 8).repeat(3, 1)
-    assert utils.to_uint8(values)[0, 0, :, 1].tolist() == [0, 0, 0, 1, 255, 255, 255, 128]
+    assert files.to_uint8(values)[0, 0, :, 1].tolist() == [0, 0, 0, 1, 255, 255, 255, 128]
 
 
 # ------------------------------------------------------------------------------------------- finding images
@@ -632,13 +633,13 @@ def photos(tmp_path):
 
 
 def found(photos, *arguments):
-    paths = utils.find_images([str(photos / argument) for argument in arguments])
+    paths = files.find_images([str(photos / argument) for argument in arguments])
     return [os.path.relpath(path, str(photos)) for path in paths]
 
 
 def test_a_folder_stands_for_its_images_in_order(photos):
     assert found(photos, '.') == ['a.JPG', 'b.png', 'c.webp', 'd[1].png']
-    assert utils.find_images(str(photos)) == utils.find_images([photos])
+    assert files.find_images(str(photos)) == files.find_images([photos])
 
 
 def test_patterns_that_the_shell_did_not_expand(photos):
@@ -665,7 +666,7 @@ def test_arguments_that_mean_nothing(photos, argument, words):
 
 def test_many_styles_are_laid_out_in_bands_that_begin_with_the_photo():
     photo, styles = np.full((10, 12, 3), 200, 'uint8'), [np.full((10, 12, 3), 10 + i, 'uint8') for i in range(5)]
-    sheet = utils.style_sheet([[photo] + styles], ['photo'] + list('abcde'), most=3)
+    sheet = files.style_sheet([[photo] + styles], ['photo'] + list('abcde'), most=3)
     band = sheet.shape[0] // 2
     for half, there, elsewhere in ((sheet[:band], (10, 11, 12), (13, 14)), (sheet[band:], (13, 14), (10, 11, 12))):
         assert (half == 200).all(axis=2).sum() >= photo[..., 0].size
@@ -673,13 +674,13 @@ def test_many_styles_are_laid_out_in_bands_that_begin_with_the_photo():
             assert (half == value).all(axis=2).sum() >= photo[..., 0].size
         for value in elsewhere:
             assert (half == value).all(axis=2).sum() < photo[..., 0].size
-    np.testing.assert_array_equal(utils.style_sheet([[photo] + styles], ['photo'] + list('abcde')),
-                                  utils.contact_sheet([[photo] + styles], ['photo'] + list('abcde')))
+    np.testing.assert_array_equal(files.style_sheet([[photo] + styles], ['photo'] + list('abcde')),
+                                  files.contact_sheet([[photo] + styles], ['photo'] + list('abcde')))
 
 
 def test_a_contact_sheet_holds_the_images_unchanged():
     a, b, c = picture(20, 30, 1), picture(25, 10, 2), picture(5, 5, 3)
-    sheet = utils.contact_sheet([[a, b], [None, c]], gutter=4)
+    sheet = files.contact_sheet([[a, b], [None, c]], gutter=4)
     assert sheet.shape == (4 + 25 + 4 + 5 + 4, 4 + 30 + 4 + 10 + 4, 3)
     assert (sheet[4:24, 4:34] == a).all()
     assert (sheet[4:29, 38:48] == b).all()
@@ -689,8 +690,8 @@ def test_a_contact_sheet_holds_the_images_unchanged():
 
 def test_labels_are_drawn_beside_the_images_and_never_over_them():
     cell = np.full((60, 80, 3), 128, np.uint8)
-    bare = utils.contact_sheet([[cell, cell]])
-    sheet = utils.contact_sheet([[cell, cell]], ['Starry Night', 'x' * 200], ['a row'])
+    bare = files.contact_sheet([[cell, cell]])
+    sheet = files.contact_sheet([[cell, cell]], ['Starry Night', 'x' * 200], ['a row'])
     top, left = sheet.shape[0] - bare.shape[0], sheet.shape[1] - bare.shape[1]
     assert (sheet[top:, left:] == bare).all()
     for part in (sheet[:top, left:left + 96], sheet[:top, left + 96:], sheet[top:, :left]):
@@ -740,12 +741,12 @@ def test_a_bar_counts_an_iterable():
 
 def test_reading_needs_little_address_space():
     # 24 megapixels within one gigabyte, Python and numpy included
-    code = ("import io, resource, numpy, utils\n"
+    code = ("import files, io, resource, numpy, utils\n"
             "from PIL import Image\n"
             "file = io.BytesIO()\n"
             "Image.new('RGB', (6000, 4000), 'red').save(file, 'JPEG')\n"
             "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
             "resource.setrlimit(resource.RLIMIT_AS, (used + 300 * 2**20, used + 300 * 2**20))\n"
-            "print(utils.read_image(file).shape)")
+            "print(files.read_image(file).shape)")
     done = python(code)
     assert done.stdout == '(4000, 6000, 3)\n', done.stderr

@@ -1,228 +1,10 @@
-"""
-Arrays out of files that need not be trusted: .npz archives, pickles and HDF5.
-
-`numpy.load`, `pickle.load` and the HDF5 library believe what a file says about itself. The readers here do not:
-every length is checked against what is there before memory is taken for it, nothing named in a file is imported,
-called or opened, and no expression in a file is evaluated. What is wrong with a file is told by an exception of
-`ERRORS`; `utils.load_npz` and `utils.load_pickle` turn it into one line for the user.
-"""
-
+"""Pickles of arrays that need not be trusted."""
 import codecs
-import math
 import os
-import re
 import struct
-import zipfile
-import zlib
-
-import h5py
-import numpy as np
-
-ERRORS = (ValueError, TypeError, LookupError, ArithmeticError, EOFError, OSError, MemoryError, RuntimeError,
-          struct.error, zipfile.BadZipFile, zlib.error)
-
-# The dtypes that are admitted: plain numbers, bytes and text, but no objects, records or dates.
-_DTYPE = re.compile(r'[<>|=]?[biufcSU]\d{1,9}')
 
 
-def make_array(data, dtype, shape, order='C'):
-    """
-    An array over the bytes that a file holds for it.
-
-    Parameters
-    ----------
-    data : bytes-like
-        Not copied: the array is read-only where `data` is bytes.
-    dtype : numpy.dtype
-    shape : tuple of int
-    order : 'C' or 'F'
-
-    Raises
-    ------
-    ValueError
-        If `data` is not exactly as long as `dtype` and `shape` say, or holds text that is not Unicode.
-    """
-    if not isinstance(dtype, np.dtype) or not isinstance(shape, tuple) or order not in ('C', 'F'):
-        raise ValueError('the description of an array is malformed')
-    if len(shape) > 32 or any(type(side) is not int or not 0 <= side < 2**62 for side in shape):
-        raise ValueError('the shape of an array is malformed')
-    if dtype.itemsize == 0 or math.prod(shape) * dtype.itemsize != len(data):
-        raise ValueError('an array of %d bytes does not have the shape %s of %s' % (len(data), shape, dtype))
-    array = np.frombuffer(data, dtype) if len(data) else np.empty(0, dtype)
-    if dtype.kind == 'U':
-        points = array.view(np.dtype('u4').newbyteorder(dtype.byteorder))
-        if ((points > 0x10ffff) | ((points >= 0xd800) & (points < 0xe000))).any():
-            raise ValueError('an array of text is not Unicode')
-    elif dtype.kind == 'b':
-        array = array.view(np.uint8) != 0
-    return array.reshape(shape, order=order)
-
-
-def make_dtype(name):
-    """The dtype of a name such as '<f4'; ValueError for one that is not plain numbers, bytes or text."""
-    if 'O' in name:
-        raise ValueError('it holds Python objects, which are never loaded')
-    if not _DTYPE.fullmatch(name):
-        raise ValueError('it holds an array of %.40r, not of plain numbers or text' % name)
-    return np.dtype(name)
-
-
-# ------------------------------------------------------------------------------------------------------- npz
-
-_NPY_HEADER = re.compile(r"\{'descr': '([^']{1,20})', 'fortran_order': (True|False), "
-                         r"'shape': \(((?:\d{1,18}L?, ?)*(?:\d{1,18}L?)?)\),? *\} *\n?")
-
-
-def read_npz(file, max_bytes):
-    """
-    Read an .npz archive, as ``np.load(file, allow_pickle=False)`` does.
-
-    The sizes that the archive announces are added up and checked before anything is inflated, and nothing is
-    inflated past them.
-
-    Parameters
-    ----------
-    file : binary file
-    max_bytes : int
-        Limit for all arrays together.
-
-    Returns
-    -------
-    dict of arrays
-        In the order of the archive.
-    """
-    with zipfile.ZipFile(file) as archive:
-        members = archive.infolist()
-        _check_size(sum(member.file_size for member in members), max_bytes)
-        arrays = {}
-        for member in members:
-            name = member.filename
-            if not name.endswith('.npy') or name[:-4] in arrays:
-                raise ValueError('%.40r is not an array, or is there twice' % name)
-            if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                # Python's zipfile inflates the other methods without a limit.
-                raise ValueError('%.40r is encrypted or compressed in an unusual way' % name)
-            with archive.open(member) as stream:
-                arrays[name[:-4]] = _read_npy(stream, member.file_size)
-        return arrays
-
-
-def _check_size(size, max_bytes):
-    if size > max_bytes:
-        raise ValueError('it holds %d bytes, more than the %d that are read at most; set GOGH_MAX_BYTES to '
-                         'allow more' % (size, max_bytes))
-
-
-def _read_npy(stream, size):
-    """Read one array in the .npy format from a stream that holds `size` bytes."""
-    magic = stream.read(8)
-    if len(magic) < 8 or magic[:6] != b'\x93NUMPY' or magic[6] not in (1, 2, 3):
-        raise ValueError('a member is not in the .npy format')
-    width = 2 if magic[6] == 1 else 4
-    length = int.from_bytes(stream.read(width), 'little')
-    if length > 10000:
-        raise ValueError('the header of an array is too long')
-    header = _NPY_HEADER.fullmatch(stream.read(length).decode('latin1'))
-    if header is None:
-        raise ValueError('the header of an array is malformed, or it is not of plain numbers or text')
-    descr, fortran_order, shape = header.groups()
-    dtype = make_dtype(descr)
-    shape = tuple(int(side) for side in re.findall(r'\d+', shape))
-    left = size - 8 - width - length
-    if math.prod(shape) * dtype.itemsize != left:
-        raise ValueError('an array is not as long as its header says')
-    data = bytearray(left)
-    while left:
-        chunk = stream.read(min(left, 1 << 20))
-        if not chunk:
-            raise ValueError('an array is truncated')
-        data[len(data) - left:len(data) - left + len(chunk)] = chunk
-        left -= len(chunk)
-    if stream.read(1):
-        raise ValueError('an array is longer than its header says')
-    return make_array(data, dtype, shape, 'F' if fortran_order == 'True' else 'C')
-
-
-def write_npz(file, arrays):
-    """
-    Write arrays as `np.savez` does, except that the same arrays always give the same bytes.
-
-    Parameters
-    ----------
-    file : binary file
-    arrays : dict of arrays
-        Of any name, 'file' included.
-    """
-    with zipfile.ZipFile(file, 'w') as archive:
-        for name, array in arrays.items():
-            # A ZipInfo of its own has a fixed date, where archive.open(name) would write the time.
-            with archive.open(zipfile.ZipInfo(name + '.npy'), 'w', force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
-
-
-# ------------------------------------------------------------------------------------------------------ HDF5
-
-def hdf5_datasets(file, depth=4, most=10000):
-    """
-    The datasets in an HDF5 file, of plain numbers that lie in the file as they are.
-
-    Only groups and datasets that are in the file itself are looked at. Soft and external links are passed over,
-    and a dataset whose numbers lie in other files is refused, so that no name in a file becomes a path. So is one
-    that is compressed, since the HDF5 library inflates without a limit, and one that is longer than the file.
-
-    Parameters
-    ----------
-    file : h5py.File
-    depth : int
-        How many groups deep to look.
-    most : int
-        Limit for the number of links looked at.
-
-    Returns
-    -------
-    dict of h5py.Dataset
-        By name, such as 'train2014/images'. Their numbers are not read yet.
-
-    Raises
-    ------
-    ValueError
-        Naming the dataset that is refused. Any of `ERRORS` for a file that is malformed.
-    """
-    found, todo, seen = {}, [('', file, depth)], 0
-    while todo:
-        path, group, levels = todo.pop()
-        for name in group:
-            seen += 1
-            if seen > most:
-                raise ValueError('it holds more than %d groups and datasets' % most)
-            # A name that is not UTF-8 comes as bytes.
-            if isinstance(name, bytes) or group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
-                continue
-            item = group[name]
-            if isinstance(item, h5py.Dataset):
-                _check_dataset(path + name, item, file.id.get_filesize())
-                found[path + name] = item
-            elif isinstance(item, h5py.Group) and levels > 1:
-                todo.append((path + name + '/', item, levels - 1))
-    return found
-
-
-def _check_dataset(name, dataset, size):
-    """Refuse a dataset in a file of `size` bytes that is not plain numbers in that file."""
-    # The shape is asked for last: that of a dataset put together from others opens their files.
-    layout = dataset.id.get_create_plist()
-    if layout.get_external_count() or layout.get_layout() == h5py.h5d.VIRTUAL:
-        raise ValueError('%.100s lies in other files' % name)
-    if layout.get_nfilters():
-        raise ValueError('%.100s is compressed; h5repack -f NONE makes a file that can be read' % name)
-    if dataset.dtype.kind not in 'biuf':
-        raise ValueError('%.100s does not hold plain numbers' % name)
-    shapes = [dataset.shape] + ([layout.get_chunk()] if layout.get_layout() == h5py.h5d.CHUNKED else [])
-    if any(math.prod(shape) * dataset.dtype.itemsize > size for shape in shapes):
-        raise ValueError('%.100s is longer than the file' % name)
-
-
-# --------------------------------------------------------------------------------------------------- pickles
+from files.arrays import check_size, load, make_array, make_dtype
 
 # Instructions that are refused, and why. The rest of the protocol (0 to 5) is in `PickleMachine`.
 _REFUSED = {b'P': 'a persistent id', b'\x82': 'an extension',
@@ -273,7 +55,7 @@ def read_pickle(file, max_bytes, max_instructions=10**6):
         has been imported or run. Any of `ERRORS` for a file that is malformed.
     """
     size = file.seek(0, os.SEEK_END)
-    _check_size(size, max_bytes)
+    check_size(size, max_bytes)
     file.seek(0)
     return PickleMachine(file, size, max_bytes).run(max_instructions)
 
@@ -563,3 +345,30 @@ class PickleMachine:
             else:
                 raise ValueError('it is not a pickle')
         raise ValueError('it has more than %d instructions' % max_instructions)
+
+
+def load_pickle(path, max_bytes=None):
+    """
+    Read a pickle of arrays and plain containers that need not be trusted (`read_pickle`).
+
+    Such as the Lasagne model zoo's vgg16.pkl. Nothing that the file names is imported or run; Python 2's text
+    is decoded as latin1.
+
+    Parameters
+    ----------
+    path : str
+    max_bytes : int, optional
+        Limit for the size of the file, as for `load_npz`.
+
+    Returns
+    -------
+    object
+        What was pickled; its arrays are read-only.
+
+    Raises
+    ------
+    UserError
+        For a file that is missing, damaged, too large, or holds anything else; one line, naming the file and
+        the function or class that it names.
+    """
+    return load(path, max_bytes, read_pickle, 'pickle of arrays')

@@ -1,0 +1,195 @@
+"""Writing files so that a crash, a full disk or a power cut leaves the old file or the new one; and what may be written."""
+import contextlib
+import os
+import re
+import secrets
+import stat
+import sys
+
+import utils
+
+
+@contextlib.contextmanager
+def atomic_path(path):
+    """
+    Context manager for writing a file that is there either whole or not at all.
+
+    Yields the name of a temporary file in the folder of `path`, to be written and closed inside the block
+    (h5py wants a name, not an object). When the block ends, the file is synced to disk, renamed to `path`,
+    and the folder is synced. When it fails, for whatever reason, the temporary file is removed and what was
+    at `path` stays as it was. A file that was there keeps its mode, and a link goes on pointing to the file,
+    which is written. What a process that was killed has left behind is removed by the next write to the same path.
+
+    Parameters
+    ----------
+    path : str
+
+    Raises
+    ------
+    utils.UserError
+        Naming `path`, for any `OSError`: a folder that is missing or not writable, a full disk.
+    """
+    path = os.fspath(path)
+    temporary = None
+    try:
+        if os.path.isdir(path):
+            raise utils.UserError('%s: cannot write: it is a folder' % path)
+        target = os.path.realpath(path) if os.path.islink(path) else path
+        folder = os.path.dirname(target) or '.'
+        stem = '.%s.' % cut_name(os.path.basename(target), 100)
+        _remove_leftovers(folder, stem)
+        temporary = os.path.join(folder, '%s%d-%s.tmp' % (stem, os.getpid(), secrets.token_hex(4)))
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        with contextlib.suppress(OSError):      # a new file, or a file system without modes
+            os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode) | stat.S_IRUSR | stat.S_IWUSR)
+        yield temporary
+        with open(temporary, 'rb+') as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+        temporary = None
+        sync_folder(folder)
+    except OSError as error:
+        raise utils.UserError('%s: cannot write: %s' % (path, utils.reason(error)))
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.remove(temporary)
+
+
+@contextlib.contextmanager
+def atomic_write(path):
+    """
+    As `atomic_path`, but yields a binary file open for writing and reading.
+
+    Examples
+    --------
+    >>> with atomic_write('cin.npz') as file:
+    ...     np.savez(file, *arrays)
+    """
+    with atomic_path(path) as temporary:
+        with open(temporary, 'wb+') as file:
+            yield file
+
+
+def cut_name(name, most):
+    """The beginning of a file's name that has at most so many bytes, which are what file systems count."""
+    return os.fsencode(name)[:most].decode(sys.getfilesystemencoding(), 'ignore') if len(os.fsencode(name)) > most else name
+
+
+# The temporary files that lay in a folder when this process first wrote there, and the stems of what it wrote.
+_leftovers, _stems = {}, set()
+
+
+def _remove_leftovers(folder, stem):
+    """Remove the temporary files of processes that are gone."""
+    # A folder that many files are written to is listed once, not once for each; one that a file is written to again is
+    # listed again.
+    key = os.path.abspath(folder)
+    if key not in _leftovers or (key, stem) in _stems:
+        _leftovers[key] = [name for name in os.listdir(folder) if name.endswith('.tmp')]
+    _stems.add((key, stem))
+    for name in _leftovers[key]:
+        match = re.fullmatch(re.escape(stem) + r'(\d+)-[0-9a-f]{8}\.tmp', name)
+        if match:
+            try:
+                os.kill(int(match.group(1)), 0)
+            except (ProcessLookupError, OverflowError):
+                with contextlib.suppress(OSError):
+                    os.remove(os.path.join(folder, name))
+            except PermissionError:
+                pass
+
+
+def sync_folder(folder):
+    """Make a rename in `folder` last through a power cut, where folders can be synced (not on some network drives)."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def check_outputs(outputs, inputs=(), overwrite=False):
+    """
+    Refuse to write where that would cost the user a file: the one rule for the outputs of all scripts.
+
+    No output is an input, and no two outputs are one file. What is there already is overwritten only where it is
+    ours, or if the user has said so.
+
+    Parameters
+    ----------
+    outputs : dict
+        For each path whether a file that may be there is one that the same command wrote before.
+    inputs : iterable of str
+    overwrite : bool
+        Whether files of any other kind may be overwritten, too; inputs never are.
+
+    Raises
+    ------
+    utils.UserError
+    """
+    folders = {}
+    taken = {_identity(path, folders): 'the input %s' % path for path in inputs}
+    for path, ours in outputs.items():
+        identity = _identity(path, folders)
+        if identity in taken:
+            raise utils.UserError('%s would overwrite %s: choose another name' % (path, taken[identity]))
+        taken[identity] = 'the output %s' % path
+        if os.path.lexists(path) and not os.path.isdir(path) and not ours and not overwrite:
+            raise utils.UserError('%s exists, and is not what this command wrote before: choose another name, or allow it '
+                            'by --overwrite' % path)
+
+
+def _identity(path, folders):
+    """What two names of one file have in common; `folders` is a dict of the real paths of folders, which it fills."""
+    try:
+        status = os.stat(path)
+        return status.st_dev, status.st_ino
+    except OSError:
+        if os.path.islink(path):
+            path = os.path.realpath(path)
+        folder, name = os.path.split(path)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        return os.path.join(folders[folder], name)
+
+
+def make_folder(path):
+    """
+    Make a folder and those above it, unless they are there.
+
+    Raises
+    ------
+    utils.UserError
+        If that cannot be done.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise utils.UserError('%s: cannot make this folder: %s' % (path, utils.reason(error)))
+
+
+def append_line(file, line, sync=False):
+    """
+    Write a line at the end of an open text file, and have it on disk if `sync`.
+
+    Raises
+    ------
+    utils.UserError
+        If that cannot be done (a full disk).
+    """
+    try:
+        file.write(line + '\n')
+        file.flush()
+        if sync:
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise utils.UserError('%s: cannot write: %s' % (file.name, utils.reason(error)))
+
+
+def check_regular(path):
+    """Refuse a pipe or a device, which one could wait for, or read from, for ever."""
+    kind = os.stat(path).st_mode
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        raise utils.UserError('%s: a pipe or a device, and not a file' % path)
