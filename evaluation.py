@@ -5,7 +5,6 @@ import numpy
 
 import files
 import layers
-import losses
 import models
 import optimization
 import options
@@ -20,7 +19,7 @@ KINDS = dict(content_layers=str, content_weight=float, style_layers=str, style_w
 
 
 def loss_of_network(args, architecture, meta):
-    """Fill in what the arguments leave open from what a network says of itself; return its `losses.PerceptualLoss`."""
+    """Fill in what the arguments leave open from what a network says of itself; return its `Objective`."""
     training = options.current_names(meta['training']) if isinstance(meta.get('training'), dict) else {}
     for option, kind in KINDS.items():
         if getattr(args, option) is None:
@@ -35,9 +34,9 @@ def loss_of_network(args, architecture, meta):
     # A network whose photos had the size of its crops, or of a dataset, says nothing of their size.
     args.content_size = max(args.content_size, args.image_size)
     args.network = architecture.network
-    if args.pool not in losses.POOLS:
+    if args.pool not in options.POOLS:
         args.pool = DEFAULTS['pool']
-    return losses.from_arguments(args)
+    return options.objective(args)
 
 
 def find_styles(paths, names):

@@ -3,7 +3,6 @@
 The formulas take and return Theano expressions. Features are the rectified outputs of a loss
 network (`models.loss_network`), of shape (N, C, H, W).
 """
-import collections
 import re
 
 import numpy
@@ -13,10 +12,9 @@ import models
 import utils
 from backend import T, devices, theano
 from backend.formulas import GramMatrix, SquaredDifference
-from formats import vgg
 
 __all__ = ['gram_matrix', 'content_loss', 'style_loss', 'total_variation_loss',
-           'PerceptualLoss', 'from_arguments', 'perceptual_losses', 'loss_names',
+           'perceptual_losses', 'loss_names',
            'target_function', 'style_grams', 'image_bytes']
 
 
@@ -109,84 +107,8 @@ def total_variation_loss(images):
 # The perceptual loss over a loss network
 # ---------------------------------------------------------------------------------------------
 
-PerceptualLoss = collections.namedtuple('PerceptualLoss', 'networks content_layers style_layers tv_weight '
-                                        'normalize divide_by_channels pool')
-PerceptualLoss.__doc__ = """What the pastiches of a network, or of an optimization, are judged by.
-
-Attributes
-----------
-networks : list of dict
-    Weights of the loss networks, as `models.loss_network` takes them.
-content_layers, style_layers : list of pairs (str, float)
-    Layers of the content and of the style loss and their weights, each of which is divided by the number of
-    layers.
-tv_weight : float
-    Weight of the total variation loss.
-normalize : bool
-    Divide each style term by the mean square of its target Gram matrix and each content term by that
-    of its target features, which makes loss networks of any scale alike.
-divide_by_channels : bool
-    See `gram_matrix`.
-pool : {'max', 'average_exc_pad'}
-    Pooling of the loss networks.
-"""
-
 # For each pixel of an image, which is there in several shapes.
 IMAGE_BYTES = 100
-# Squares of gradients still fit into a float.
-MAX_WEIGHT = 1e12
-# What the papers (and fast-neural-style's guide, for 'fns') use, where the two networks differ.
-NETWORK_DEFAULTS = {'cin': dict(content_layers='conv3_3', style_weight=4e-4),
-                    'fns': dict(content_layers='conv2_2', style_weight=20.)}
-
-
-POOLS = {'max': 'max', 'average': 'average_exc_pad'}
-
-
-def from_arguments(args):
-    """The loss that the arguments of a script describe; reads the weights of its networks.
-
-    Parameters
-    ----------
-    args : argparse.Namespace
-        What `options.add_losses` added, and ``network``, 'cin' or 'fns'; content layers and a style
-        weight that are None are set to the defaults of that network.
-
-    Returns
-    -------
-    PerceptualLoss
-
-    Raises
-    ------
-    utils.UserError
-        For layers that are none, and weights that cannot be read.
-    """
-    for option, value in dict(NETWORK_DEFAULTS[args.network], loss_weights=[vgg.find()]).items():
-        if getattr(args, option) is None:
-            setattr(args, option, value)
-    for option in ('content_weight', 'style_weight', 'tv_weight'):
-        if getattr(args, option) > MAX_WEIGHT:
-            raise utils.UserError('--%s %g: a weight is %g at most'
-                                  % (option.replace('_', '-'), getattr(args, option), MAX_WEIGHT))
-    content_layers = parse_layers('--content-layers', args.content_layers, args.content_weight)
-    style_layers = parse_layers('--style-layers', args.style_layers, args.style_weight)
-    return PerceptualLoss(vgg.read_all(args.loss_weights), content_layers, style_layers, args.tv_weight,
-                          args.normalize_losses, args.network == 'fns', POOLS[args.pool])
-
-
-def parse_layers(option, text, default_weight):
-    """``conv1_2,conv2_2=4e-4``, what an option was given, as a list of pairs (layer, weight)."""
-    layers = []
-    for item in text.split(','):
-        match = re.fullmatch(r'\s*(conv[1-5]_[1-4])\s*(?:=\s*([0-9.eE+-]+))?\s*', item)
-        try:
-            weight = default_weight if match.group(2) is None else float(match.group(2))
-        except (AttributeError, ValueError):
-            raise utils.UserError('%s: %r is not LAYER or LAYER=WEIGHT, such as conv1_2=4e-4' % (option, item))
-        if not 0 <= weight <= MAX_WEIGHT or match.group(1) in dict(layers):
-            raise utils.UserError('%s: %r has a bad weight or repeats a layer' % (option, item))
-        layers.append((match.group(1), weight))
-    return layers
 
 
 def perceptual_losses(loss, pastiche, contents, grams, style_coefficients=None):
@@ -199,7 +121,7 @@ def perceptual_losses(loss, pastiche, contents, grams, style_coefficients=None):
 
     Parameters
     ----------
-    loss : PerceptualLoss
+    loss : Objective
     pastiche : 4-D tensor
         Of shape (N, 3, H, W), RGB in [0, 1].
     contents : list of 4-D tensor
@@ -257,7 +179,7 @@ def target_function(loss):
 
     Parameters
     ----------
-    loss : PerceptualLoss
+    loss : Objective
 
     Returns
     -------
@@ -286,7 +208,7 @@ def image_bytes(loss, device, gradient=False):
 
     Parameters
     ----------
-    loss : PerceptualLoss
+    loss : Objective
     device : devices.Device
         What computes.
     gradient : bool

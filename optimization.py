@@ -13,7 +13,7 @@ def objective_function(loss, gradient=True):
 
     Parameters
     ----------
-    loss : losses.PerceptualLoss
+    loss : Objective
     gradient : bool
         False for the losses alone, which take half the time.
 

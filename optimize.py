@@ -149,7 +149,7 @@ def main():
     import losses
     import optimization
     device = devices.use(options.device(args))
-    loss = losses.from_arguments(args)
+    loss = options.objective(args)
     utils.check_memory(args.content, photo.transpose(1, 2, 0),
                        losses.image_bytes(loss, device, gradient=True) + OPTIMIZER_BYTES[args.optimizer])
     for (path, _), painting in zip(styles, paintings):

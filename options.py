@@ -6,6 +6,8 @@ import os
 import mixtures
 import utils
 from backend import devices
+from formats import vgg
+from objective import MAX_WEIGHT, POOLS, Objective, parse_layers
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
@@ -93,7 +95,7 @@ def current_names(settings):
 
 
 def add_losses(parser):
-    """Add the options that choose a perceptual loss to a parser: see `losses.from_arguments`."""
+    """Add the options that choose a perceptual loss to a parser: see `objective`."""
     parser.add_argument('--loss-weights', nargs='+', metavar='FILE',
                         help='pretrained VGG: .pkl of the Lasagne model zoo, .h5 of Keras or .npz; of several files a '
                              "layer is taken from the first that has it; 'random' for trials (default: the VGG16 that "
@@ -111,6 +113,45 @@ def add_losses(parser):
     parser.add_argument('--normalize-losses', action='store_true',
                         help='divide each style term by the mean square of its target Gram matrix and the content '
                              'term by that of the photo\'s features, for loss networks that are scaled otherwise')
+
+
+# What the papers (and fast-neural-style's guide, for 'fns') use, where the two networks differ.
+NETWORK_DEFAULTS = {'cin': dict(content_layers='conv3_3', style_weight=4e-4),
+                    'fns': dict(content_layers='conv2_2', style_weight=20.)}
+
+
+def objective(args, network=None):
+    """What the options of `add_losses` ask for; reads the weights of its networks.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        Content layers, a style weight and loss weights that are None are set to the defaults of the network.
+    network : {'cin', 'fns'}, optional
+        In the place of ``args.network``; `args` stay as they are then.
+
+    Returns
+    -------
+    Objective
+
+    Raises
+    ------
+    utils.UserError
+        For layers that are none, and weights that cannot be read.
+    """
+    if network:
+        args = argparse.Namespace(**dict(vars(args), network=network))
+    for option, value in dict(NETWORK_DEFAULTS[args.network], loss_weights=[vgg.find()]).items():
+        if getattr(args, option) is None:
+            setattr(args, option, value)
+    for option in ('content_weight', 'style_weight', 'tv_weight'):
+        if getattr(args, option) > MAX_WEIGHT:
+            raise utils.UserError('--%s %g: a weight is %g at most'
+                                  % (option.replace('_', '-'), getattr(args, option), MAX_WEIGHT))
+    return Objective(vgg.read_all(args.loss_weights),
+                     parse_layers('--content-layers', args.content_layers, args.content_weight),
+                     parse_layers('--style-layers', args.style_layers, args.style_weight),
+                     args.tv_weight, args.normalize_losses, args.network == 'fns', POOLS[args.pool])
 
 
 def add_network(parser, what='--model'):

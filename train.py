@@ -240,7 +240,7 @@ def run(args, defaults, held):
     sample_photos = [read_sample_photo(path, smallest) for path in files.find_images(args.sample_photo or [])]
     content = photos.open_content(args.content, args.image_size, args.content_size, args.validation_split)
     device = devices.use(options.device(args))
-    loss = losses.from_arguments(args)
+    loss = options.objective(args)
     iterations = args.iterations or (args.epochs and -(-args.epochs * content.train.size // args.batch_size)) or 40000
 
     run_dir, checkpoint = args.run_dir, os.path.join(args.run_dir, 'checkpoint.npz')

@@ -46,7 +46,7 @@ def loss_expressions(network, loss, grams, deterministic, coefficients=None):
     Parameters
     ----------
     network : models.Network
-    loss : losses.PerceptualLoss
+    loss : Objective
     grams : list of numpy array
         For each style layer the Gram matrices of all styles, (styles, C, C), or of the last ones.
     deterministic : bool

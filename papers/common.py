@@ -1,5 +1,4 @@
 """What the figures have in common: the networks that they train, the loss that judges, and pictures and tables."""
-import argparse
 import contextlib
 import os
 import shutil
@@ -108,7 +107,7 @@ def judge(args, network='cin', gradient=False):
         Of a photo, (1, 3, H, W), and the path of a style image; returns a function of an image with the
         values of `optimization.objective_function`.
     """
-    loss = losses.from_arguments(argparse.Namespace(**dict(vars(args), network=network)))
+    loss = options.objective(args, network)
     targets_of, objective_of = losses.target_function(loss), optimization.objective_function(loss, gradient)
 
     def objective_for(photo, style):

@@ -15,6 +15,7 @@ import layers  # noqa: E402
 import losses  # noqa: E402
 import models  # noqa: E402
 import training  # noqa: E402
+from objective import Objective  # noqa: E402
 from backend import T, devices, formulas, lasagne, theano  # noqa: E402
 from updates import adam  # noqa: E402
 from support.tiny import transformer  # noqa: E402
@@ -115,7 +116,7 @@ def training_steps(results, graphs):
     for name, settings in NETWORKS.items():
         lasagne.random.set_rng(np.random.RandomState(1))
         network = transformer(residual_blocks=BLOCKS[name], **settings)
-        loss = losses.PerceptualLoss([vgg_weights()], [('conv2_2', 1.)], [('conv1_2', 1.), ('conv3_1', 1.)], 1e-6, False,
+        loss = Objective([vgg_weights()], [('conv2_2', 1.)], [('conv1_2', 1.), ('conv3_1', 1.)], 1e-6, False,
                                      settings['network'] == 'fns', 'max')
         generator = np.random.RandomState(2)
         grams = [generator.rand(len(settings['styles']), c, c).astype('float32') for c in (5, 8)]

@@ -1,5 +1,6 @@
 """evaluate.py against the formulas in float64, and as a user runs it."""
 import csv
+import dataclasses
 import shutil
 
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 import evaluate
 import evaluation
 import files
-import losses
 import models
+import options
 import reference
 import utils
+from objective import Objective
 from architecture import Architecture
 from formats import vgg
 from support.tiny import transformer
@@ -103,8 +105,8 @@ def test_losses_are_those_of_the_formulas(folder, result):
 
 def test_a_network_that_loses_its_border_is_judged_by_the_middle_of_the_photo(folder, run):
     network = models.load_network(str(folder / 'cin.npz'))
-    network.meta['pad'] = 'none'
-    models.save_network(str(folder / 'none.npz'), network)
+    cropping = network._replace(architecture=dataclasses.replace(network.architecture, pad='none'))
+    models.save_network(str(folder / 'none.npz'), cropping)
     process = run('evaluate.py', '--model', 'none.npz', '--style-dir', 'styles', '--photos', 'photos', '--count', 1,
                   '--image-size', 32, '--loss-weights', 'vgg.npz', '--iterations', 0, '--output', 'none', cwd=str(folder))
     assert process.returncode == 0, process.stderr
@@ -266,13 +268,13 @@ def test_settings_come_from_the_network_unless_they_are_given(monkeypatch):
     # A file of a stranger's may say anything; what makes no sense is as if it were not there.
     for nonsense in (None, 'x', dict(style_layers=3, style_weight='a', image_size=1.5, normalize_losses=1)):
         loss, args = settings(nonsense)
-        assert loss.content_layers == [(losses.NETWORK_DEFAULTS['fns']['content_layers'], 1.)]
+        assert loss.content_layers == [(options.NETWORK_DEFAULTS['fns']['content_layers'], 1.)]
         assert [weight for _, weight in loss.style_layers] == [20.] * 4 and not loss.normalize and args.image_size == 256
 
 
 @pytest.mark.parametrize('normalize', [False, True])
 def test_the_content_loss_of_nothing_is_that_of_the_sum_over_the_layers(normalize, generator):
-    loss = losses.PerceptualLoss([], [('conv1_1', 3.), ('conv2_1', 5.)], [], 0., normalize, False, 'max')
+    loss = Objective([], [('conv1_1', 3.), ('conv2_1', 5.)], [], 0., normalize, False, 'max')
     contents = [generator.rand(1, 2, 4, 5), generator.rand(1, 3, 2, 2)]
     first, second = ((content**2).sum() / content.size for content in contents)
     expected = (3 * first / first + 5 * second / second) / 2 if normalize else (3 * first + 5 * second) / 2

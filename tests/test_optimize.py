@@ -1,6 +1,7 @@
 """optimize.py against a float64 implementation in numpy and scipy, and as a user runs it."""
 import argparse
 import csv
+import dataclasses
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import losses
 import optimization
 import optimize
 import utils
+from objective import POOLS, Objective
 from backend import devices
 
 LAYERS = ('conv1_1', 'conv1_2', 'conv2_1', 'conv2_2')
@@ -39,7 +41,7 @@ def weights():
 @pytest.fixture(scope='module')
 def loss(weights):
     """One content layer is a style layer as well, the other is none."""
-    return losses.PerceptualLoss([weights], [('conv2_1', 0.5), ('conv1_2', 0.2)], [('conv1_2', 3.), ('conv2_2', 5.)],
+    return Objective([weights], [('conv2_1', 0.5), ('conv1_2', 0.2)], [('conv1_2', 3.), ('conv2_2', 5.)],
                                  1e-6, False, True, 'max')
 
 
@@ -157,7 +159,7 @@ def test_losses_and_gradient(objective, reference, images):
 
 
 def test_average_pooling(objective, loss, images):
-    loss = loss._replace(pool=losses.POOLS['average'])
+    loss = dataclasses.replace(loss, pool=POOLS['average'])
     targets_of, function = losses.target_function(loss), optimization.objective_function(loss)
     values, gradient = function(images[2], *targets_of(images[0])[0], *targets_of(images[1])[1])
     expected, slopes = Reference(loss, *images[:2])(images[2])
@@ -167,7 +169,7 @@ def test_average_pooling(objective, loss, images):
 
 
 def test_normalized_terms_are_relative_to_the_target_of_each_layer(loss, reference, images):
-    loss = loss._replace(normalize=True)
+    loss = dataclasses.replace(loss, normalize=True)
     targets_of, function = losses.target_function(loss), optimization.objective_function(loss, gradient=False)
     values, = function(images[2], *targets_of(images[0])[0], *targets_of(images[1])[1])
     found = {name: features for name, (features, _, _) in reference.features(images[2]).items()}

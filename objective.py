@@ -1,0 +1,63 @@
+"""What is minimized: by a network's pastiches in training, and by the image of an optimization."""
+import dataclasses
+import re
+
+import utils
+
+__all__ = ['Objective', 'MAX_WEIGHT', 'POOLS', 'parse_layers']
+
+# Squares of gradients still fit into a float.
+MAX_WEIGHT = 1e12
+# Modes of Theano's pooling, by the names that they have for users.
+POOLS = {'max': 'max', 'average': 'average_exc_pad'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """A perceptual loss (arXiv:1603.08155, section 3.2); `losses.perceptual_losses` states it.
+
+    Parameters
+    ----------
+    networks : list of dict
+        Weights of the loss networks, as `models.loss_network` takes them.
+    content_layers, style_layers : list of pairs (str, float)
+        Layers of the content and of the style loss and their weights, each of which is divided by the number of
+        layers.
+    tv_weight : float
+        Weight of the total variation loss.
+    normalize : bool
+        Divide each style term by the mean square of its target Gram matrix and each content term by that
+        of its target features, which makes loss networks of any scale alike.
+    divide_by_channels : bool
+        See `losses.gram_matrix`.
+    pool : {'max', 'average_exc_pad'}
+        Pooling of the loss networks.
+    """
+    networks: list
+    content_layers: list
+    style_layers: list
+    tv_weight: float = 0.
+    normalize: bool = False
+    divide_by_channels: bool = False
+    pool: str = 'max'
+
+
+def parse_layers(option, text, default_weight):
+    """``conv1_2,conv2_2=4e-4``, what an option was given, as a list of pairs (layer, weight).
+
+    Raises
+    ------
+    utils.UserError
+        For what is no layer of a VGG network, and weights that are negative or more than `MAX_WEIGHT`.
+    """
+    layers = []
+    for item in text.split(','):
+        match = re.fullmatch(r'\s*(conv[1-5]_[1-4])\s*(?:=\s*([0-9.eE+-]+))?\s*', item)
+        try:
+            weight = default_weight if match.group(2) is None else float(match.group(2))
+        except (AttributeError, ValueError):
+            raise utils.UserError('%s: %r is not LAYER or LAYER=WEIGHT, such as conv1_2=4e-4' % (option, item))
+        if not 0 <= weight <= MAX_WEIGHT or match.group(1) in dict(layers):
+            raise utils.UserError('%s: %r has a bad weight or repeats a layer' % (option, item))
+        layers.append((match.group(1), weight))
+    return layers
