@@ -37,9 +37,9 @@ class Architecture:
     tanh_constant : float
         Of 'fns'; fast-neural-style's is 150, which covers the range of preprocessed images.
     preprocessing : {'vgg', 'none'}
-        Of 'fns'. 'vgg': the image goes through `models.vgg_preprocess`, and the output, which is in that space, back to
-        RGB. 'none', as in lengstrom's fast-style-transfer and in PyTorch's examples: the image is taken as it is, RGB in
-        [0, 1], and 127.5 is added to the output, RGB in 0–255.
+        Of 'fns'. 'vgg': the image goes through `models.vgg_preprocess`, and the output, which is in that space, back
+        to RGB. 'none', as in lengstrom's fast-style-transfer and in PyTorch's examples: the image is taken as it is,
+        RGB in [0, 1], and 127.5 is added to the output, RGB in 0–255.
     output : {'tanh', 'linear'}
         Of 'fns'. 'tanh': tanh_constant · tanh. 'linear', as in PyTorch's examples: nothing.
     last : {'norm', 'bias'}

@@ -4,8 +4,8 @@
     python convert.py misc32 stained-glass.onnx --style stained-glass --half
     python convert.py multistyle26.onnx multistyle26.npz
 
-An ONNX file takes photos (N, 3, height, width), RGB in [0, 1], as 'image', and weights (N, styles) as 'style', and gives
-'pastiche'. docs/exchange.md names the networks that can be read.
+An ONNX file takes photos (N, 3, height, width), RGB in [0, 1], as 'image', and weights (N, styles) as 'style', and
+gives 'pastiche'. docs/exchange.md names the networks that can be read.
 """
 import os
 import sys
@@ -21,8 +21,10 @@ from formats import foreign, networks, onnx_graph
 
 def parse_arguments():
     parser = options.Parser(__doc__)
-    parser.add_argument('model', metavar='MODEL', help='a trained network, ours or of another project, or the name of one in data/models')
-    parser.add_argument('output', metavar='OUTPUT', help='the file to write: .npz, the format of this project, or .onnx')
+    parser.add_argument('model', metavar='MODEL',
+                        help='a trained network, ours or of another project, or the name of one in data/models')
+    parser.add_argument('output', metavar='OUTPUT',
+                        help='the file to write: .npz, the format of this project, or .onnx')
     options.add_network(parser, 'MODEL')
     parser.add_argument('--style', metavar='NAME', help='give the ONNX file this style alone, and no input for styles')
     parser.add_argument('--half', action='store_true',

@@ -16,8 +16,8 @@ from formats import networks, onnx, tensorflow, torch
 
 __all__ = ['read']
 
-# A convolution: filters OIHW (IOHW if of stride 1/2) of a cross-correlation, and what follows: beta and gamma, with batch
-# norm the mean and the variance, or a bias.
+# A convolution: filters OIHW (IOHW if of stride 1/2) of a cross-correlation, and what follows: beta and gamma, with
+# batch norm the mean and the variance, or a bias.
 Convolution = collections.namedtuple('Convolution', 'filters rows')
 
 
@@ -80,8 +80,8 @@ def _assemble(convolutions, styles, turned=False, **settings):
 
 # Between the photo and the pastiche.
 ONNX_OPERATIONS = ('Add BatchNormalization Cast Clip Concat Conv ConvTranspose Div Floor Gather Greater Identity '
-                   'InstanceNormalization Max Min Mod Mul Pad Pow Range Reciprocal ReduceMean Relu Resize Shape Sigmoid '
-                   'Slice Sqrt Sub Tanh Unsqueeze Upsample Where').split()
+                   'InstanceNormalization Max Min Mod Mul Pad Pow Range Reciprocal ReduceMean Relu Resize Shape '
+                   'Sigmoid Slice Sqrt Sub Tanh Unsqueeze Upsample Where').split()
 
 
 def _read_onnx(path):
@@ -99,7 +99,8 @@ def _read_onnx(path):
         return architecture, styles, meta, [value.reshape(shape) for value, (_, shape) in zip(values, shapes)
                                             if value.size == numpy.prod(shape)]
     convolutions, seen = _walk(graph)
-    settings = dict(upsampling='deconv' if seen['ConvTranspose'] else 'nearest', pad='reflect' if seen['Pad'] else 'zero')
+    settings = dict(upsampling='deconv' if seen['ConvTranspose'] else 'nearest',
+                    pad='reflect' if seen['Pad'] else 'zero')
     if seen['epsilon']:
         settings['epsilon'] = float(min(seen['epsilon'], key=abs))
     if seen['Sigmoid']:
@@ -125,7 +126,8 @@ def _linear(convolutions, style, **settings):
     convolutions[0] = Convolution(numpy.float32(255) * filters, rows)       # for a photo in [0, 1]
     filters, rows = convolutions[-1]
     convolutions[-1] = Convolution(filters, [rows[-1] - numpy.float32(127.5)])
-    return _assemble(convolutions, [style], network='fns', preprocessing='none', output='linear', last='bias', **settings)
+    return _assemble(convolutions, [style], network='fns', preprocessing='none', output='linear', last='bias',
+                     **settings)
 
 
 def _walk(graph):
@@ -202,16 +204,15 @@ def _take(graph, node, others, root, parts, seen):
 
 def _read_pytorch(path):
     """A network of pytorch/examples' fast_neural_style: a state dict, in a file of ``torch.save``."""
-    with open(path, 'rb') as file:
-        files.check_regular(path)
-        state = torch.read_state(file, utils.limit('GOGH_MAX_BYTES', files.MAX_BYTES))
+    state = torch.read_state(_contents(path))
     blocks = 0
     while 'res%d.conv1.conv2d.weight' % (blocks + 1) in state:
         blocks += 1
     names = [('conv%d' % i, 'in%d' % i) for i in (1, 2, 3)]
-    names += [('res%d.conv%d' % (block, i), 'res%d.in%d' % (block, i)) for block in range(1, blocks + 1) for i in (1, 2)]
+    for block in range(1, blocks + 1):
+        names += [('res%d.conv%d' % (block, i), 'res%d.in%d' % (block, i)) for i in (1, 2)]
     names += [('deconv1', 'in4'), ('deconv2', 'in5')]
-    known = [conv + '.conv2d.weight' for conv, _ in names] + [norm + kind for _, norm in names for kind in ('.bias', '.weight')]
+    known = [name for conv, norm in names for name in (conv + '.conv2d.weight', norm + '.bias', norm + '.weight')]
     for name in known + ['deconv3.conv2d.weight', 'deconv3.conv2d.bias']:
         if name not in state:
             raise ValueError("not a network of PyTorch's examples: %s is missing" % name)
@@ -225,10 +226,12 @@ def _read_pytorch(path):
 
 def _read_tensorflow(path):
     """A network of Magenta's image_stylization or of lengstrom's: a checkpoint of TensorFlow, in either format."""
-    variables = tensorflow.read_checkpoint(path, utils.limit('GOGH_MAX_BYTES', files.MAX_BYTES))
+    stem = path[:-len('.index')] if path.endswith('.index') else path
+    numbers = None if stem == path else _contents(stem + '.data-00000-of-00001')
+    variables = tensorflow.read_checkpoint(_contents(path), numbers)
     if 'transformer/contract/conv1/weights' in variables:
         return _of_magenta(variables)
-    return _of_lengstrom(variables, _stem(path[:-len('.index')] if path.endswith('.index') else path))
+    return _of_lengstrom(variables, _stem(stem))
 
 
 def _of_magenta(variables):
@@ -276,7 +279,7 @@ def _read_deeplearnjs(path):
 
 
 def _of_lengstrom(variables, style):
-    """A network of lengstrom's fast-style-transfer: ``Variable``, ``Variable_1`` …, filters, shift and scale in turn."""
+    """A network of lengstrom's fast-style-transfer: ``Variable``, ``Variable_1`` …: filters, shift, scale in turn."""
     numbers = sorted(int(name[9:] or 0) for name in variables if re.fullmatch(r'Variable(_[1-9][0-9]{0,3})?', name))
     if not numbers or numbers != list(range(len(numbers))) or len(numbers) % 3:
         raise ValueError("its variables are not those of lengstrom's networks")

@@ -9,7 +9,8 @@ from formats import protobuf
 
 __all__ = ['Graph', 'Node', 'graph', 'initializers']
 
-# Fields of onnx.proto: ModelProto, GraphProto, NodeProto, AttributeProto, ValueInfoProto, TensorProto, StringStringEntryProto.
+# Fields of onnx.proto: ModelProto, GraphProto, NodeProto, AttributeProto, ValueInfoProto, TensorProto and
+# StringStringEntryProto.
 GRAPH, METADATA = 7, 14
 NODE, INITIALIZER, INPUT, OUTPUT = 1, 5, 11, 12
 NODE_INPUT, NODE_OUTPUT, OP_TYPE, ATTRIBUTE = 1, 2, 4, 5

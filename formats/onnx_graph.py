@@ -185,9 +185,10 @@ def _enough_to_reflect(graph, smallest):
     zero, one, two = (graph.constant(n, 'int64') for n in range(3))
     for axis in (2, 3):
         side = graph.add('Gather', sides, graph.constant(axis - 2, 'int64'))
-        # The edge is repeated, and what is mirrored too where it is not enough: i mod 2 n, counted from its end in the second half.
-        index = graph.add('Mod', graph.add('Range', zero, graph.add('Max', side, graph.constant(smallest, 'int64')), one),
-                          graph.add('Mul', side, two))
+        # The edge is repeated, and what is mirrored too where that is not enough: i mod 2 n, and in the second half
+        # counted from the end.
+        enough = graph.add('Max', side, graph.constant(smallest, 'int64'))
+        index = graph.add('Mod', graph.add('Range', zero, enough, one), graph.add('Mul', side, two))
         other = graph.add('Sub', graph.add('Sub', graph.add('Mul', side, two), one), index)
         x = graph.add('Gather', x, graph.add('Min', index, other), axis=axis)
     return x, sides
@@ -196,10 +197,10 @@ def _enough_to_reflect(graph, smallest):
 def model(architecture, styles, meta, values, half=False, style=None):
     """A network as an ONNX model.
 
-    The inputs are ``image``, of shape (N, 3, height, width), RGB in [0, 1], and for a network 'cin' ``style``, the weights
-    of the styles, (N, styles), in the order of `styles`; the output is ``pastiche``, RGB in [0, 1], (N, 3, height, width)
-    with height and width rounded up to multiples of 4, less what the network loses (`Architecture.lost`). All are
-    float32, and N, height and width are any.
+    The inputs are ``image``, of shape (N, 3, height, width), RGB in [0, 1], and for a network 'cin' ``style``, the
+    weights of the styles, (N, styles), in the order of `styles`; the output is ``pastiche``, RGB in [0, 1], of shape
+    (N, 3, height, width) with height and width rounded up to multiples of 4, less what the network loses
+    (`Architecture.lost`). All are float32, and N, height and width are any.
 
     Parameters
     ----------
@@ -258,7 +259,8 @@ def model(architecture, styles, meta, values, half=False, style=None):
     helper.set_model_props(made, {
         'project': 'gogh-figure', 'version': networks.VERSION, 'styles': json.dumps(list(styles)),
         'meta': networks.meta_entry(architecture, styles, meta),
-        'Image.BitmapPixelFormat': 'Rgb8', 'Image.ColorSpaceGamma': 'SRGB', 'Image.NominalPixelRange': 'Normalized_0_1'})
+        'Image.BitmapPixelFormat': 'Rgb8', 'Image.ColorSpaceGamma': 'SRGB',
+        'Image.NominalPixelRange': 'Normalized_0_1'})
     onnx.checker.check_model(made)
     return made
 

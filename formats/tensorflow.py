@@ -1,14 +1,13 @@
 """The variables in a checkpoint of TensorFlow, read without TensorFlow.
 
-A checkpoint of the first format is a table (LevelDB's) of protocol buffers in one file; one of the second format is such a
-table, ``.index``, that says where in a file beside it, ``.data-00000-of-00001``, the numbers of each variable lie.
+A checkpoint of the first format is a table (LevelDB's) of protocol buffers in one file; one of the second format is
+such a table, ``.index``, that says where in a file beside it, ``.data-00000-of-00001``, the numbers of each variable
+lie.
 """
 import math
-import os
 
 import numpy
 
-import files
 from formats import protobuf
 
 __all__ = ['read_checkpoint']
@@ -28,15 +27,15 @@ ENTRY_TYPE, ENTRY_SHAPE, ENTRY_SHARD, ENTRY_OFFSET, ENTRY_SIZE = 1, 2, 3, 4, 5
 SHAPE_DIM, DIM_SIZE = 2, 1
 
 
-def read_checkpoint(path, max_bytes):
+def read_checkpoint(data, numbers=None):
     """The float32 variables of a checkpoint.
 
     Parameters
     ----------
-    path : str
-        Of a checkpoint of the first format, or of the index of one of the second.
-    max_bytes : int
-        Limit for the size of each file.
+    data : bytes
+        The file of a checkpoint of the first format, or the index of one of the second.
+    numbers : bytes, optional
+        The other file of the second format. The arrays are views of the files: sizes that they claim take no memory.
 
     Returns
     -------
@@ -45,26 +44,16 @@ def read_checkpoint(path, max_bytes):
 
     Raises
     ------
-    ValueError or OSError
-        If it is none, damaged, too large, or in several pieces.
+    ValueError
+        If it is none, damaged, or in several pieces.
     """
-    table = _table(_contents(path, max_bytes))
-    if path.endswith('.index'):
-        return _second_format(table, _contents(path[:-len('index')] + 'data-00000-of-00001', max_bytes))
-    return _first_format(table)
-
-
-def _contents(path, max_bytes):
-    files.check_regular(path)
-    if os.path.getsize(path) > max_bytes:
-        raise ValueError('it has more than the %d bytes that are read at most; set GOGH_MAX_BYTES to allow more' % max_bytes)
-    with open(path, 'rb') as file:
-        return memoryview(file.read())
+    table = _table(memoryview(data))
+    return _first_format(table) if numbers is None else _second_format(table, memoryview(numbers))
 
 
 def _first_format(table):
     shapes, variables = {}, {}
-    for number, value in protobuf.messages(table.get(b'', memoryview(b'')), META):
+    for _, value in protobuf.messages(table.get(b'', memoryview(b'')), META):
         for _, tensor in protobuf.messages(value, META_TENSOR):
             entry = dict(protobuf.fields(tensor))
             if entry.get(META_TYPE) == FLOAT:

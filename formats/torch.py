@@ -2,7 +2,6 @@
 import collections
 import io
 import math
-import os
 import zipfile
 
 import numpy
@@ -28,7 +27,8 @@ class _Machine(pickles.PickleMachine):
 
     def persistent(self, item):
         """A storage: ('storage', its class, key, device, count), and in the old format a view, which is None."""
-        if not isinstance(item, tuple) or len(item) not in (5, 6) or item[0] != 'storage' or item[5:] not in ((), (None,)):
+        if (not isinstance(item, tuple) or len(item) not in (5, 6) or item[0] != 'storage'
+                or item[5:] not in ((), (None,))):
             raise ValueError('the pickle is malformed')
         dtype = getattr(item[1], 'job', None)
         if dtype not in STORAGES.values() or not isinstance(item[2], str) or type(item[4]) is not int:
@@ -38,7 +38,8 @@ class _Machine(pickles.PickleMachine):
     def call(self, job, arguments):
         if job == 'dict':
             pairs = arguments[0] if arguments else []
-            if not isinstance(pairs, list) or not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs):
+            if not isinstance(pairs, list) or not all(isinstance(pair, (list, tuple)) and len(pair) == 2
+                                                      for pair in pairs):
                 raise ValueError('the pickle is malformed')
             return {self.key(key): value for key, value in pairs}
         if job == 'parameter':
@@ -57,15 +58,13 @@ class _Machine(pickles.PickleMachine):
             super().build(item, state)
 
 
-def read_state(file, max_bytes):
+def read_state(data):
     """The tensors of a state dict.
 
     Parameters
     ----------
-    file : binary file
-        Seekable.
-    max_bytes : int
-        Limit for the size of the file and of the tensors.
+    data : bytes
+        The file. Sizes that it claims take no memory.
 
     Returns
     -------
@@ -75,15 +74,9 @@ def read_state(file, max_bytes):
     Raises
     ------
     Any of `files.ERRORS`
-        If the file is none, damaged, too large, or holds anything but tensors; nothing of it is run.
+        If the file is none, damaged, or holds anything but tensors; nothing of it is run.
     """
-    size = file.seek(0, os.SEEK_END)
-    if size > max_bytes:
-        raise ValueError('it has more than the %d bytes that are read at most; set GOGH_MAX_BYTES to allow more' % max_bytes)
-    file.seek(0)
-    zipped = file.read(2) == b'PK'
-    file.seek(0)
-    state, contents = _read_zip(file, max_bytes) if zipped else _read_old(file, size, max_bytes)
+    state, contents = (_read_zip if data[:2] == b'PK' else _read_old)(io.BytesIO(data), len(data))
     if not isinstance(state, dict):
         raise ValueError('it is not a state dict: names and tensors')
     return {name: _tensor(tensor, contents) for name, tensor in state.items()
@@ -102,27 +95,27 @@ def _tensor(tensor, contents):
     return values[offset:offset + math.prod(shape)].reshape(shape)
 
 
-def _read_zip(file, max_bytes):
+def _read_zip(file, size):
     """The format since torch 1.6: an archive with data.pkl, and data/KEY for each storage."""
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
-        if sum(member.file_size for member in members) > max_bytes:
-            raise ValueError('it holds more than the %d bytes that are read at most; set GOGH_MAX_BYTES to allow more'
-                             % max_bytes)
+        if sum(member.file_size for member in members) > size:
+            raise ValueError('its members are longer than the file')
         if any(member.flag_bits & 1 or member.compress_type != zipfile.ZIP_STORED for member in members):
             raise ValueError('its members are compressed, and those of torch are not')
         parts = {member.filename.partition('/')[2]: member for member in members}
         if 'byteorder' in parts and archive.read(parts['byteorder']) != b'little':
             raise ValueError('its numbers are not little-endian')
         pickled = archive.read(parts['data.pkl'])
-        state = _Machine(io.BytesIO(pickled), len(pickled), max_bytes).run(MOST_INSTRUCTIONS)
-        return state, {name[len('data/'):]: archive.read(member) for name, member in parts.items() if name.startswith('data/')}
+        state = _Machine(io.BytesIO(pickled), len(pickled), size).run(MOST_INSTRUCTIONS)
+        return state, {name[len('data/'):]: archive.read(member) for name, member in parts.items()
+                       if name.startswith('data/')}
 
 
-def _read_old(file, size, max_bytes):
+def _read_old(file, size):
     """The format before: pickles of a number, the protocol, the system, the state and the keys, then the storages."""
     def unpickle():
-        return _Machine(file, size - file.tell(), max_bytes).run(MOST_INSTRUCTIONS)
+        return _Machine(file, size - file.tell(), size).run(MOST_INSTRUCTIONS)
 
     if unpickle() != MAGIC or unpickle() != PROTOCOL:
         raise ValueError('torch did not write it')

@@ -51,9 +51,11 @@ def network():
 
 @pytest.mark.parametrize('settings', [
     dict(styles=['a', 'b'], pad='zero', filter_sizes=(5, 7, 3)),
-    dict(styles=['a', 'b'], pad='reflect-start', residual_blocks=2), dict(styles=['a', 'b'], upsampling='deconv', epsilon=1e-3),
-    dict(network='fns', pad='none', residual_blocks=2), dict(network='fns', norm='batch', upsampling='deconv', pad='zero'),
-    dict(network='fns', residual_blocks=0, tanh_constant=80., last='bias'), dict(network='fns', pad='reflect-start')], ids=str)
+    dict(styles=['a', 'b'], pad='reflect-start', residual_blocks=2),
+    dict(styles=['a', 'b'], upsampling='deconv', epsilon=1e-3), dict(network='fns', pad='none', residual_blocks=2),
+    dict(network='fns', norm='batch', upsampling='deconv', pad='zero'),
+    dict(network='fns', residual_blocks=0, tanh_constant=80., last='bias'), dict(network='fns', pad='reflect-start')],
+    ids=str)
 def test_an_onnx_model_computes_what_the_network_does(tmp_path, generator, settings):
     """At sides that are multiples of 4 and others, which both round up, and for several images at once."""
     network = transformer(**settings)
@@ -102,7 +104,8 @@ def test_an_onnx_model_says_what_it_is(tmp_path):
     network = transformer('cin', ['a', 'b'], meta={'training': {'seed': 5}})
     model = onnx.load_from_string(exported(str(tmp_path / 'net.npz'), network))
     onnx.checker.check_model(model, full_check=True)
-    assert [i.name for i in model.graph.input] == ['image', 'style'] and [o.name for o in model.graph.output] == ['pastiche']
+    assert [i.name for i in model.graph.input] == ['image', 'style']
+    assert [o.name for o in model.graph.output] == ['pastiche']
     assert model.opset_import[0].version >= 17 and model.producer_name == 'gogh-figure'
     said = {entry.key: entry.value for entry in model.metadata_props}
     assert json.loads(said['styles']) == ['a', 'b'] and said['project'] == 'gogh-figure'
@@ -136,7 +139,8 @@ def test_slips_of_the_command_are_one_line_and_cost_nothing(tmp_path, fails):
 def test_an_onnx_file_of_ours_is_read_back(tmp_path):
     """Whatever the architecture: parameters, names and training are those that were written."""
     for settings in (dict(styles=['a', 'b']), dict(styles=['a'], pad='zero', filter_sizes=(5, 7, 3)),
-                     dict(network='fns', norm='batch', upsampling='deconv'), dict(network='fns', last='bias', output='linear'),
+                     dict(network='fns', norm='batch', upsampling='deconv'),
+                     dict(network='fns', last='bias', output='linear'),
                      dict(network='fns', pad='same', preprocessing='none'), dict(network='fns', pad='reflect-start')):
         network = transformer(meta={'training': {'seed': 5}}, **settings)
         randomize(network)
