@@ -2,6 +2,8 @@
 # make train-demo   sets everything up, fetches VGG16 (61 MB), and teaches a network a style in some minutes
 # make test   sets everything up and runs the tests
 # make test-pythons   sets up every Python of this machine, and runs a part of the tests on each
+# make lint   checks the style of the sources
+# make format   puts them into that style
 # make gpu-deps   installs what computing on a GPU takes (Debian, Ubuntu)
 
 PYTHON ?= python3
@@ -11,7 +13,7 @@ STYLES := stained-glass,golden-spirals,pointillist-meadow
 
 GPU_PACKAGES := python3-pygpu libgpuarray-dev pocl-opencl-icd libclblast-dev
 
-.PHONY: demo train-demo test test-pythons gpu-deps clean
+.PHONY: demo train-demo test test-pythons lint format gpu-deps clean
 
 demo: $(VENV)/installed
 	$(BIN)/python stylize.py --model misc32 --style all --size 192 --output demo/all --grid demo/contact-sheet.jpg data/samples/pavilion.jpg
@@ -37,6 +39,18 @@ test: $(VENV)/installed
 
 test-pythons:
 	@$(PYTHON) tests/pythons.py $(PYTHONS_ARGS)
+
+lint: $(VENV)/lint
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: $(VENV)/lint
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+$(VENV)/lint: $(VENV)/installed
+	$(BIN)/python install.py test lint
+	touch $@
 
 gpu-deps:
 	@command -v apt-get >/dev/null || { echo "error: this is for Debian and Ubuntu; docs/gpu.md says how to go about it elsewhere" >&2; exit 1; }

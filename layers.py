@@ -30,7 +30,7 @@ class ReflectPadLayer(lasagne.layers.Layer):
     """
 
     def __init__(self, incoming, pad, **kwargs):
-        super(ReflectPadLayer, self).__init__(incoming, **kwargs)
+        super().__init__(incoming, **kwargs)
         self.pad = pad
         if any(size is not None and size <= pad for size in self.input_shape[2:]):
             raise ValueError('feature maps of %s are too small for a reflection padding of %d'
@@ -84,7 +84,7 @@ class InstanceNormLayer(lasagne.layers.Layer):
     """
 
     def __init__(self, incoming, epsilon=EPSILON, beta=Constant(0), gamma=Constant(1), **kwargs):
-        super(InstanceNormLayer, self).__init__(incoming, **kwargs)
+        super().__init__(incoming, **kwargs)
         self.epsilon = epsilon
         self.beta = self.add_param(beta, (self.input_shape[1],), name='beta', regularizable=False)
         self.gamma = self.add_param(gamma, (self.input_shape[1],), name='gamma', regularizable=False)
@@ -119,7 +119,7 @@ class ConditionalInstanceNormLayer(lasagne.layers.MergeLayer):
     """
 
     def __init__(self, incoming, style, epsilon=EPSILON, beta=Constant(0), gamma=Constant(1), **kwargs):
-        super(ConditionalInstanceNormLayer, self).__init__([incoming, style], **kwargs)
+        super().__init__([incoming, style], **kwargs)
         self.epsilon = epsilon
         shape = (self.input_shapes[1][1], self.input_shapes[0][1])
         self.beta = self.add_param(beta, shape, name='beta', regularizable=False)
@@ -154,7 +154,7 @@ class BatchNormLayer(lasagne.layers.Layer):
 
     def __init__(self, incoming, epsilon=EPSILON, beta=Constant(0), gamma=Constant(1), average_factor=0.1,
                  **kwargs):
-        super(BatchNormLayer, self).__init__(incoming, **kwargs)
+        super().__init__(incoming, **kwargs)
         self.epsilon = epsilon
         self.average_factor = average_factor
         shape = (self.input_shape[1],)
@@ -196,7 +196,7 @@ class UpsampleNearestLayer(lasagne.layers.Layer):
     """
 
     def __init__(self, incoming, scale=2, **kwargs):
-        super(UpsampleNearestLayer, self).__init__(incoming, **kwargs)
+        super().__init__(incoming, **kwargs)
         self.scale = scale
 
     def get_output_shape_for(self, input_shape):
@@ -232,7 +232,7 @@ class ConvLayer(lasagne.layers.Layer):
 
     def __init__(self, incoming, num_filters, filter_size, stride=1, pad='reflect', flip_filters=True,
                  W=Normal(0.01), b=None, nonlinearity=linear, **kwargs):
-        super(ConvLayer, self).__init__(incoming, **kwargs)
+        super().__init__(incoming, **kwargs)
         if filter_size % 2 != 1:
             raise ValueError('the filter size is odd, not %r' % (filter_size,))
         if pad not in ('reflect', 'zero', 'none'):
@@ -284,7 +284,7 @@ class FractionalConvLayer(lasagne.layers.Layer):
     """
 
     def __init__(self, incoming, num_filters, filter_size=3, W=Normal(0.01), **kwargs):
-        super(FractionalConvLayer, self).__init__(incoming, **kwargs)
+        super().__init__(incoming, **kwargs)
         self.num_filters = num_filters
         self.filter_size = filter_size
         self.W = self.add_param(W, (self.input_shape[1], num_filters, filter_size, filter_size), name='W')

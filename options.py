@@ -18,14 +18,14 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefa
             return action.help
         if isinstance(action.default, list):
             return action.help + ' (default: %s)' % ' '.join(action.default)
-        return super(_HelpFormatter, self)._get_help_string(action)
+        return super()._get_help_string(action)
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are one line, like every other error of the scripts."""
 
     def __init__(self, description):
-        super(Parser, self).__init__(description=description, formatter_class=_HelpFormatter, allow_abbrev=False)
+        super().__init__(description=description, formatter_class=_HelpFormatter, allow_abbrev=False)
 
     def error(self, message):
         raise utils.UserError('%s (--help lists the options)' % message)

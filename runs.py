@@ -72,7 +72,7 @@ def _lock_file(handle, path):
         pass        # a file system without locks
 
 
-def check_settings(path, settings, defaults={}):
+def check_settings(path, settings, defaults=None):
     """Note what a run is made with, or make sure that a run to be resumed was made with the same.
 
     Parameters
@@ -97,7 +97,7 @@ def check_settings(path, settings, defaults={}):
         except (OSError, ValueError, RecursionError) as error:
             raise utils.UserError('%s: cannot read: %s' % (path, utils.reason(error)))
         # What is neither noted nor has a default is what former versions did not ask for.
-        before = dict(defaults, **options.current_names(before)) if isinstance(before, dict) else None
+        before = dict(defaults or {}, **options.current_names(before)) if isinstance(before, dict) else None
         changed = ['all'] if before is None else [name for name in before if before[name] != settings.get(name)]
         if changed:
             raise utils.UserError('%s was made with other settings (%s): give the same, or another folder'

@@ -30,6 +30,8 @@ setup(
         # Networks for other programs (convert.py).
         'onnx': ['onnx>=1.14'],
         'test': ['pytest>=7', 'hypothesis>=6', 'onnx>=1.14', 'onnxruntime>=1.16'],
+        # One version, so that all agree on what it wants.
+        'lint': ['ruff==0.17.6'],
         # The libraries of CUDA for --device cuda, if they are not installed otherwise; see docs/gpu.md.
         'cuda12': ['nvidia-cublas-cu12', 'nvidia-cuda-nvrtc-cu12', 'nvidia-cudnn-cu12'],
         'cuda13': ['nvidia-cublas', 'nvidia-cuda-nvrtc', 'nvidia-cudnn-cu13'],

@@ -71,7 +71,7 @@ def _distribution(name):
     return types.SimpleNamespace(version=metadata.version(name))
 
 
-class _Casts(object):
+class _Casts:
     """numpy.cast: ``cast['int8'](x)`` is x in that type."""
 
     def __getitem__(self, dtype):

@@ -43,7 +43,7 @@ class EngineFailed(Exception):
         self.name = name
 
 
-class Engine(object):
+class Engine:
     """A process of engines.py, with its options.
 
     A name that is a folder is that of another checkout of the project, which is run in gogh's place.

@@ -135,7 +135,7 @@ def read(path):
         weights = _name_original(path, files.load_npz(path))
     elif path.endswith('.onnx'):
         weights = _read_onnx(path)
-    elif path.endswith('.h5') or path.endswith('.hdf5'):
+    elif path.endswith(('.h5', '.hdf5')):
         weights = _read_keras(path)
     else:
         weights = _read_model_zoo(path)

@@ -96,7 +96,7 @@ def objective(args):
     mean = {start: [float(numpy.mean([table[start, step][name] for name in photos])) for step in range(args.steps + 1)]
             for start in starts}
     of_network, of_photo = [], []
-    for name, photo in photos.items():
+    for photo in photos.values():
         of_image = objective_for(photo, style)
         of_network.append(of_image(evaluation.stylize(function, network, photo, 0))[0][0])
         of_photo.append(of_image(photo)[0][0])

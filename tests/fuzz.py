@@ -97,10 +97,10 @@ def image_seeds(form):
         variants.append(dict(save_all=True, append_images=[rgba.rotate(90).convert('RGB')]))
     seeds = []
     for image in images:
-        for options in variants:
+        for variant in variants:
             file = io.BytesIO()
             try:
-                image.save(file, form, **options)
+                image.save(file, form, **variant)
             except Exception:
                 continue      # a mode or option that the format does not have
             seeds.append(file.getvalue())

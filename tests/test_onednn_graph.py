@@ -113,7 +113,7 @@ def loss_of(generator, kind, size, n):
     features = models.loss_network(pastiche, weights, ['conv1_2', 'conv2_2'])
     target = models.loss_network(image, weights, ['conv2_2'])
     loss = losses.content_loss(features['conv2_2'], target['conv2_2']).sum()
-    for name, value in features.items():
+    for value in features.values():
         loss += losses.style_loss(losses.gram_matrix(value), T.zeros_like(losses.gram_matrix(value))).sum()
     params = lasagne.layers.get_all_params(net.output, trainable=True)
     arguments = generator.rand(n, 3, *size).astype('float32'), layers.style_weights([i % 2 for i in range(n)], 2)

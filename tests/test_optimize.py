@@ -395,7 +395,7 @@ def test_a_killed_run_leaves_its_last_checkpoint(folder, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(optimization, 'minimize_lbfgs', fail)
     monkeypatch.setattr(optimize, 'CHECKPOINT_EVERY', 2)
-    monkeypatch.setattr(optimize.runs, 'catch_interrupts', lambda: [])
+    monkeypatch.setattr(optimize.runs, 'catch_interrupts', list)
     monkeypatch.setattr(sys, 'argv', ['optimize.py', '--content', 'photo.png', '--style', 'a.png', '--output', 'killed.png',
                                       *LOSS])
     with pytest.raises(KeyboardInterrupt):

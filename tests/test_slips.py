@@ -152,7 +152,7 @@ def test_carrying_on_with_an_optimization_keeps_the_losses_so_far(place, vgg, ma
     monkeypatch.setattr(losses, 'target_function', lambda loss: lambda image: ([np.zeros(1)], [np.zeros(1)]))
     monkeypatch.setattr(optimization, 'objective_function', lambda loss: lambda image, *targets: (
         np.full(5, float((image ** 2).sum())), 2 * image))
-    monkeypatch.setattr(optimize.runs, 'catch_interrupts', lambda: [])
+    monkeypatch.setattr(optimize.runs, 'catch_interrupts', list)
     files.write_image('painting.jpg', np.zeros((20, 20, 3), 'uint8'))
     command = (optimize, '--content', 'photo.png', '--style', 'painting.jpg', '--output', 'p.png', *vgg,
                '--optimizer', 'adam', '--iterations', 3)

@@ -260,7 +260,7 @@ def test_a_full_file_system_loses_nothing(tmp_path):
 def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path):
     path = str(tmp_path / 'net.npz')
     delays = random.Random(0)
-    for i in range(25):
+    for _ in range(25):
         child = os.fork()
         if child == 0:
             try:
@@ -503,7 +503,7 @@ def test_a_bomb_is_refused_by_size_before_it_is_decoded(monkeypatch):
              'BMP': bmp[:18] + struct.pack('<ii', 50000, 50000) + bmp[26:],
              'GIF': gif[:6] + struct.pack('<HH', 50000, 50000) + gif[10:]}
     monkeypatch.setattr(ImageFile.ImageFile, 'load', None)
-    for form, data in bombs.items():
+    for data in bombs.values():
         with pytest.raises(utils.UserError, match='GOGH_MAX_PIXELS'):
             read(data)
 

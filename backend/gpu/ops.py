@@ -27,7 +27,7 @@ HEADER = """
 """ % (THREADS, EACH)
 
 
-class Kernels(object):
+class Kernels:
     """Kernels of one source, compiled for each device and setting when they are first called."""
 
     def __init__(self, source):

@@ -84,7 +84,7 @@ def _text(error):
 # pygpu
 # ---------------------------------------------------------------------------------------------
 
-class _DebianFinder(object):
+class _DebianFinder:
     """Finds `FROM_DEBIAN` among Debian's packages; last in ``sys.meta_path``, it hides nothing."""
 
     @staticmethod

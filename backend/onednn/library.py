@@ -176,7 +176,7 @@ def call(name, *arguments):
         raise ValueError('%s: %s' % (name, _library.gogh_error().decode(errors='replace')))
 
 
-class _Buffer(object):
+class _Buffer:
     """Memory of the library's pool, which has it back when the last array on it is gone."""
 
     def __init__(self, shape):

@@ -89,7 +89,7 @@ class ToBlockedGraph(theano.gof.Optimizer):
         Translation(fgraph, self.bf16).run()
 
 
-class Translation(object):
+class Translation:
     """The translation of one graph.
 
     Attributes
