@@ -16,7 +16,6 @@ import environment  # noqa: F401, before all others: it names what is missing
 
 import argparse
 import contextlib
-import functools
 import time
 
 import numpy
@@ -176,13 +175,35 @@ def check_data(args):
                               % '; '.join(missing))
 
 
-def settle(args, architecture):
-    """Set the options that a network to be trained further has settled."""
-    for name in NETWORK_OPTIONS:
-        setattr(args, name, architecture.widths[0] if name == 'width' else getattr(architecture, name))
-    args.up_widths = list(args.up_widths)
-    if args.up_widths == [2 * args.width, args.width]:
-        args.up_widths = None
+def settle(args, styles, base):
+    """The architecture of the network to be trained; sets the options that a trained one has settled.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    styles : list of str
+        Those to be learned.
+    base : models.Network or None
+        That of --finetune or --start-from.
+    """
+    if base:
+        for name in NETWORK_OPTIONS:
+            value = base.architecture.widths[0] if name == 'width' else getattr(base.architecture, name)
+            setattr(args, name, list(value) if name == 'up_widths' else value)
+        if args.up_widths == [2 * args.width, args.width]:
+            args.up_widths = None
+        architecture = base.architecture
+    else:
+        w = args.width
+        architecture = Architecture(
+            args.network, (w, 2 * w, 4 * w), args.up_widths or (2 * w, w), args.residual_blocks, norm=args.norm,
+            pad=args.pad, upsampling=args.upsampling, tanh_constant=args.tanh_constant)
+    if args.image_size < architecture.smallest_side:
+        raise utils.UserError('--image-size %d: the network needs at least %d pixels'
+                              % (args.image_size, architecture.smallest_side))
+    if args.network == 'fns' and len(styles) != 1:
+        raise utils.UserError('%s has %d style images, and --network fns takes one' % (args.style_dir, len(styles)))
+    return architecture
 
 
 def read_sample_photo(path, smallest):
@@ -206,13 +227,34 @@ def check_outputs(args, style_paths):
                                   '--output or --run-dir' % args.run_dir)
 
 
+def claim(args, held):
+    """Make the folders of a run and hold them for this process; returns whether it is to carry on.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    held : contextlib.ExitStack
+        Lets go in the end.
+    """
+    checkpoint = os.path.join(args.run_dir, 'checkpoint.npz')
+    files.make_folder(os.path.join(args.run_dir, 'samples'))
+    files.make_folder(os.path.dirname(args.output) or '.')
+    for path in (args.run_dir, args.output):
+        held.enter_context(runs.lock(path))
+    resuming = args.resume and os.path.exists(checkpoint)
+    if args.resume and not resuming:
+        if os.path.exists(args.output):
+            raise utils.UserError('%s exists, and there is no %s to carry on from: give its --run-dir, or choose another '
+                                  '--output' % (args.output, checkpoint))
+        print('no checkpoint in %s: starting at the first iteration' % args.run_dir, file=sys.stderr)
+    for path in (checkpoint, args.output):
+        if not args.resume and os.path.exists(path):
+            raise utils.UserError('%s exists: carry on with --resume, choose another --output, or remove it' % path)
+    return resuming
+
+
 def main():
-    with contextlib.ExitStack() as held:
-        return run(*parse_arguments(), held)
-
-
-def run(args, defaults, held):
-    """Train. `defaults` are those of the options; `held` is a `contextlib.ExitStack` of what is released in the end."""
+    args, defaults = parse_arguments()
     style_paths = files.find_images(args.style_dir)
     check_data(args)
     check_outputs(args, style_paths)
@@ -221,154 +263,111 @@ def run(args, defaults, held):
     import losses
     import models
     import training
-    from backend import lasagne, theano
-    from updates import adam
+    from backend import lasagne
     styles = models.style_names(style_paths)
     base = training.load_base(args, styles) if args.finetune or args.start_from else None
-    if base:
-        settle(args, base.architecture)
-    w = args.width
-    architecture = base.architecture if base else Architecture(
-        args.network, (w, 2 * w, 4 * w), args.up_widths or (2 * w, w), args.residual_blocks, norm=args.norm, pad=args.pad,
-        upsampling=args.upsampling, tanh_constant=args.tanh_constant)
-    smallest = architecture.smallest_side
-    if args.image_size < smallest:
-        raise utils.UserError('--image-size %d: the network needs at least %d pixels' % (args.image_size, smallest))
-    if args.network == 'fns' and len(styles) != 1:
-        raise utils.UserError('%s has %d style images, and --network fns takes one' % (args.style_dir, len(styles)))
+    architecture = settle(args, styles, base)
     args.style_coefficients = parse_coefficients(args.style_coefficients, styles)
-    sample_photos = [read_sample_photo(path, smallest) for path in files.find_images(args.sample_photo or [])]
+    sample_photos = [read_sample_photo(path, architecture.smallest_side)
+                     for path in files.find_images(args.sample_photo or [])]
     content = photos.open_content(args.content, args.image_size, args.content_size, args.validation_split)
     device = devices.use(options.device(args))
-    loss = options.objective(args)
-    iterations = args.iterations or (args.epochs and -(-args.epochs * content.train.size // args.batch_size)) or 40000
+    objective = options.objective(args)
+    with contextlib.ExitStack() as held:
+        resuming = claim(args, held)
+        lasagne.random.set_rng(numpy.random.RandomState(args.seed))
+        if base:
+            network = models.with_styles(base, (base.styles if args.finetune else []) + styles)
+        else:
+            network = models.transformer_network(architecture, styles)
+        settings = note_settings(args, network, base)
+        grams = losses.style_grams(losses.target_function(objective), style_paths, args.style_size,
+                                   losses.image_bytes(objective, device))
+        settings.update(styles=styles, content_images=content.fingerprint, content_files=content.sample,
+                        style_images=training.fingerprint(style_paths),
+                        loss_networks=training.fingerprint(path for path in args.loss_weights if path != 'random'))
+        print('compiling the training function', file=sys.stderr)
+        trained = training.Training(network, objective, grams, args.style_coefficients, bool(args.finetune),
+                                    args.clip_gradients)
+        if resuming:
+            trained.resume(os.path.join(args.run_dir, 'checkpoint.npz'), settings, defaults)
+        return learn(args, trained, losses.loss_names(objective), content, sample_photos, settings)
 
-    run_dir, checkpoint = args.run_dir, os.path.join(args.run_dir, 'checkpoint.npz')
-    files.make_folder(os.path.join(run_dir, 'samples'))
-    files.make_folder(os.path.dirname(args.output) or '.')
-    for path in (run_dir, args.output):
-        held.enter_context(runs.lock(path))
-    resuming = args.resume and os.path.exists(checkpoint)
-    if args.resume and not resuming:
-        if os.path.exists(args.output):
-            raise utils.UserError('%s exists, and there is no %s to carry on from: give its --run-dir, or choose another '
-                                  '--output' % (args.output, checkpoint))
-        print('no checkpoint in %s: starting at the first iteration' % run_dir, file=sys.stderr)
-    for path in (checkpoint, args.output):
-        if not args.resume and os.path.exists(path):
-            raise utils.UserError('%s exists: carry on with --resume, choose another --output, or remove it' % path)
 
-    # The networks, the losses, and Adam.
-    lasagne.random.set_rng(numpy.random.RandomState(args.seed))
+def note_settings(args, network, base):
+    """The settings that decide on the numbers of a training, which the network's file gets to know as well."""
     settings = {name: value for name, value in sorted(vars(args).items()) if name not in FREE_OPTIONS}
-    if base:
-        network = models.with_styles(base, (base.styles if args.finetune else []) + styles)
-    else:
-        network = models.transformer_network(architecture, styles)
-    first = len(network.styles) - len(styles)
     network.meta['training'] = dict(settings, loss_weights=[os.path.basename(f) for f in args.loss_weights])
     for option in ('finetune', 'start_from'):
         if settings[option]:
             network.meta['training'].update({option: os.path.basename(settings[option]),
                                              'base': base.meta.get('training')})
-    grams = losses.style_grams(losses.target_function(loss), style_paths, args.style_size,
-                               losses.image_bytes(loss, device))
-    settings.update(styles=styles, content_images=content.fingerprint,
-                    content_files=content.sample, style_images=training.fingerprint(style_paths),
-                    loss_networks=training.fingerprint(path for path in args.loss_weights if path != 'random'))
+    return settings
 
-    print('compiling the training function', file=sys.stderr)
-    inputs, _, values = training.loss_expressions(network, loss, grams, False, args.style_coefficients)
-    params = lasagne.layers.get_all_params(network.output, trainable=True)
-    if args.finetune:
-        # The old styles are in no batch: their gradient is zero, and so is every step of Adam's.
-        params = [param for param in params if param.name in ('gamma', 'beta')]
-    rate = theano.shared(numpy.float32(args.learning_rate), 'learning rate')
-    gradients = theano.grad(values[0], params)
-    if args.clip_gradients:
-        gradients = lasagne.updates.total_norm_constraint(gradients, args.clip_gradients)
-    updates = adam(gradients, params, rate, beta1=0.9, beta2=0.999)
-    train_function = theano.function(inputs, values, updates=updates)
 
-    @functools.lru_cache(maxsize=None)
-    def validation_function():      # compiled when it is first needed, and not before the first iteration
-        inputs, pastiche, values = training.loss_expressions(network, loss, grams, True, args.style_coefficients)
-        return theano.function(inputs, values + [pastiche])
+def learn(args, trained, names, content, sample_photos, settings):
+    """Make the updates that are left, and write all that a run writes; returns the status of the program.
 
-    pastiche_function = models.pastiche_function(network) if sample_photos else None
-
-    # Everything that changes while training: parameters, running averages of batch norm, Adam's moments and step.
-    variables = lasagne.layers.get_all_params(network.output)
-    variables += [variable for variable in updates if variable not in variables]
-    iteration = training.load_checkpoint(checkpoint, settings, defaults, variables) if resuming else 0
-    network.meta['training']['iterations'] = iteration
-    if iteration >= iterations:
+    Parameters
+    ----------
+    args : argparse.Namespace
+    trained : training.Training
+    names : list of str
+        Of the losses.
+    content : data.photos.Content
+    sample_photos : list of float32 arrays (1, 3, H, W)
+    settings : dict
+        That a run to be resumed must share.
+    """
+    import models
+    import training
+    network, checkpoint = trained.network, os.path.join(args.run_dir, 'checkpoint.npz')
+    network.meta['training']['iterations'] = trained.iteration
+    iterations = args.iterations or (args.epochs and -(-args.epochs * content.train.size // args.batch_size)) or 40000
+    if trained.iteration >= iterations:
         # A run that was killed between its last checkpoint and this file lacks it.
         models.save_network(args.output, network)
-        print('%s has done %d iterations already: more are to be had by --iterations' % (checkpoint, iteration))
-        return
-
-    names = losses.loss_names(loss)
-    columns = ['iteration', 'seconds'] + names + ['val_' + name for name in names]
-    metrics_path = os.path.join(run_dir, 'metrics.csv')
-    metrics = training.open_metrics(metrics_path, columns, iteration)
-    styles_path = os.path.join(run_dir, 'styles.csv')
-    style_columns = ['iteration', 'style_name'] + names
-    style_metrics = training.open_metrics(styles_path, style_columns, iteration)
+        print('%s has done %d iterations already: more are to be had by --iterations' % (checkpoint, trained.iteration))
+        return None
+    pastiche_function = models.pastiche_function(network) if sample_photos else None
+    folder = training.RunFolder(args.run_dir, names, trained.iteration)
     val_images = photos.fixed_images(content.val if content.val.size else content.train, args.batch_size, args.seed)
-    batches = photos.batches(content.train, args.batch_size, args.seed, iteration, args.workers)
+    batches = photos.batches(content.train, args.batch_size, args.seed, trained.iteration, args.workers)
 
     # An interrupt lets the iteration finish and a checkpoint be written; a second one does not.
     caught = runs.catch_interrupts()
-    with utils.progress(total=iterations, initial=iteration, desc='training', unit='it') as bar:
-        while iteration < iterations and not caught:
-            start = time.time()
-            style = first + training.style_schedule(len(styles), args.batch_size, args.styles_per_batch, args.seed, iteration)
-            rate.set_value(training.learning_rate(args, iteration))
-            values = train_function(next(batches), style)
-            iteration += 1
+    with utils.progress(total=iterations, initial=trained.iteration, desc='training', unit='it') as bar:
+        while trained.iteration < iterations and not caught:
+            start, before = time.time(), trained.iteration
+            styles = training.style_schedule(trained.last + 1 - trained.first, args.batch_size, args.styles_per_batch,
+                                             args.seed, before)
+            values = trained.step(next(batches), styles, training.learning_rate(args, before))
             if not numpy.isfinite(values).all():
                 raise utils.UserError('the loss is %s at iteration %d: stopped; %s'
-                                      % (values[0], iteration, training.last_good(checkpoint)))
-            row = [iteration, '%.4f' % (time.time() - start)] + ['%.7g' % value for value in values]
-
-            if not os.path.exists(metrics_path):
-                print('warning: %s is gone: %s is made again' % (metrics_path, run_dir), file=sys.stderr)
-                files.make_folder(os.path.join(run_dir, 'samples'))
-                metrics = runs.open_table(metrics_path, columns)
-                style_metrics = runs.open_table(styles_path, style_columns)
-            at_checkpoint = iteration % args.checkpoint_every == 0 or iteration == iterations
-            if at_checkpoint:
-                files.make_folder(os.path.join(run_dir, 'samples'))
-                sample = os.path.join(run_dir, 'samples', '%06d.jpg' % iteration)
-                last = first + len(styles) - 1
-                validated = training.validate(validation_function(), network, val_images, first, last, sample)
-                row += ['%.7g' % value for value in numpy.mean(list(validated.values()), axis=0)]
-                for number, values_of_style in validated.items():
-                    runs.append_row(style_metrics, [iteration, network.styles[number]]
-                                    + ['%.7g' % value for value in values_of_style], sync=True)
-                if sample_photos:
-                    training.stylize_samples(pastiche_function, network, sample_photos, first, last,
-                                    os.path.join(run_dir, 'samples', '%06d_photos.jpg' % iteration))
-            else:
-                row += [''] * len(names)
-            runs.append_row(metrics, row, sync=bool(at_checkpoint or caught))
+                                      % (values[0], trained.iteration, training.last_good(checkpoint)))
+            seconds, number = time.time() - start, '%06d' % trained.iteration
+            at_checkpoint = trained.iteration % args.checkpoint_every == 0 or trained.iteration == iterations
+            validated = trained.validate(val_images, folder.file('samples', number + '.jpg')) if at_checkpoint else {}
+            folder.record(trained.iteration, seconds, values, validated, network.styles, sync=bool(at_checkpoint or caught))
+            if at_checkpoint and sample_photos:
+                training.stylize_samples(pastiche_function, network, sample_photos, trained.first, trained.last,
+                                         folder.file('samples', number + '_photos.jpg'))
             if at_checkpoint or caught:
-                training.save_checkpoint(checkpoint, iteration, settings, variables)
-                network.meta['training']['iterations'] = iteration
+                trained.checkpoint(checkpoint, settings)
+                network.meta['training']['iterations'] = trained.iteration
                 models.save_network(args.output, network)
             if at_checkpoint:
                 if args.keep_checkpoints:
-                    files.make_folder(os.path.join(run_dir, 'networks'))
-                    models.save_network(os.path.join(run_dir, 'networks', '%06d.npz' % iteration), network)
-                training.plot_losses(os.path.join(run_dir, 'losses.png'), metrics_path)
-                training.plot_styles(os.path.join(run_dir, 'styles.png'), styles_path)
+                    models.save_network(folder.file('networks', number + '.npz'), network)
+                folder.plot()
             bar.set_postfix_str('total %.4g content %.4g style %.4g' % tuple(values[:3]), refresh=False)
             bar.update()
-    if caught and iteration < iterations:
-        print('stopped after iteration %d; carry on with the same command and --resume' % iteration, file=sys.stderr)
+    if caught and trained.iteration < iterations:
+        print('stopped after iteration %d; carry on with the same command and --resume' % trained.iteration,
+              file=sys.stderr)
         return 128 + caught[0]
-    print('%s: the trained network; %s: losses and samples' % (args.output, run_dir))
+    print('%s: the trained network; %s: losses and samples' % (args.output, args.run_dir))
+    return None
 
 
 if __name__ == '__main__':

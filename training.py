@@ -1,5 +1,6 @@
 """What a training does: its losses, its schedules, its validation, and the checkpoints that it is resumed from."""
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ import runs
 import utils
 from backend import T, lasagne, theano
 from formats import networks
+from updates import adam
 
 # Settings that stand for the contents of files; checkpoints of former days lack the last two.
 FINGERPRINTS = ('content_images', 'style_images', 'content_files', 'loss_networks')
@@ -40,13 +42,171 @@ def load_base(args, styles):
     return base
 
 
-def loss_expressions(network, loss, grams, deterministic, coefficients=None):
+class Training:
+    """A network that is being trained, with the functions and the state that this takes.
+
+    Parameters
+    ----------
+    network : models.Network
+    objective : Objective
+    grams : list of numpy array
+        For each style layer the Gram matrices of the styles that are learned, (styles, C, C).
+    coefficients : list of float, optional
+        For each of these styles what its style loss is multiplied by.
+    only_styles : bool
+        Whether only gamma and beta are learned (arXiv:1610.07629, section 3.2). Styles that are in no batch stay as
+        they are: their gradient is zero, and so is every step of Adam's.
+    clip_gradients : float, optional
+        The norm of all gradients together that they are scaled down to.
+
+    Attributes
+    ----------
+    iteration : int
+        How many updates were made.
+    first, last : int
+        The network's numbers of the first and the last style that are learned.
+    variables : list of shared variables
+        All that changes while training: parameters, running averages of batch norm, Adam's moments and step.
+    """
+
+    def __init__(self, network, objective, grams, coefficients=None, only_styles=False, clip_gradients=None):
+        self.network, self.iteration = network, 0
+        self.last = len(network.styles) - 1
+        self.first = self.last + 1 - len(grams[0])
+        self._rate = theano.shared(numpy.float32(0), 'learning rate')
+        inputs, _, values = loss_expressions(network, objective, grams, False, coefficients)
+        params = lasagne.layers.get_all_params(network.output, trainable=True)
+        if only_styles:
+            params = [param for param in params if param.name in ('gamma', 'beta')]
+        gradients = theano.grad(values[0], params)
+        if clip_gradients:
+            gradients = lasagne.updates.total_norm_constraint(gradients, clip_gradients)
+        updates = adam(gradients, params, self._rate, beta1=0.9, beta2=0.999)
+        self._update = theano.function(inputs, values, updates=updates)
+        self.variables = lasagne.layers.get_all_params(network.output)
+        self.variables += [variable for variable in updates if variable not in self.variables]
+
+        @functools.lru_cache(maxsize=None)
+        def validation_function():      # compiled when it is first needed, and not before the first iteration
+            inputs, pastiche, values = loss_expressions(network, objective, grams, True, coefficients)
+            return theano.function(inputs, values + [pastiche])
+
+        self._validation_function = validation_function
+
+    def step(self, images, styles, learning_rate):
+        """Make an update, and return the losses of the batch before it.
+
+        Parameters
+        ----------
+        images : float32 array (N, 3, H, W), RGB in [0, 1]
+        styles : int32 array (N,)
+            Among those that are learned, from 0.
+        learning_rate : float
+
+        Returns
+        -------
+        list of numpy scalars
+            See `losses.loss_names`; they need not be finite.
+        """
+        self._rate.set_value(numpy.float32(learning_rate))
+        values = self._update(images, (self.first + styles).astype('int32'))
+        self.iteration += 1
+        return values
+
+    def validate(self, images, path):
+        """Losses on images in up to 8 of the styles, as {style: losses}, and a sheet of the pastiches at a path."""
+        rows, columns = [], [files.to_uint8(models.without_border(images, self.network))]
+        styles = sample_styles(self.first, self.last)
+        for style in styles:
+            results = self._validation_function()(images, numpy.full(len(images), style, 'int32'))
+            rows.append(results[:-1])
+            columns.append(files.to_uint8(results[-1]))
+        files.write_image(path, files.contact_sheet([list(row) for row in zip(*columns)]))
+        return dict(zip(styles, rows))
+
+    def checkpoint(self, path, settings):
+        """Write what `resume` needs to carry on exactly, atomically."""
+        save_checkpoint(path, self.iteration, settings, self.variables)
+
+    def resume(self, path, settings, defaults):
+        """Carry on from a checkpoint; see `load_checkpoint`."""
+        self.iteration = load_checkpoint(path, settings, defaults, self.variables)
+
+
+class RunFolder:
+    """The folder of a training, with what it writes there while it lasts.
+
+    metrics.csv has the losses of each update, and at checkpoints those on the validation images; styles.csv has the
+    latter for each style, and both are drawn. What is newer than the checkpoint that a run carries on from is cut off.
+
+    Parameters
+    ----------
+    path : str
+        If the folder vanishes, it is made again.
+    names : list of str
+        Of the losses.
+    iteration : int
+        Of the checkpoint to carry on from, or 0.
+    """
+
+    def __init__(self, path, names, iteration):
+        self.path = path
+        self.checkpoint = os.path.join(path, 'checkpoint.npz')
+        self._columns = {'metrics.csv': ['iteration', 'seconds'] + names + ['val_' + name for name in names],
+                         'styles.csv': ['iteration', 'style_name'] + names}
+        self._tables = {name: open_metrics(self.file(name), columns, iteration)
+                        for name, columns in self._columns.items()}
+
+    def file(self, *names):
+        """The path of a file in the folder, which is there then if it is in a folder of its own."""
+        path = os.path.join(self.path, *names)
+        if len(names) > 1:
+            files.make_folder(os.path.dirname(path))
+        return path
+
+    def record(self, iteration, seconds, values, validated, styles, sync):
+        """Append the losses of an update to the tables.
+
+        Parameters
+        ----------
+        iteration : int
+        seconds : float
+            That the update took.
+        values : list of float
+        validated : dict
+            {style: losses} of `Training.validate`; empty where there was no validation.
+        styles : list of str
+            The names of the network's styles.
+        sync : bool
+            Whether to have the rows on the disk.
+        """
+        if not os.path.exists(self.file('metrics.csv')):
+            print('warning: %s is gone: %s is made again' % (self.file('metrics.csv'), self.path), file=sys.stderr)
+            files.make_folder(self.path)
+            self._tables = {name: runs.open_table(self.file(name), columns)
+                            for name, columns in self._columns.items()}
+        for style, of_style in validated.items():
+            runs.append_row(self._tables['styles.csv'], [iteration, styles[style]] + _numbers(of_style), sync=True)
+        mean = _numbers(numpy.mean(list(validated.values()), axis=0)) if validated else [''] * len(values)
+        runs.append_row(self._tables['metrics.csv'], [iteration, '%.4f' % seconds] + _numbers(values) + mean, sync=sync)
+
+    def plot(self):
+        """Draw the tables."""
+        plot_losses(self.file('losses.png'), self.file('metrics.csv'))
+        plot_styles(self.file('styles.png'), self.file('styles.csv'))
+
+
+def _numbers(values):
+    return ['%.7g' % value for value in values]
+
+
+def loss_expressions(network, objective, grams, deterministic, coefficients=None):
     """The losses of a batch.
 
     Parameters
     ----------
     network : models.Network
-    loss : Objective
+    objective : Objective
     grams : list of numpy array
         For each style layer the Gram matrices of all styles, (styles, C, C), or of the last ones.
     deterministic : bool
@@ -68,14 +228,14 @@ def loss_expressions(network, loss, grams, deterministic, coefficients=None):
         one_hot = T.eq(style.dimshuffle(0, 'x'), T.arange(len(network.styles)))
         inputs[network.style] = T.cast(one_hot, 'float32')
     pastiche = lasagne.layers.get_output(network.output, inputs, deterministic=deterministic)
-    content_layers = [layer for layer, _ in loss.content_layers]
-    features = models.loss_network(models.without_border(image, network), loss.networks, content_layers, loss.pool)
+    content_layers = [layer for layer, _ in objective.content_layers]
+    features = models.loss_network(models.without_border(image, network), objective.networks, content_layers, objective.pool)
     contents = [features[layer] for layer in content_layers]
     first = len(network.styles) - len(grams[0])
     targets = [theano.shared(gram, 'gram')[style - first] for gram in grams]
     if coefficients is not None:
         coefficients = theano.shared(numpy.array(coefficients, 'float32'), 'coefficients')[style - first]
-    values = losses.perceptual_losses(loss, pastiche, contents, targets, coefficients)
+    values = losses.perceptual_losses(objective, pastiche, contents, targets, coefficients)
     return [image, style], pastiche, [value.mean() for value in values]
 
 
@@ -203,18 +363,6 @@ def plot_styles(path, table):
 def sample_styles(first, last):
     """Up to 8 styles, spread over those from the first to the last."""
     return numpy.unique(numpy.linspace(first, last, min(last - first + 1, 8)).astype(int))
-
-
-def validate(function, network, images, first, last, path):
-    """Losses on the validation images in up to 8 of the styles, as {style: losses}, and a sheet of the pastiches."""
-    styles = sample_styles(first, last)
-    rows, columns = [], [files.to_uint8(models.without_border(images, network))]
-    for style in styles:
-        results = function(images, numpy.full(len(images), style, 'int32'))
-        rows.append(results[:-1])
-        columns.append(files.to_uint8(results[-1]))
-    files.write_image(path, files.contact_sheet([list(row) for row in zip(*columns)]))
-    return dict(zip(styles, rows))
 
 
 def stylize_samples(function, network, images, first, last, path):
