@@ -99,6 +99,7 @@ def _read_onnx(path):
         return architecture, styles, meta, [value.reshape(shape) for value, (_, shape) in zip(values, shapes)
                                             if value.size == numpy.prod(shape)]
     convolutions, seen = _walk(graph)
+    _check_counts(convolutions, seen)
     settings = dict(upsampling='deconv' if seen['ConvTranspose'] else 'nearest',
                     pad='reflect' if seen['Pad'] else 'zero')
     if seen['epsilon']:
@@ -111,6 +112,21 @@ def _read_onnx(path):
     if seen['Tanh'] or seen['Sub'] and not seen['ReduceMean']:
         raise ValueError('its output is neither a sigmoid nor linear, as in the networks that are known')
     return _linear(convolutions, _stem(path), **settings)
+
+
+def _check_counts(convolutions, seen):
+    """See that what lies between the convolutions is what our networks have there."""
+    count, blocks = len(convolutions), (len(convolutions) - 6) // 2
+    upsampled = [seen['ConvTranspose'], seen['Resize'] + seen['Upsample']]
+    if seen['Relu'] != count - 1 - blocks or sorted(upsampled) != [0, 2]:
+        raise ValueError('it has %d convolutions, and other rectifiers or upsamplings than these networks' % count)
+    padded = [pads for op, size, pads in seen['pads'] if op == 'Conv' and size > 1]
+    whole = [[size // 2] * 4 for op, size, _ in seen['pads'] if op == 'Conv' and size > 1]
+    zero = not seen['Pad'] and padded == whole
+    mirror = seen['Pad'] == len(padded) and padded == [[0] * 4] * len(padded)
+    transposed = [pads for op, _, pads in seen['pads'] if op == 'ConvTranspose']
+    if not (zero or mirror) or transposed != [[1] * 4 + [1, 1]] * len(transposed):
+        raise ValueError('it pads otherwise than these networks')
 
 
 def _stem(path):
@@ -137,11 +153,12 @@ def _walk(graph):
     -------
     convolutions : list of Convolution
     seen : collections.defaultdict
-        How often each operation was met on the way from the photo; and 'epsilon', the list of those.
+        How often each operation was met on the way from the photo; the list 'epsilon', and the list 'pads', of the
+        operation, the side of the filters, and the padding of each convolution.
     """
     if not graph.inputs:
         raise ValueError('it has no input')
-    moving, roots, seen = {graph.inputs[0]}, {}, collections.defaultdict(int, epsilon=[])
+    moving, roots, seen = {graph.inputs[0]}, {}, collections.defaultdict(int, epsilon=[], pads=[])
     found = []
 
     def root(name):
@@ -160,6 +177,9 @@ def _walk(graph):
         moving.update(node.outputs)
         seen[node.op] += 1
         others = [name for name in node.inputs if name not in moving]
+        modes = {'Pad': 'reflect', 'Resize': 'nearest', 'Upsample': 'nearest'}
+        if node.attributes.get('mode', '') != modes.get(node.op, ''):
+            raise ValueError('its operation %s is of another mode than these networks have' % node.op)
         if node.op in ('Conv', 'ConvTranspose'):
             if not others or others[0] not in graph.arrays and not root(others[0]):
                 raise ValueError('it has a convolution without filters')
@@ -169,6 +189,10 @@ def _walk(graph):
                      and node.attributes.get('dilations', [1, 1]) == [1, 1])
             if not plain:
                 raise ValueError('convolution %d is not one of these networks' % (len(found) + 1))
+            if node.attributes.get('auto_pad', 'NOTSET') != 'NOTSET':
+                raise ValueError('convolution %d pads otherwise than these networks' % (len(found) + 1))
+            pads = list(node.attributes.get('pads') or [0] * 4) + list(node.attributes.get('output_padding') or [])
+            seen['pads'].append((node.op, filters.shape[-1] if filters.ndim else 0, pads))
             bias = graph.arrays.get(others[1]) if len(others) > 1 else None
             found.append(dict(filters=filters, bias=bias))
         elif found:

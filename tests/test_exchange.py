@@ -243,6 +243,19 @@ def test_damaged_networks_of_others_are_refused_in_one_line(tmp_path, fails, gen
         refused(path, 'cannot read this network')
     shutil.copy(os.path.join(FIXTURES, 'lengstrom.ckpt.index'), str(tmp_path))
     refused(tmp_path / 'lengstrom.ckpt.index', 'No such file')      # the numbers are in another one
+    model = onnx.load(os.path.join(FIXTURES, 'example.onnx'))
+    for op, name, value, match in [('Pad', 'mode', b'edge', 'mode'), ('Conv', 'pads', [1, 1, 1, 1], 'pads otherwise'),
+                                   ('Conv', 'strides', [3, 3], 'convolution 1 is not'), ('Relu', None, 'Elu', 'Elu')]:
+        changed = onnx.ModelProto.FromString(model.SerializeToString())
+        node = next(node for node in changed.graph.node if node.op_type == op)
+        if name is None:
+            node.op_type = value
+        else:
+            kept = [attribute for attribute in node.attribute if attribute.name != name]
+            del node.attribute[:]
+            node.attribute.extend(kept + [onnx.helper.make_attribute(name, value)])
+        (tmp_path / 'changed.onnx').write_bytes(changed.SerializeToString())
+        refused(tmp_path / 'changed.onnx', match)
     path = tmp_path / 'evil.pth'
     path.write_bytes(b'cos\nsystem\n(U\x10touch /tmp/hackedtR.')
     refused(path, 'names os.system')
