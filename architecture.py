@@ -112,7 +112,7 @@ class Architecture:
 
     @property
     def border(self):
-        """Pixels on each side of an image that residual blocks without padding take: two each, at a quarter of its size.
+        """Pixels on each side of an image that residual blocks without padding take: two each, at a quarter of the size.
 
         With 'reflect-start' the network adds them to the photo; with 'none' the pastiche lacks them.
         """
@@ -125,7 +125,7 @@ class Architecture:
 
     @property
     def smallest_side(self):
-        """The fewest pixels in height or width that the network is trained with: enough to reflect, or a pastiche of 16."""
+        """The fewest pixels in height or width to train with: enough to reflect, or for a pastiche of 16."""
         if self.pad == 'none':
             return 16 + 2 * self.border
         return max(16, self.border + 4)

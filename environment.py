@@ -7,7 +7,7 @@ import sys
 
 
 def _interrupted(kind, error, trace, before=sys.excepthook):
-    """Show Ctrl-C as one line, as `utils.run_script` does, also while modules are imported; the status is 130 then, too."""
+    """Show Ctrl-C as one line, as `utils.run_script` does, also while modules are imported; the status is 130, too."""
     if issubclass(kind, KeyboardInterrupt):
         print('\ninterrupted', file=sys.stderr)
     else:

@@ -1,4 +1,4 @@
-"""Which styles of a network are meant: by number, by name, or as a mixture {number: weight} whose weights sum to one."""
+"""Which styles of a network are meant: by number, by name, or as a mixture {number: weight} of the sum one."""
 import math
 import re
 import sys

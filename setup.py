@@ -12,8 +12,8 @@ setup(
     install_requires=[
         'Theano==1.0.5',
         'Lasagne==0.1',
-        # backend/compat.py makes Theano run with any numpy. Below 3.12 the one that it was written for serves best: Debian's
-        # pygpu needs it, and trained weights stay the same to the last bit.
+        # backend/compat.py makes Theano run with any numpy. Below 3.12 the one that it was written for serves best:
+        # Debian's pygpu needs it, and trained weights stay the same to the last bit.
         'numpy>=1.19,<1.24; python_version < "3.12"',
         'numpy>=1.26; python_version >= "3.12"',
         'scipy>=1.5',
@@ -23,7 +23,8 @@ setup(
         'matplotlib>=3.3',
         # oneDNN 3.2 for the CPU backend; the wheels exist for Linux on x86-64.
         'onednn-devel-cpu-gomp==2023.2.0; sys_platform == "linux" and platform_machine == "x86_64"',
-        # Theano 1.0.5 needs pkg_resources and, through numpy, distutils; from 3.12 on backend/compat.py has what it uses of them.
+        # Theano 1.0.5 needs pkg_resources and, through numpy, distutils; from 3.12 on backend/compat.py has what it
+        # uses of them.
         'setuptools<70; python_version < "3.12"',
     ],
     extras_require={

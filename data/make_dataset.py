@@ -6,8 +6,8 @@ Make the HDF5 file of photos that training reads, from folders of photos or COCO
 
 The layout is that of fast-neural-style's dataset script: datasets train2014/images and val2014/images, uint8
 of shape (photos, 3, height, width), RGB. Each photo loses its bottom and right edges so that both sides are
-multiples of 16, and is resized, to a square by default; grey photos are repeated over the channels. The order is that of
-the file names. Files that cannot be read are left out and listed at the end.
+multiples of 16, and is resized, to a square by default; grey photos are repeated over the channels. The order is that
+of the file names. Files that cannot be read are left out and listed at the end.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Writing files so that a crash, a full disk or a power cut leaves the old file or the new one; and what may be written."""
+"""Writing files so that a crash, a full disk or a power cut leaves the old one or the new one; what may be written."""
 import contextlib
 import os
 import re

@@ -21,8 +21,8 @@ WIDTHS = (64, 128, 256, 512, 512)
 # Blue, green, red of ImageNet, as the Caffe networks subtract them.
 VGG_MEAN = numpy.array([103.939, 116.779, 123.68], 'float32')
 
-# SHA-256 of the float32 bytes (little-endian, OIHW, cross-correlation, BGR) of each array of the genuine VGG16, whichever
-# file they come in: Keras', the Lasagne model zoo's, or an ONNX network that was made from them.
+# SHA-256 of the float32 bytes (little-endian, OIHW, cross-correlation, BGR) of each array of the genuine VGG16,
+# whichever file they come in: Keras', the Lasagne model zoo's, or an ONNX network that was made from them.
 VGG16_SHA256 = {
     'conv1_1_W': 'b9beebd40698028d005d05ef602a6db18acc0b4e0bf46f5f7a05eeea6d125e2c',
     'conv1_1_b': '1ef208fe2fce06d33da14ae4a9710cc88c83b2e6168abd8cc90104dc77e87495',
@@ -117,8 +117,8 @@ def read(path):
     ----------
     path : str
         A ``.pkl`` of the Lasagne model zoo (a Python 2 pickle, read without running any code that it
-        names), Keras' ``.h5`` without the top, an ``.onnx`` whose arrays have Keras' names, an ``.npz`` with ``conv1_1_W``,
-        ``conv1_1_b`` … that may end at any layer, or the original repository's ``vgg16_loss_net.npz``, whose
+        names), Keras' ``.h5`` without the top, an ``.onnx`` whose arrays have Keras' names, an ``.npz`` with
+        ``conv1_1_W``, ``conv1_1_b`` … that may end at any layer, or the original repository's ``vgg16_loss_net.npz``, whose
         arrays are W and b of VGG16's convolutions in order.
 
     Returns

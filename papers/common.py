@@ -92,7 +92,7 @@ def train(args, name, styles, *more, iterations=None):
 
 
 def curve(args, name, column, last=None):
-    """Validation losses of a trained network: a pair (iterations, values), up to the scale's or the `last` iteration."""
+    """Validation losses of a trained network: a pair (iterations, values), to the scale's or the `last` iteration."""
     rows = runs.read_table(os.path.join(args.run_dir, name, 'metrics.csv'))
     rows = [row for row in rows if row[column] and int(row['iteration']) <= (last or args.iterations)]
     return [int(row['iteration']) for row in rows], [float(row[column]) for row in rows]

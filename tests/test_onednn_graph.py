@@ -150,7 +150,7 @@ def test_a_training_graph_is_blocked_from_the_photo_to_the_losses(generator):
     assert nodes['SquaredDifference'] == nodes['SquaredDifferenceGradient'] == 1 + 2
     # The gradients of rectifiers and the sums before them are made on the way; the sum is the residual block's.
     assert (nodes['RectifyGradient'], nodes['Add']) == (0, 1)
-    # What enters is the photo, and the colours that the loss network takes and their gradient; what leaves is beside them.
+    # What enters is the photo, and the colours that the loss network takes and their gradient; what leaves is beside.
     assert nodes['ToBlocked'] <= 4 and nodes['FromBlocked'] <= 2
     assert not any(nodes[name] for name in ('Expand', 'Rectify', 'Pool', 'MaxPoolGrad', 'FormulaGradient', 'BatchedDot',
                                             'BatchedProduct'))

@@ -136,7 +136,7 @@ def test_a_run_begun_before_an_option_existed_is_resumed_with_its_default(run, t
 
 
 def test_the_step_decays_by_the_iteration_also_when_the_run_is_resumed(run, trained):
-    """Adam's first steps are of the size of the learning rate: a step of 1e-9 leaves float32 parameters where they were."""
+    """Adam's first steps are of the size of the learning rate: one of 1e-9 leaves float32 parameters where they were."""
     changes = dict(lr_decay=1e-9, lr_decay_every=2, learning_rate=.01, checkpoint_every=1)
     photo = os.path.join(SAMPLES, 'cat.jpg')
     before = []
@@ -316,7 +316,7 @@ def test_batches_carry_on_where_they_are_asked_to(place):
 
 
 def test_crops_are_cut_out_of_photos_of_the_content_size(tmp_path):
-    """A gradient of 128 levels over 128 pixels: a crop of 16 pixels spans 16 levels, or all of them when it is the photo."""
+    """A gradient of 128 levels over 128 pixels: a crop of 16 pixels spans 16 levels, or all if it is the photo."""
     gradient = np.broadcast_to(np.arange(128, dtype='uint8')[:, None, None], (128, 128, 3))
     files.write_image(str(tmp_path / 'a.png'), gradient)
     spans = []

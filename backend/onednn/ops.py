@@ -170,7 +170,7 @@ class Conv(_Convolution):
     """Convolution of a blocked image with filters (O, C, kh, kw), plus an optional bias (O,), optionally rectified.
 
     With `bf16` the image and the filters (or, in Winograd's method, their transforms) are rounded to bfloat16 before
-    they are multiplied; the products are summed in float32. Up to four output maps are computed in float32 all the same.
+    they are multiplied; the products are summed in float32. Up to four output maps are computed in float32 anyway.
     """
     __props__ = _Convolution.__props__ + ('rectify', 'bf16')
 
@@ -227,7 +227,7 @@ class ConvInputGradient(_Convolution):
 
 
 class ConvWeightGradient(_Convolution):
-    """The gradient with respect to the filters (O, C, kh, kw): inputs are image, gradient to the output, O, C, kh, kw."""
+    """The gradient with respect to the filters (O, C, kh, kw): inputs are image, output gradient, O, C, kh, kw."""
 
     def make_node(self, x, dy, *sizes):
         if len(sizes) != 4:
