@@ -1,4 +1,5 @@
 """What a transformer network is made of: its settings, as plain data that needs no Theano."""
+
 import dataclasses
 
 __all__ = ['Architecture']
@@ -51,6 +52,7 @@ class Architecture:
     ValueError
         If these are not the settings of a network.
     """
+
     network: str = 'cin'
     widths: tuple = (32, 64, 128)
     up_widths: tuple = (64, 32)
@@ -60,29 +62,35 @@ class Architecture:
     pad: str = 'reflect'
     upsampling: str = 'nearest'
     filter_sizes: tuple = (9, 3, 3)
-    tanh_constant: float = 150.
+    tanh_constant: float = 150.0
     preprocessing: str = 'vgg'
     output: str = 'tanh'
     last: str = 'norm'
 
     def __post_init__(self):
-        for name in ('widths', 'up_widths', 'filter_sizes'):        # JSON has lists
+        for name in ('widths', 'up_widths', 'filter_sizes'):  # JSON has lists
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
         def are(values, count, allowed):
             return len(values) == count and all(type(value) is int and value in allowed for value in values)
 
-        good = (self.network in ('cin', 'fns')
-                and are(self.widths, 3, SIZES) and are(self.up_widths, 2, SIZES)
-                and are(self.filter_sizes, 3, FILTER_SIZES)
-                and are([self.residual_blocks], 1, range(101))
-                and type(self.epsilon) is float and 0 < self.epsilon < 1
-                and type(self.tanh_constant) is float and 0 < self.tanh_constant <= 1e4
-                and (self.norm == 'instance' or (self.norm == 'batch' and self.network == 'fns'))
-                and self.pad in ('reflect', 'zero', 'reflect-start', 'none', 'same')
-                and self.preprocessing in ('vgg', 'none') and self.output in ('tanh', 'linear')
-                and (self.last == 'norm' or (self.last == 'bias' and self.network == 'fns'))
-                and self.upsampling in ('nearest', 'deconv'))
+        good = (
+            self.network in ('cin', 'fns')
+            and are(self.widths, 3, SIZES)
+            and are(self.up_widths, 2, SIZES)
+            and are(self.filter_sizes, 3, FILTER_SIZES)
+            and are([self.residual_blocks], 1, range(101))
+            and type(self.epsilon) is float
+            and 0 < self.epsilon < 1
+            and type(self.tanh_constant) is float
+            and 0 < self.tanh_constant <= 1e4
+            and (self.norm == 'instance' or (self.norm == 'batch' and self.network == 'fns'))
+            and self.pad in ('reflect', 'zero', 'reflect-start', 'none', 'same')
+            and self.preprocessing in ('vgg', 'none')
+            and self.output in ('tanh', 'linear')
+            and (self.last == 'norm' or (self.last == 'bias' and self.network == 'fns'))
+            and self.upsampling in ('nearest', 'deconv')
+        )
         if not good:
             raise ValueError('%s does not describe a network' % (self,))
 
@@ -103,16 +111,27 @@ class Architecture:
             If they are not those of a network.
         """
         filters, betas, gammas = shapes[0::3], shapes[1::3], shapes[2::3]
-        if (len(shapes) % 3 or len(filters) < 6 or len(filters) % 2 or any(len(shape) != 4 for shape in filters)
-                or betas != gammas or len(betas[0]) not in (1, 2)):
+        if (
+            len(shapes) % 3
+            or len(filters) < 6
+            or len(filters) % 2
+            or any(len(shape) != 4 for shape in filters)
+            or betas != gammas
+            or len(betas[0]) not in (1, 2)
+        ):
             raise ValueError('these are not the shapes of a network')
         widths = [shape[0] for shape in filters]
-        return cls(widths=widths[:3], up_widths=widths[-3:-1], filter_sizes=[shape[2] for shape in filters[:3]],
-                   residual_blocks=(len(filters) - 6) // 2, **settings)
+        return cls(
+            widths=widths[:3],
+            up_widths=widths[-3:-1],
+            filter_sizes=[shape[2] for shape in filters[:3]],
+            residual_blocks=(len(filters) - 6) // 2,
+            **settings,
+        )
 
     @property
     def border(self):
-        """Pixels on each side of an image that residual blocks without padding take: two each, at a quarter of the size.
+        """Pixels on each side that residual blocks without padding take: two each, at a quarter of its size.
 
         With 'reflect-start' the network adds them to the photo; with 'none' the pastiche lacks them.
         """
@@ -155,7 +174,7 @@ class Architecture:
             if self.norm == 'batch':
                 shapes += [('mean', row), ('variance', row)]
         if self.last == 'bias':
-            shapes[-4 if self.norm == 'batch' else -2:] = [('b', (3,))]
+            shapes[-4 if self.norm == 'batch' else -2 :] = [('b', (3,))]
         return shapes
 
     def pastiche_bytes(self, backend='onednn'):

@@ -1,4 +1,5 @@
 """Keeping a photo's colours while its style changes (arXiv:1606.05897)."""
+
 import numpy
 
 __all__ = ['luminance', 'match_luminance', 'restore_color', 'match_color']
@@ -15,7 +16,7 @@ def luminance(image):
 def match_luminance(style, content):
     """Scale and shift the grey levels of the painting to the mean and deviation of the photo's (section 4)."""
     deviation = style.std()
-    scale = content.std() / deviation if deviation else 0.
+    scale = content.std() / deviation if deviation else 0.0
     return scale * (style - style.mean()) + content.mean()
 
 
@@ -48,6 +49,7 @@ def match_color(style, content, floor=1e-5):
     array (3, H, W)
         Its values are not clipped.
     """
+
     def moments(image):
         pixels = image.reshape(3, -1).astype('float64')
         mean = pixels.mean(axis=1, keepdims=True)

@@ -7,10 +7,11 @@
 An ONNX file takes photos (N, 3, height, width), RGB in [0, 1], as 'image', and weights (N, styles) as 'style', and
 gives 'pastiche'. docs/exchange.md names the networks that can be read.
 """
+
 import os
 import sys
 
-sys.path.insert(0, os.path.dirname(__file__))       # which PYTHONSAFEPATH leaves out
+sys.path.insert(0, os.path.dirname(__file__))  # which PYTHONSAFEPATH leaves out
 import environment  # noqa: F401, before all others: it names what is missing
 
 import files
@@ -21,15 +22,22 @@ from formats import foreign, networks, onnx_graph
 
 def parse_arguments():
     parser = options.Parser(__doc__)
-    parser.add_argument('model', metavar='MODEL',
-                        help='a trained network, ours or of another project, or the name of one in data/models')
-    parser.add_argument('output', metavar='OUTPUT',
-                        help='the file to write: .npz, the format of this project, or .onnx')
+    parser.add_argument(
+        'model',
+        metavar='MODEL',
+        help='a trained network, ours or of another project, or the name of one in data/models',
+    )
+    parser.add_argument(
+        'output', metavar='OUTPUT', help='the file to write: .npz, the format of this project, or .onnx'
+    )
     options.add_network(parser, 'MODEL')
     parser.add_argument('--style', metavar='NAME', help='give the ONNX file this style alone, and no input for styles')
-    parser.add_argument('--half', action='store_true',
-                        help='ONNX: filters of half the size, and convolutions in float16; image, style, pastiche and '
-                             'normalization stay float32')
+    parser.add_argument(
+        '--half',
+        action='store_true',
+        help='ONNX: filters of half the size, and convolutions in float16; image, style, pastiche and '
+        'normalization stay float32',
+    )
     options.add_overwrite(parser)
     return parser.parse_args()
 

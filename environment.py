@@ -3,6 +3,7 @@
 A half-installed environment ends the program with one line that names what is missing, or in whose place something else
 is. The scripts import this first, for what it does.
 """
+
 import sys
 
 
@@ -14,7 +15,7 @@ def _interrupted(kind, error, trace, before=sys.excepthook):
         before(kind, error, trace)
 
 
-sys.excepthook = _interrupted       # before the other modules, which take a second
+sys.excepthook = _interrupted  # before the other modules, which take a second
 
 import contextlib
 import importlib
@@ -39,11 +40,16 @@ LATER = {'scipy': 'scipy', 'six': 'six', 'theano': 'Theano', 'lasagne': 'Lasagne
 def _check():
     """End the program with the name of what is missing, does not fit the rest, or is in Theano's place."""
     if sys.version_info[:2] < PYTHONS[0]:
-        sys.exit('error: gogh-figure runs on Python %d.%d and newer, and this is Python %d.%d'
-                 % (PYTHONS[0] + sys.version_info[:2]))
+        sys.exit(
+            'error: gogh-figure runs on Python %d.%d and newer, and this is Python %d.%d'
+            % (PYTHONS[0] + sys.version_info[:2])
+        )
     if sys.version_info[:2] > PYTHONS[1]:
-        print('warning: this is Python %d.%d, and gogh-figure has been tried on %d.%d to %d.%d'
-              % (sys.version_info[:2] + PYTHONS[0] + PYTHONS[1]), file=sys.stderr)
+        print(
+            'warning: this is Python %d.%d, and gogh-figure has been tried on %d.%d to %d.%d'
+            % (sys.version_info[:2] + PYTHONS[0] + PYTHONS[1]),
+            file=sys.stderr,
+        )
     check(PACKAGES)
     for module, package in LATER.items():
         if importlib.util.find_spec(module) is None:
@@ -51,8 +57,7 @@ def _check():
     folder = os.path.dirname(importlib.util.find_spec('theano').origin or '.')
     version = _theano_version(folder)
     if version is None or not version.startswith(THEANO):
-        _fail('the package theano in %s is %s, and not Theano %s'
-              % (folder, version or 'something else', THEANO))
+        _fail('the package theano in %s is %s, and not Theano %s' % (folder, version or 'something else', THEANO))
 
 
 def check(packages):
@@ -65,12 +70,12 @@ def check(packages):
     """
     for module, package in packages.items():
         try:
-            with contextlib.redirect_stderr(io.StringIO()):     # where numpy 2 explains at length what the error says
+            with contextlib.redirect_stderr(io.StringIO()):  # where numpy 2 explains at length what the error says
                 importlib.import_module(module)
         except ModuleNotFoundError as error:
             missing = error.name == module.split('.')[0]
             _fail('%s is not installed' % package if missing else '%s is damaged: %s' % (_found(package), error))
-        except Exception as error:      # an ImportError, and a ValueError or AttributeError if it is for another numpy
+        except Exception as error:  # an ImportError, and a ValueError or AttributeError if it is for another numpy
             _fail('%s does not work with %s: %s' % (_found(package), _found('numpy'), ' '.join(str(error).split())))
 
 
@@ -82,12 +87,13 @@ def _theano_version(folder):
     except OSError:
         return None
     match = re.search(r'"version": "([^"]+)"', text)
-    return match.group(1) if match else THEANO       # a checkout, where git knows it
+    return match.group(1) if match else THEANO  # a checkout, where git knows it
 
 
 def _found(package):
     """A package and the version of it that is installed."""
     from importlib import metadata
+
     try:
         return '%s %s' % (package, metadata.version(package))
     except metadata.PackageNotFoundError:
@@ -95,8 +101,10 @@ def _found(package):
 
 
 def _fail(reason):
-    sys.exit('error: %s; %s %s installs what is needed'
-             % (reason, sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'install.py')))
+    sys.exit(
+        'error: %s; %s %s installs what is needed'
+        % (reason, sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'install.py'))
+    )
 
 
 _check()

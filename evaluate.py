@@ -10,10 +10,11 @@ networks of other projects can be compared by), trajectories.csv (each iteration
 equal_style.csv, the pastiches, and grids of them, photos down and styles across. Options of the loss
 that are not given are those that the network was trained with.
 """
+
 import os
 import sys
 
-sys.path.insert(0, os.path.dirname(__file__))       # which PYTHONSAFEPATH leaves out
+sys.path.insert(0, os.path.dirname(__file__))  # which PYTHONSAFEPATH leaves out
 import environment  # noqa: F401, before all others: it names what is missing
 
 import hashlib
@@ -40,20 +41,28 @@ def parse_arguments():
     parser = options.Parser(__doc__)
     parser.add_argument('--model', required=True, help='a trained network (.npz), or the name of one in data/models')
     options.add_network(parser)
-    parser.add_argument('--style-dir', required=True,
-                        help="folder with the images of the network's styles, or of some, by the names they had in "
-                             'training')
+    parser.add_argument(
+        '--style-dir',
+        required=True,
+        help="folder with the images of the network's styles, or of some, by the names they had in training",
+    )
     parser.add_argument('--photos', required=True, nargs='+', metavar='PHOTO', help='image files, folders and patterns')
     parser.add_argument('--count', type=options.positive_int, default=8, help='use that many of the photos')
     parser.add_argument('--image-size', type=options.positive_int, help='side of the squares that photos are cut to')
-    parser.add_argument('--content-size', type=options.positive_int,
-                        help='shorter side that photos are resized to before that (at least --image-size)')
-    parser.add_argument('--style-size', type=options.positive_int,
-                        help='shorter side that style images are resized to')
+    parser.add_argument(
+        '--content-size',
+        type=options.positive_int,
+        help='shorter side that photos are resized to before that (at least --image-size)',
+    )
+    parser.add_argument('--style-size', type=options.positive_int, help='shorter side that style images are resized to')
     options.add_losses(parser)
     parser.set_defaults(content_weight=None, style_layers=None, tv_weight=None, normalize_losses=None, pool=None)
-    parser.add_argument('--iterations', type=options.whole_number, default=100,
-                        help='of the optimization by L-BFGS for each style and photo; 0 for none')
+    parser.add_argument(
+        '--iterations',
+        type=options.whole_number,
+        default=100,
+        help='of the optimization by L-BFGS for each style and photo; 0 for none',
+    )
     parser.add_argument('--output', default='evaluation', help='folder for tables and pictures')
     parser.add_argument('--resume', action='store_true', help='carry on with what the output folder has')
     options.add_device(parser)
@@ -86,8 +95,11 @@ def summarize(rows, names, styles):
     summary = []
     for style in styles + ['all styles'] * (len(styles) > 1):
         for kind in kinds:
-            values = [[float(row[name]) for name in names] for row in rows
-                      if row['image'] == kind and style in (row['style_name'], 'all styles')]
+            values = [
+                [float(row[name]) for name in names]
+                for row in rows
+                if row['image'] == kind and style in (row['style_name'], 'all styles')
+            ]
             summary.append([style, kind] + ['%.5g' % value for value in numpy.mean(values, axis=0)])
     return summary
 
@@ -111,7 +123,7 @@ def at_equal_style(trajectory, style):
     for iteration, (content, reached) in enumerate(trajectory):
         if reached <= style:
             if iteration == 0:
-                return 0., content
+                return 0.0, content
             content_before, before = trajectory[iteration - 1]
             share = (before - style) / (before - reached)
             return iteration - 1 + share, content_before + share * (content - content_before)
@@ -145,13 +157,18 @@ def relate(rows, styles):
             for row in rows:
                 if (row['style_name'], row['image']) == (style, kind):
                     of_photo = photos[style, row['photo']]
-                    percents += [100 * float(row[name]) / float(of_photo[name]) for name in layers_of_style
-                                 if float(of_photo[name])]
+                    percents += [
+                        100 * float(row[name]) / float(of_photo[name])
+                        for name in layers_of_style
+                        if float(of_photo[name])
+                    ]
                     contents += [float(row['content']) / float(row[CONTENT_SCALE])] * bool(float(row[CONTENT_SCALE]))
             result.append([style, kind, numpy.mean(percents), numpy.mean(contents)])
     if len(styles) > 1:
-        result += [['all styles', kind] + list(numpy.mean([row[2:] for row in result if row[1] == kind], axis=0))
-                   for kind in kinds]
+        result += [
+            ['all styles', kind] + list(numpy.mean([row[2:] for row in result if row[1] == kind], axis=0))
+            for kind in kinds
+        ]
     return result
 
 
@@ -183,7 +200,9 @@ def compare(rows, trajectories):
         of_photo = float(found[pair + ('photo',)]['style'])
         there = at_equal_style(path, style)
         ratio = content / there[1] if there and there[1] else None
-        result.append(list(pair) + [100 * style / of_photo if of_photo else None] + list(there or (None, None)) + [ratio])
+        result.append(
+            list(pair) + [100 * style / of_photo if of_photo else None] + list(there or (None, None)) + [ratio]
+        )
     return result
 
 
@@ -210,13 +229,14 @@ def print_table(rows):
 def main():
     args = parse_arguments()
     path = networks.find(args.model)
-    style_paths, photo_paths = files.find_images(args.style_dir), files.find_images(args.photos)[:args.count]
+    style_paths, photo_paths = files.find_images(args.style_dir), files.find_images(args.photos)[: args.count]
 
     # Theano takes seconds to import: all that needs none of it has been answered or refused by now.
     import evaluation
     import losses
     import models
     import optimization
+
     device = devices.use(options.device(args))
     network = models.load_network(path, args.network)
     styles = network.styles or ['style']
@@ -226,8 +246,13 @@ def main():
 
     names = losses.loss_names(loss)
     settings = {name: getattr(args, name) for name in sorted(evaluation.KINDS) + ['iterations']}
-    settings.update(model=fingerprint(path), style_images=fingerprint(*[p for _, p in chosen]), photos=sorted(photos), photo_files=fingerprint(*photo_paths),
-                    loss_weights=fingerprint(*[p for p in args.loss_weights if p != 'random']))
+    settings.update(
+        model=fingerprint(path),
+        style_images=fingerprint(*[p for _, p in chosen]),
+        photos=sorted(photos),
+        photo_files=fingerprint(*photo_paths),
+        loss_weights=fingerprint(*[p for p in args.loss_weights if p != 'random']),
+    )
     rows = start_or_resume(args, settings, evaluation.DEFAULTS)
     table_path, path_of_trajectories = (os.path.join(args.output, name) for name in ('losses.csv', 'trajectories.csv'))
     columns = ['style_name', 'photo', 'image'] + names + [CONTENT_SCALE]
@@ -235,14 +260,19 @@ def main():
     kinds = ['photo', 'network'] + [optimized] * bool(args.iterations)
 
     if len(chosen) < len(styles):
-        print("%d of the network's %d styles are evaluated: the others have no image in %s"
-              % (len(chosen), len(styles), args.style_dir), file=sys.stderr)
+        print(
+            "%d of the network's %d styles are evaluated: the others have no image in %s"
+            % (len(chosen), len(styles), args.style_dir),
+            file=sys.stderr,
+        )
     print('compiling', file=sys.stderr)
     targets_of = losses.target_function(loss)
     pastiche_of = models.pastiche_function(network)
     objective = optimization.objective_function(loss)
-    grams = losses.style_grams(targets_of, [path for _, path in chosen], args.style_size, losses.image_bytes(loss, device))
-    grams = [[layer[i:i + 1] for layer in grams] for i in range(len(chosen))]
+    grams = losses.style_grams(
+        targets_of, [path for _, path in chosen], args.style_size, losses.image_bytes(loss, device)
+    )
+    grams = [[layer[i : i + 1] for layer in grams] for i in range(len(chosen))]
 
     def picture(style, photo, kind):
         plain = re.sub(r'[^\w.+-]', '-', '%s_%s_%s' % (photo, styles[style], kind))
@@ -251,9 +281,11 @@ def main():
     done = {tuple(row[column] for column in columns[:3]) for row in rows if row[columns[-1]] is not None}
     kept = runs.read_table(path_of_trajectories) if os.path.exists(path_of_trajectories) else []
     kept = [row for row in kept if (row.get('style_name'), row.get('photo'), optimized) in done]
-    with runs.open_table(table_path, columns, rows) as table, \
-            runs.open_table(path_of_trajectories, columns[:2] + ['iteration'] + names, kept) as trajectories, \
-            utils.progress(total=len(chosen) * len(photos) * len(kinds), desc='evaluating', unit='image') as bar:
+    with runs.open_table(table_path, columns, rows) as table, runs.open_table(
+        path_of_trajectories, columns[:2] + ['iteration'] + names, kept
+    ) as trajectories, utils.progress(
+        total=len(chosen) * len(photos) * len(kinds), desc='evaluating', unit='image'
+    ) as bar:
         for (style, _), targets in zip(chosen, grams):
             for name, whole in photos.items():
                 photo = models.without_border(whole, network)
@@ -271,13 +303,18 @@ def main():
                         elif kind == optimized:
                             image, path = evaluation.optimized_image(function, photo, args.iterations)
                             for iteration, values in enumerate(path):
-                                runs.append_row(trajectories, [styles[style], name, iteration]
-                                                + ['%.7g' % value for value in values],
-                                                sync=iteration == len(path) - 1)
+                                runs.append_row(
+                                    trajectories,
+                                    [styles[style], name, iteration] + ['%.7g' % value for value in values],
+                                    sync=iteration == len(path) - 1,
+                                )
                         if kind != 'photo':
                             files.write_image(picture(style, name, kind), files.to_uint8(image)[0])
-                        runs.append_row(table, [styles[style], name, kind]
-                                        + ['%.7g' % value for value in [*function(image)[0], scale]], sync=True)
+                        runs.append_row(
+                            table,
+                            [styles[style], name, kind] + ['%.7g' % value for value in [*function(image)[0], scale]],
+                            sync=True,
+                        )
                     bar.update()
 
     rows = runs.read_table(table_path)
@@ -286,28 +323,38 @@ def main():
         for row in summary:
             runs.append_row(table, row)
     for kind in kinds[1:]:
-        grid = [[files.to_uint8(models.without_border(photo, network))[0]] + [files.read_image(picture(style, name, kind)) for style, _ in chosen]
-                for name, photo in photos.items()]
-        files.write_image(os.path.join(args.output, 'grid_%s.jpg' % kind.replace(' ', '_')),
-                          files.style_sheet(grid, ['photo'] + [styles[style] for style, _ in chosen]))
+        grid = [
+            [files.to_uint8(models.without_border(photo, network))[0]]
+            + [files.read_image(picture(style, name, kind)) for style, _ in chosen]
+            for name, photo in photos.items()
+        ]
+        files.write_image(
+            os.path.join(args.output, 'grid_%s.jpg' % kind.replace(' ', '_')),
+            files.style_sheet(grid, ['photo'] + [styles[style] for style, _ in chosen]),
+        )
     print_table([['style', 'image'] + names] + summary)
     relative = [row[:2] + ['%.4g' % value for value in row[2:]] for row in relate(rows, [styles[s] for s, _ in chosen])]
     with runs.open_table(os.path.join(args.output, 'relative.csv'), RELATIVE) as table:
         for row in relative:
             runs.append_row(table, row)
     print('\nIn relation to the photo:')
-    print_table([['style', 'image', 'style loss, % of the photo\'s', 'content loss / square of the photo\'s features']]
-                + relative)
+    print_table(
+        [['style', 'image', "style loss, % of the photo's", "content loss / square of the photo's features"]] + relative
+    )
 
     if args.iterations:
         comparison = compare(rows, runs.read_table(path_of_trajectories))
         with runs.open_table(os.path.join(args.output, 'equal_style.csv'), EQUAL_STYLE) as table:
             for row in comparison:
-                runs.append_row(table, ['' if value is None else '%.5g' % value if isinstance(value, float) else value
-                                        for value in row])
+                runs.append_row(
+                    table,
+                    ['' if value is None else '%.5g' % value if isinstance(value, float) else value for value in row],
+                )
         print("\nThe network beside %d iterations of the optimization, at the network's style loss:" % args.iterations)
-        print_table([['style', "style loss, % of photo's", 'iteration', "content loss / optimization's", 'reached']]
-                    + summarize_comparison(comparison, [styles[style] for style, _ in chosen]))
+        print_table(
+            [['style', "style loss, % of photo's", 'iteration', "content loss / optimization's", 'reached']]
+            + summarize_comparison(comparison, [styles[style] for style, _ in chosen])
+        )
 
 
 if __name__ == '__main__':

@@ -1,4 +1,5 @@
 """What a trained network is judged by: the loss it was trained with, on photos that it has not seen."""
+
 import os
 
 import numpy
@@ -12,10 +13,30 @@ import utils
 
 # What is not given and does not stand in the network's file; content layers and a style weight of None are set to
 # those of the kind of network.
-DEFAULTS = dict(content_layers=None, content_weight=1., style_layers=options.STYLE_LAYERS, style_weight=None,
-                tv_weight=0., normalize_losses=False, pool='max', image_size=256, content_size=0, style_size=512)
-KINDS = dict(content_layers=str, content_weight=float, style_layers=str, style_weight=float, tv_weight=float,
-             normalize_losses=bool, pool=str, image_size=int, content_size=int, style_size=int)
+DEFAULTS = dict(
+    content_layers=None,
+    content_weight=1.0,
+    style_layers=options.STYLE_LAYERS,
+    style_weight=None,
+    tv_weight=0.0,
+    normalize_losses=False,
+    pool='max',
+    image_size=256,
+    content_size=0,
+    style_size=512,
+)
+KINDS = dict(
+    content_layers=str,
+    content_weight=float,
+    style_layers=str,
+    style_weight=float,
+    tv_weight=float,
+    normalize_losses=bool,
+    pool=str,
+    image_size=int,
+    content_size=int,
+    style_size=int,
+)
 
 
 def loss_of_network(args, architecture, meta):
@@ -46,8 +67,10 @@ def find_styles(paths, names):
     if not found and len(names) == len(paths) == 1:
         found = [(0, paths[0])]
     if not found:
-        raise utils.UserError("none of the %d style images has the name of one of the network's styles, %s ..."
-                              % (len(paths), ', '.join(names[:4])))
+        raise utils.UserError(
+            "none of the %d style images has the name of one of the network's styles, %s ..."
+            % (len(paths), ', '.join(names[:4]))
+        )
     return found
 
 
@@ -63,8 +86,10 @@ def read_photos(paths, image_size, content_size=None):
     start = (content_size - image_size) // 2
     middle = slice(start, start + image_size)
     names = utils.unique([os.path.splitext(os.path.basename(path))[0] for path in paths], 'the photo')
-    return {name: files.to_float(files.cover(files.read_image(path), content_size, content_size)[middle, middle])
-            for name, path in zip(names, paths)}
+    return {
+        name: files.to_float(files.cover(files.read_image(path), content_size, content_size)[middle, middle])
+        for name, path in zip(names, paths)
+    }
 
 
 def stylize(function, network, photo, style):
@@ -81,8 +106,12 @@ def stylize(function, network, photo, style):
 
 def content_of_nothing(loss, contents):
     """The content loss of an image without any features, for a photo with these features of each content layer."""
-    return numpy.mean([weight * (1 if loss.normalize else float(numpy.square(content).mean()))
-                       for (_, weight), content in zip(loss.content_layers, contents)])
+    return numpy.mean(
+        [
+            weight * (1 if loss.normalize else float(numpy.square(content).mean()))
+            for (_, weight), content in zip(loss.content_layers, contents)
+        ]
+    )
 
 
 def optimized_image(function, photo, iterations):

@@ -7,10 +7,11 @@ there is used, what was interrupted carries on), and writes a picture and a tabl
 --quick takes minutes on two CPU cores, with few styles, a small network and small images; --full has
 the settings of the papers.
 """
+
 import os
 import sys
 
-sys.path.insert(0, os.path.dirname(__file__))       # which PYTHONSAFEPATH leaves out
+sys.path.insert(0, os.path.dirname(__file__))  # which PYTHONSAFEPATH leaves out
 import environment  # noqa: F401, before all others: it names what is missing
 
 import argparse
@@ -28,32 +29,65 @@ ROOT = os.path.dirname(os.path.abspath(__file__))
 # 'many_iterations' are those of the network of many styles: as many as the others in the paper, but where the
 # updates are few, as many for each style.
 SCALES = {
-    'quick': dict(styles=4, width=16, residual_blocks=3, image_size=64, style_size=128, batch_size=4, iterations=300,
-                  many_iterations=1200, checkpoint_every=30, shown=3, picture_size=192, steps=60, timed_steps=3,
-                  timed_sizes=[256, 512, 1024]),
-    'full': dict(styles=32, width=32, residual_blocks=5, image_size=256, style_size=512, batch_size=4, iterations=40000,
-                 many_iterations=40000, checkpoint_every=1000, shown=10, picture_size=512, steps=500, timed_steps=500,
-                 timed_sizes=[256, 512, 1024]),
+    'quick': dict(
+        styles=4,
+        width=16,
+        residual_blocks=3,
+        image_size=64,
+        style_size=128,
+        batch_size=4,
+        iterations=300,
+        many_iterations=1200,
+        checkpoint_every=30,
+        shown=3,
+        picture_size=192,
+        steps=60,
+        timed_steps=3,
+        timed_sizes=[256, 512, 1024],
+    ),
+    'full': dict(
+        styles=32,
+        width=32,
+        residual_blocks=5,
+        image_size=256,
+        style_size=512,
+        batch_size=4,
+        iterations=40000,
+        many_iterations=40000,
+        checkpoint_every=1000,
+        shown=10,
+        picture_size=512,
+        steps=500,
+        timed_steps=500,
+        timed_sizes=[256, 512, 1024],
+    ),
 }
 SAMPLES = os.path.join(ROOT, 'data', 'samples')
 # What they show, and the modules of papers/ that have them.
 FIGURES = {
-    'pastiches': ('learned_representation',
-                  'All styles of a network on some photos (arXiv:1610.07629, section 3.3)'),
-    'many-styles': ('learned_representation',
-                    'One network of many styles against a network for each (arXiv:1610.07629, figure 5)'),
-    'finetune': ('learned_representation',
-                 'A new style by fine-tuning against training from scratch (arXiv:1610.07629, figure 6)'),
-    'blend': ('learned_representation',
-              'Convex combinations of four styles, and the way from one to another (arXiv:1610.07629, figure 7)'),
-    'norm': ('instance_normalization',
-             'Instance against batch normalization (arXiv:1607.08022)'),
-    'borders': ('learned_representation',
-                'Mirror against zero padding, upsampling against deconvolution: borders and checkerboards'),
-    'speed': ('perceptual_losses',
-              'Seconds for the optimization and for the network (arXiv:1603.08155, table 1)'),
-    'objective': ('perceptual_losses', 'The objective of the network against that of the optimization over its steps '
-                                       '(arXiv:1603.08155, figure 5)'),
+    'pastiches': ('learned_representation', 'All styles of a network on some photos (arXiv:1610.07629, section 3.3)'),
+    'many-styles': (
+        'learned_representation',
+        'One network of many styles against a network for each (arXiv:1610.07629, figure 5)',
+    ),
+    'finetune': (
+        'learned_representation',
+        'A new style by fine-tuning against training from scratch (arXiv:1610.07629, figure 6)',
+    ),
+    'blend': (
+        'learned_representation',
+        'Convex combinations of four styles, and the way from one to another (arXiv:1610.07629, figure 7)',
+    ),
+    'norm': ('instance_normalization', 'Instance against batch normalization (arXiv:1607.08022)'),
+    'borders': (
+        'learned_representation',
+        'Mirror against zero padding, upsampling against deconvolution: borders and checkerboards',
+    ),
+    'speed': ('perceptual_losses', 'Seconds for the optimization and for the network (arXiv:1603.08155, table 1)'),
+    'objective': (
+        'perceptual_losses',
+        'The objective of the network against that of the optimization over its steps (arXiv:1603.08155, figure 5)',
+    ),
 }
 
 
@@ -61,8 +95,9 @@ def change(text):
     """``iterations=2000`` as a pair."""
     name, equals, value = text.partition('=')
     if not equals or name not in SCALES['full']:
-        raise argparse.ArgumentTypeError('%r is not NAME=NUMBER with one of the names %s'
-                                         % (text, ', '.join(sorted(SCALES['full']))))
+        raise argparse.ArgumentTypeError(
+            '%r is not NAME=NUMBER with one of the names %s' % (text, ', '.join(sorted(SCALES['full'])))
+        )
     if name == 'timed_sizes':
         return name, [options.positive_int(item) for item in value.split(',')]
     return name, options.positive_int(value)
@@ -70,21 +105,51 @@ def change(text):
 
 def parse_arguments():
     parser = options.Parser(__doc__)
-    parser.add_argument('figure', choices=list(FIGURES), metavar='FIGURE',
-                        help='; '.join('%s: %s' % (name, FIGURES[name][1]) for name in FIGURES))
+    parser.add_argument(
+        'figure',
+        choices=list(FIGURES),
+        metavar='FIGURE',
+        help='; '.join('%s: %s' % (name, FIGURES[name][1]) for name in FIGURES),
+    )
     scale = parser.add_mutually_exclusive_group()
-    scale.add_argument('--quick', dest='scale', action='store_const', const='quick', default='quick',
-                       help='minutes on two CPU cores (the default)')
+    scale.add_argument(
+        '--quick',
+        dest='scale',
+        action='store_const',
+        const='quick',
+        default='quick',
+        help='minutes on two CPU cores (the default)',
+    )
     scale.add_argument('--full', dest='scale', action='store_const', const='full', help='the settings of the papers')
-    parser.add_argument('--set', nargs='+', type=change, default=[], metavar='NAME=NUMBER', dest='changes',
-                        help='change a setting of the scale, such as iterations=2000')
-    parser.add_argument('--style-dir', default=os.path.join(ROOT, 'data/styles/misc32'),
-                        help='folder with the style images, of which the first are used')
-    parser.add_argument('--content', default=photos.COCO,
-                        help='content images to train on: an HDF5 file of data/make_dataset.py, or a folder of photos')
-    parser.add_argument('--photos', nargs='+', default=[SAMPLES], metavar='PHOTO',
-                        help='photos to show and to measure on, which are not among the content images')
-    parser.add_argument('--model', help='for pastiches, blend and finetune: a trained network instead of one of many styles')
+    parser.add_argument(
+        '--set',
+        nargs='+',
+        type=change,
+        default=[],
+        metavar='NAME=NUMBER',
+        dest='changes',
+        help='change a setting of the scale, such as iterations=2000',
+    )
+    parser.add_argument(
+        '--style-dir',
+        default=os.path.join(ROOT, 'data/styles/misc32'),
+        help='folder with the style images, of which the first are used',
+    )
+    parser.add_argument(
+        '--content',
+        default=photos.COCO,
+        help='content images to train on: an HDF5 file of data/make_dataset.py, or a folder of photos',
+    )
+    parser.add_argument(
+        '--photos',
+        nargs='+',
+        default=[SAMPLES],
+        metavar='PHOTO',
+        help='photos to show and to measure on, which are not among the content images',
+    )
+    parser.add_argument(
+        '--model', help='for pastiches, blend and finetune: a trained network instead of one of many styles'
+    )
     options.add_losses(parser)
     parser.add_argument('--output', default='figures', help='folder for pictures and tables')
     parser.add_argument('--run-dir', help='folder for the trained networks (default: runs/figures-SCALE)')
@@ -103,8 +168,11 @@ def use_what_is_there(args):
     if args.model and args.figure == 'pastiches':
         return
     if args.loss_weights is None and not os.path.exists(vgg.find()):
-        print('WARNING: %s is not there: the loss network is random, and the figure shows only that the commands run; '
-              '%s fetches VGG16' % (vgg.find(), vgg.FETCH), file=sys.stderr)
+        print(
+            'WARNING: %s is not there: the loss network is random, and the figure shows only that the commands run; '
+            '%s fetches VGG16' % (vgg.find(), vgg.FETCH),
+            file=sys.stderr,
+        )
         args.loss_weights = ['random']
     if args.content == photos.COCO and not os.path.exists(photos.COCO):
         print('WARNING: %s is not there: training on the photos of %s, a few' % (photos.COCO, SAMPLES), file=sys.stderr)
@@ -120,8 +188,11 @@ def main():
     files.make_folder(args.output)
     files.make_folder(args.run_dir)
     # What decides on the networks and the objective; the number of styles and of iterations may grow.
-    settings = {name: getattr(args, name) for name in options.LOSSES + (
-        'content', 'style_dir', 'width', 'residual_blocks', 'image_size', 'style_size', 'batch_size', 'picture_size')}
+    settings = {
+        name: getattr(args, name)
+        for name in options.LOSSES
+        + ('content', 'style_dir', 'width', 'residual_blocks', 'image_size', 'style_size', 'batch_size', 'picture_size')
+    }
     path = os.path.join(args.run_dir, 'settings.json')
     if os.listdir(args.run_dir) == ['settings.json']:
         # Nothing was made with them.

@@ -4,13 +4,16 @@ It is ``pip install .`` (or ``.[test]``) with the one thing put back that the se
 3.12: ``configparser.SafeConfigParser``. pip builds in an environment of its own, where of all that could be set from
 outside only the ``.pth`` files of this one count; so one lies there for the time of the installation.
 """
+
 import os
 import subprocess
 import sys
 import sysconfig
 
-LINE = ("import configparser as c; c.SafeConfigParser = getattr(c, 'SafeConfigParser', "
-        "type('SafeConfigParser', (c.ConfigParser,), {'readfp': c.ConfigParser.read_file}))\n")
+LINE = (
+    "import configparser as c; c.SafeConfigParser = getattr(c, 'SafeConfigParser', "
+    "type('SafeConfigParser', (c.ConfigParser,), {'readfp': c.ConfigParser.read_file}))\n"
+)
 
 
 def main(extras):
@@ -22,8 +25,10 @@ def main(extras):
             with open(path, 'w') as f:
                 f.write(LINE)
         except OSError as error:
-            sys.exit('error: %s: %s; make a virtual environment of your own (python3 -m venv .venv) and use its Python'
-                     % (path, error.strerror))
+            sys.exit(
+                'error: %s: %s; make a virtual environment of your own (python3 -m venv .venv) and use its Python'
+                % (path, error.strerror)
+            )
     try:
         return subprocess.call([sys.executable, '-m', 'pip', 'install', '--quiet', target])
     finally:

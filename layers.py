@@ -2,6 +2,7 @@
 
 What the layers compute is stated in `backend.formulas`.
 """
+
 import numpy
 
 from backend import T, lasagne, theano
@@ -12,9 +13,17 @@ from lasagne.nonlinearities import linear
 
 __all__ = [
     'style_weights',
-    'ReflectPadLayer', 'CropLayer', 'InstanceNormLayer', 'ConditionalInstanceNormLayer', 'BatchNormLayer',
-    'UpsampleNearestLayer', 'ConvLayer', 'FractionalConvLayer',
-    'conv_block', 'residual_block', 'upsampling_block',
+    'ReflectPadLayer',
+    'CropLayer',
+    'InstanceNormLayer',
+    'ConditionalInstanceNormLayer',
+    'BatchNormLayer',
+    'UpsampleNearestLayer',
+    'ConvLayer',
+    'FractionalConvLayer',
+    'conv_block',
+    'residual_block',
+    'upsampling_block',
 ]
 
 
@@ -33,12 +42,12 @@ class ReflectPadLayer(lasagne.layers.Layer):
         super().__init__(incoming, **kwargs)
         self.pad = pad
         if any(size is not None and size <= pad for size in self.input_shape[2:]):
-            raise ValueError('feature maps of %s are too small for a reflection padding of %d'
-                             % (self.input_shape[2:], pad))
+            raise ValueError(
+                'feature maps of %s are too small for a reflection padding of %d' % (self.input_shape[2:], pad)
+            )
 
     def get_output_shape_for(self, input_shape):
-        return input_shape[:2] + tuple(None if size is None else size + 2 * self.pad
-                                       for size in input_shape[2:])
+        return input_shape[:2] + tuple(None if size is None else size + 2 * self.pad for size in input_shape[2:])
 
     def get_output_for(self, input, **kwargs):
         return reflect_pad(input, self.pad)
@@ -63,7 +72,7 @@ class CropLayer(lasagne.layers.Layer):
         return input_shape[:2] + tuple(None if size is None else size - 2 * self.crop for size in input_shape[2:])
 
     def get_output_for(self, input, **kwargs):
-        return input[:, :, self.crop:-self.crop, self.crop:-self.crop]
+        return input[:, :, self.crop : -self.crop, self.crop : -self.crop]
 
 
 class InstanceNormLayer(lasagne.layers.Layer):
@@ -152,8 +161,7 @@ class BatchNormLayer(lasagne.layers.Layer):
         Weight of a new batch in the running averages.
     """
 
-    def __init__(self, incoming, epsilon=EPSILON, beta=Constant(0), gamma=Constant(1), average_factor=0.1,
-                 **kwargs):
+    def __init__(self, incoming, epsilon=EPSILON, beta=Constant(0), gamma=Constant(1), average_factor=0.1, **kwargs):
         super().__init__(incoming, **kwargs)
         self.epsilon = epsilon
         self.average_factor = average_factor
@@ -230,8 +238,19 @@ class ConvLayer(lasagne.layers.Layer):
         Applied to the result.
     """
 
-    def __init__(self, incoming, num_filters, filter_size, stride=1, pad='reflect', flip_filters=True,
-                 W=Normal(0.01), b=None, nonlinearity=linear, **kwargs):
+    def __init__(
+        self,
+        incoming,
+        num_filters,
+        filter_size,
+        stride=1,
+        pad='reflect',
+        flip_filters=True,
+        W=Normal(0.01),
+        b=None,
+        nonlinearity=linear,
+        **kwargs,
+    ):
         super().__init__(incoming, **kwargs)
         if filter_size % 2 != 1:
             raise ValueError('the filter size is odd, not %r' % (filter_size,))
@@ -249,16 +268,22 @@ class ConvLayer(lasagne.layers.Layer):
     def get_output_shape_for(self, input_shape):
         return (input_shape[0], self.num_filters) + tuple(
             None if size is None else (size - 1 - (self.filter_size - 1) * (self.pad == 'none')) // self.stride + 1
-            for size in input_shape[2:])
+            for size in input_shape[2:]
+        )
 
     def get_output_for(self, input, **kwargs):
         margin = self.filter_size // 2 if self.pad != 'none' else 0
         if self.pad == 'reflect' and margin:
             input = reflect_pad(input, margin)
             margin = 0
-        output = T.nnet.conv2d(input, self.W, filter_shape=self.W.get_value(borrow=True).shape,
-                               border_mode=(margin, margin), subsample=(self.stride, self.stride),
-                               filter_flip=self.flip_filters)
+        output = T.nnet.conv2d(
+            input,
+            self.W,
+            filter_shape=self.W.get_value(borrow=True).shape,
+            border_mode=(margin, margin),
+            subsample=(self.stride, self.stride),
+            filter_flip=self.flip_filters,
+        )
         if self.b is not None:
             output = output + self.b.dimshuffle('x', 0, 'x', 'x')
         return self.nonlinearity(output)
@@ -291,19 +316,26 @@ class FractionalConvLayer(lasagne.layers.Layer):
 
     def get_output_shape_for(self, input_shape):
         return (input_shape[0], self.num_filters) + tuple(
-            None if size is None else 2 * size for size in input_shape[2:])
+            None if size is None else 2 * size for size in input_shape[2:]
+        )
 
     def get_output_for(self, input, **kwargs):
         margin = self.filter_size // 2
         height, width = 2 * input.shape[2], 2 * input.shape[3]
         return T.nnet.abstract_conv.conv2d_grad_wrt_inputs(
-            input, self.W, input_shape=(None, self.num_filters, height, width),
-            filter_shape=self.W.get_value(borrow=True).shape, border_mode=(margin, margin), subsample=(2, 2))
+            input,
+            self.W,
+            input_shape=(None, self.num_filters, height, width),
+            filter_shape=self.W.get_value(borrow=True).shape,
+            border_mode=(margin, margin),
+            subsample=(2, 2),
+        )
 
 
 # ---------------------------------------------------------------------------------------------
 # Blocks
 # ---------------------------------------------------------------------------------------------
+
 
 def _normalize(layer, style, norm, epsilon):
     if norm == 'batch':
@@ -317,8 +349,17 @@ def _normalize(layer, style, norm, epsilon):
     return InstanceNormLayer(layer, epsilon)
 
 
-def conv_block(incoming, num_filters, filter_size, stride=1, style=None, nonlinearity=rectify,
-               norm='instance', pad='reflect', epsilon=EPSILON):
+def conv_block(
+    incoming,
+    num_filters,
+    filter_size,
+    stride=1,
+    style=None,
+    nonlinearity=rectify,
+    norm='instance',
+    pad='reflect',
+    epsilon=EPSILON,
+):
     """Padding, convolution, (conditional) normalization, nonlinearity (arXiv:1610.07629, table 1).
 
     Parameters
@@ -370,8 +411,9 @@ def residual_block(incoming, style=None, norm='instance', pad='reflect', epsilon
     return lasagne.layers.ElemwiseSumLayer([incoming, layer])
 
 
-def upsampling_block(incoming, num_filters, style=None, norm='instance', pad='reflect', upsampling='nearest',
-                     epsilon=EPSILON):
+def upsampling_block(
+    incoming, num_filters, style=None, norm='instance', pad='reflect', upsampling='nearest', epsilon=EPSILON
+):
     """Doubles height and width: nearest upsampling and a 3×3 convolution block (arXiv:1610.07629, table 1).
 
     Parameters
@@ -420,8 +462,11 @@ def style_weights(style, num_styles, num_images=1):
     IndexError
         If a style is not in 0 … num_styles - 1.
     """
-    blends = [{s: 1.} for s in style] if hasattr(style, '__len__') and not isinstance(style, dict) else \
-        [style if isinstance(style, dict) else {style: 1.}] * num_images
+    blends = (
+        [{s: 1.0} for s in style]
+        if hasattr(style, '__len__') and not isinstance(style, dict)
+        else [style if isinstance(style, dict) else {style: 1.0}] * num_images
+    )
     rows = numpy.zeros((len(blends), num_styles), 'float32')
     for row, blend in zip(rows, blends):
         for index, weight in blend.items():

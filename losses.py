@@ -3,6 +3,7 @@
 The formulas take and return Theano expressions. Features are the rectified outputs of a loss
 network (`models.loss_network`), of shape (N, C, H, W).
 """
+
 import re
 
 import numpy
@@ -13,9 +14,17 @@ import utils
 from backend import T, devices, theano
 from backend.formulas import GramMatrix, SquaredDifference
 
-__all__ = ['gram_matrix', 'content_loss', 'style_loss', 'total_variation_loss',
-           'perceptual_losses', 'loss_names',
-           'target_function', 'style_grams', 'image_bytes']
+__all__ = [
+    'gram_matrix',
+    'content_loss',
+    'style_loss',
+    'total_variation_loss',
+    'perceptual_losses',
+    'loss_names',
+    'target_function',
+    'style_grams',
+    'image_bytes',
+]
 
 
 # ---------------------------------------------------------------------------------------------
@@ -159,8 +168,11 @@ def perceptual_losses(loss, pastiche, contents, grams, style_coefficients=None):
         by_layer.append(term if style_coefficients is None else style_coefficients * term)
     style_term = sum(by_layer)
 
-    tv_term = (numpy.float32(loss.tv_weight) * total_variation_loss(255 * pastiche) if loss.tv_weight
-               else T.zeros_like(content_term))
+    tv_term = (
+        numpy.float32(loss.tv_weight) * total_variation_loss(255 * pastiche)
+        if loss.tv_weight
+        else T.zeros_like(content_term)
+    )
     return [content_term + style_term + tv_term, content_term, style_term, tv_term] + by_layer
 
 
@@ -195,7 +207,8 @@ def target_function(loss):
 
     def targets(image):
         values = function(image)
-        return values[:len(contents)], values[len(contents):]
+        return values[: len(contents)], values[len(contents) :]
+
     return targets
 
 
@@ -227,13 +240,15 @@ def image_bytes(loss, device, gradient=False):
         for name in sorted(key[:-2] for key in weights if re.fullmatch(r'conv[1-5]_[1-4]_W', key)):
             if name <= max(found, default=''):
                 channels, inputs = weights[name + '_W'].shape[:2]
-                pixels = 4. ** (1 - int(name[4]))
+                pixels = 4.0 ** (1 - int(name[4]))
                 maps.append(-(-channels // 16) * 16 * pixels)
                 windows.append(9 * inputs * pixels)
                 if name.endswith('_1'):
-                    maps.append(-(-inputs // 16) * 16 * pixels)       # the image, or what was pooled
+                    maps.append(-(-inputs // 16) * 16 * pixels)  # the image, or what was pooled
     largest = sorted(maps)[-3:]
-    return IMAGE_BYTES + 4 * ((sum(maps) + max(maps) if gradient else sum(largest)) + (max(windows) if device.backend == 'plain' else 0))
+    return IMAGE_BYTES + 4 * (
+        (sum(maps) + max(maps) if gradient else sum(largest)) + (max(windows) if device.backend == 'plain' else 0)
+    )
 
 
 def style_grams(function, paths, size, bytes_per_pixel):

@@ -1,4 +1,5 @@
 """Which styles of a network are meant: by number, by name, or as a mixture {number: weight} of the sum one."""
+
 import math
 import re
 import sys
@@ -85,25 +86,33 @@ def parse_blend(text, names):
     for part in text.split(','):
         item += part
         style, equals, weight = item.rpartition('=')
-        if not equals or not (style.strip() in names or re.fullmatch(r'\s*[0-9]{1,6}\s*', style)) or _weight(weight) is None:
-            item += ','         # of the name of a style
+        if (
+            not equals
+            or not (style.strip() in names or re.fullmatch(r'\s*[0-9]{1,6}\s*', style))
+            or _weight(weight) is None
+        ):
+            item += ','  # of the name of a style
             continue
         number = by_name(style, names) if style.strip() in names else by_index(style, names)
         mixture[number] = mixture.get(number, 0) + _weight(weight)
         item = ''
     if item:
-        raise utils.UserError('--blend: %r is not STYLE=WEIGHT, such as 0=0.7, of a style that --list-styles shows'
-                              % item[:-1])
+        raise utils.UserError(
+            '--blend: %r is not STYLE=WEIGHT, such as 0=0.7, of a style that --list-styles shows' % item[:-1]
+        )
     normalized = _normalized(mixture)
     if any(abs(normalized[style] - weight) > 1e-6 for style, weight in mixture.items()):
-        print('--blend: the weights are divided by their sum, so that it is one: %s'
-              % ', '.join('%s=%g' % (names[style], weight) for style, weight in normalized.items()), file=sys.stderr)
+        print(
+            '--blend: the weights are divided by their sum, so that it is one: %s'
+            % ', '.join('%s=%g' % (names[style], weight) for style, weight in normalized.items()),
+            file=sys.stderr,
+        )
     return normalized
 
 
 def label(mixture, names):
     """What the pastiche of a mixture is called: ``waves``, or ``waves-0.7+sun-0.3``."""
-    if list(mixture.values()) == [1.]:
+    if list(mixture.values()) == [1.0]:
         return names[next(iter(mixture))]
     return '+'.join('%s-%g' % (names[style], weight) for style, weight in mixture.items())
 

@@ -1,4 +1,5 @@
 """The networks: transformer networks, VGG loss networks, and the files that hold their weights."""
+
 import collections
 import dataclasses
 import os
@@ -18,9 +19,21 @@ from lasagne.init import Constant
 from lasagne.layers import InputLayer, NonlinearityLayer, get_all_params
 from lasagne.nonlinearities import linear, sigmoid
 
-__all__ = ['transformer_network', 'without_border', 'with_styles', 'single_style_network', 'style_name', 'style_names',
-           'save_network', 'load_network', 'pastiche_function',
-           'VGG_MEAN', 'vgg_preprocess', 'vgg_deprocess', 'loss_network']
+__all__ = [
+    'transformer_network',
+    'without_border',
+    'with_styles',
+    'single_style_network',
+    'style_name',
+    'style_names',
+    'save_network',
+    'load_network',
+    'pastiche_function',
+    'VGG_MEAN',
+    'vgg_preprocess',
+    'vgg_deprocess',
+    'loss_network',
+]
 
 
 # ---------------------------------------------------------------------------------------------
@@ -170,8 +183,10 @@ def single_style_network(network, style):
     -------
     Network
     """
-    values = [value[0] if value.ndim == 2 else value
-              for value in lasagne.layers.get_all_param_values(with_styles(network, [style]).output)]
+    values = [
+        value[0] if value.ndim == 2 else value
+        for value in lasagne.layers.get_all_param_values(with_styles(network, [style]).output)
+    ]
     values[0] = values[0][:, ::-1] / numpy.float32(255)
     filters, beta, gamma = (value[::-1] for value in values[-3:])
     constant = network.architecture.tanh_constant
@@ -215,14 +230,16 @@ def pastiche_function(network):
         height, width = image.shape[2:]
         extra = [(0, max(0, smallest - side)) for side in (height, width)]
         pastiche = function(numpy.pad(image, [(0, 0), (0, 0)] + extra, mode='symmetric'), *style)
-        return pastiche[:, :, :-(-height // 4) * 4, :-(-width // 4) * 4]
+        return pastiche[:, :, : -(-height // 4) * 4, : -(-width // 4) * 4]
+
     return with_enough_to_reflect
 
 
 def save_network(path, network):
     """Write a transformer network as an ``.npz``, atomically; see `formats.networks.write`."""
-    networks.write(path, network.architecture, network.styles, network.meta,
-                   lasagne.layers.get_all_param_values(network.output))
+    networks.write(
+        path, network.architecture, network.styles, network.meta, lasagne.layers.get_all_param_values(network.output)
+    )
 
 
 def load_network(path, network=None):
@@ -251,6 +268,7 @@ def load_network(path, network=None):
 # ---------------------------------------------------------------------------------------------
 # Loss networks
 # ---------------------------------------------------------------------------------------------
+
 
 def vgg_preprocess(image):
     """RGB in [0, 1] to BGR in 0–255 minus the mean of ImageNet, for a 4-D tensor (N, 3, H, W)."""
@@ -318,8 +336,14 @@ def _vgg_features(image, weights, layers, pool):
     normalised = 'conv0_W' in weights
     layer = InputLayer((None, 3, None, None), input_var=image)
     if normalised:
-        layer = ConvLayer(layer, 3, 1, flip_filters=False, W=_weight(weights, 'conv0_W', (3, 3, 1, 1)),
-                          b=_weight(weights, 'conv0_b', (3,)))
+        layer = ConvLayer(
+            layer,
+            3,
+            1,
+            flip_filters=False,
+            W=_weight(weights, 'conv0_W', (3, 3, 1, 1)),
+            b=_weight(weights, 'conv0_b', (3,)),
+        )
     else:
         layer = NonlinearityLayer(layer, vgg_preprocess)
     last = max(layers)
@@ -332,8 +356,16 @@ def _vgg_features(image, weights, layers, pool):
             layer = lasagne.layers.Pool2DLayer(layer, 2, mode=pool)
         W = _weight(weights, name + '_W', (None, layer.output_shape[1], 3, 3))
         layer = outputs[name] = ConvLayer(
-            layer, W.shape[0], 3, pad='reflect' if normalised else 'zero', flip_filters=False,
-            W=W, b=_weight(weights, name + '_b', (W.shape[0],)), nonlinearity=rectify, name=name)
+            layer,
+            W.shape[0],
+            3,
+            pad='reflect' if normalised else 'zero',
+            flip_filters=False,
+            W=W,
+            b=_weight(weights, name + '_b', (W.shape[0],)),
+            nonlinearity=rectify,
+            name=name,
+        )
     return dict(zip(layers, lasagne.layers.get_output([outputs[name] for name in layers])))
 
 
@@ -342,6 +374,8 @@ def _weight(weights, name, shape):
         raise utils.UserError('the loss network lacks %s' % name)
     value = weights[name]
     if len(value.shape) != len(shape) or any(b not in (None, a) for a, b in zip(value.shape, shape)):
-        raise utils.UserError('the loss network has %s of shape %s instead of %s'
-                              % (name, value.shape, tuple('any' if n is None else n for n in shape)))
+        raise utils.UserError(
+            'the loss network has %s of shape %s instead of %s'
+            % (name, value.shape, tuple('any' if n is None else n for n in shape))
+        )
     return value.astype(theano.config.floatX)

@@ -1,4 +1,5 @@
 """What is minimized: by a network's pastiches in training, and by the image of an optimization."""
+
 import dataclasses
 import re
 
@@ -33,10 +34,11 @@ class Objective:
     pool : {'max', 'average_exc_pad'}
         Pooling of the loss networks.
     """
+
     networks: list
     content_layers: list
     style_layers: list
-    tv_weight: float = 0.
+    tv_weight: float = 0.0
     normalize: bool = False
     divide_by_channels: bool = False
     pool: str = 'max'

@@ -1,4 +1,5 @@
 """Optimization of the pixels of one image: the objective, and what minimizes it (arXiv:1508.06576)."""
+
 import numpy
 import scipy.optimize
 
@@ -52,6 +53,7 @@ def minimize_lbfgs(function, start, iterations, callback):
     str
         Why it stopped, if that was neither the number of iterations nor the callback; else ''.
     """
+
     class Stop(Exception):
         pass
 
@@ -74,8 +76,15 @@ def minimize_lbfgs(function, start, iterations, callback):
 
     try:
         _, _, info = scipy.optimize.fmin_l_bfgs_b(
-            evaluate, start.ravel().astype('float64'), bounds=[(0, 1)] * start.size, callback=step,
-            maxiter=iterations, maxfun=20 * iterations + 20, factr=0, pgtol=0)
+            evaluate,
+            start.ravel().astype('float64'),
+            bounds=[(0, 1)] * start.size,
+            callback=step,
+            maxiter=iterations,
+            maxfun=20 * iterations + 20,
+            factr=0,
+            pgtol=0,
+        )
     except Stop:
         return ''
     return '' if iteration >= iterations else str(info['task'])
@@ -92,8 +101,8 @@ def minimize_adam(function, start, iterations, callback, learning_rate):
     values, gradient = function(image)
     for iteration in range(1, iterations + 1):
         first = 0.9 * first + 0.1 * gradient
-        second = 0.999 * second + 0.001 * gradient ** 2
-        rate = learning_rate * (1 - 0.999 ** iteration) ** 0.5 / (1 - 0.9 ** iteration)
+        second = 0.999 * second + 0.001 * gradient**2
+        rate = learning_rate * (1 - 0.999**iteration) ** 0.5 / (1 - 0.9**iteration)
         image = numpy.clip(image - rate * first / (numpy.sqrt(second) + 1e-8), 0, 1).astype('float32')
         values, gradient = function(image)
         if callback(iteration, image, values):

@@ -7,10 +7,11 @@ No network is trained: L-BFGS or Adam minimizes the loss that train.py minimizes
 one image. Beside the pastiche lies a CSV with the losses of every iteration. The pastiche is written
 every 50 iterations: --init with its name carries on from a run that was cut off, and so do the losses.
 """
+
 import os
 import sys
 
-sys.path.insert(0, os.path.dirname(__file__))       # which PYTHONSAFEPATH leaves out
+sys.path.insert(0, os.path.dirname(__file__))  # which PYTHONSAFEPATH leaves out
 import environment  # noqa: F401, before all others: it names what is missing
 
 import argparse
@@ -32,34 +33,58 @@ OPTIMIZER_BYTES = {'lbfgs': 1100, 'adam': 100}
 def parse_arguments():
     parser = options.Parser(__doc__)
     parser.add_argument('--content', required=True, metavar='IMAGE', help='the photo')
-    parser.add_argument('--style', required=True, nargs='+', metavar='IMAGE[=WEIGHT]',
-                        help='the painting; of several the Gram matrices are averaged with these weights')
+    parser.add_argument(
+        '--style',
+        required=True,
+        nargs='+',
+        metavar='IMAGE[=WEIGHT]',
+        help='the painting; of several the Gram matrices are averaged with these weights',
+    )
     parser.add_argument('--output', default='pastiche.png', help='the pastiche; its losses go to a .csv of that name')
-    parser.add_argument('--size', type=options.positive_int, default=512,
-                        help='shorter side that the photo is resized to')
-    parser.add_argument('--style-size', type=options.positive_int,
-                        help='shorter side that the paintings are resized to (default: --size)')
-    parser.add_argument('--network', choices=['cin', 'fns'], default='cin',
-                        help='the network whose loss it is: decides on the two defaults below and, for fns, divides '
-                             'Gram matrices by the number of channels')
+    parser.add_argument(
+        '--size', type=options.positive_int, default=512, help='shorter side that the photo is resized to'
+    )
+    parser.add_argument(
+        '--style-size',
+        type=options.positive_int,
+        help='shorter side that the paintings are resized to (default: --size)',
+    )
+    parser.add_argument(
+        '--network',
+        choices=['cin', 'fns'],
+        default='cin',
+        help='the network whose loss it is: decides on the two defaults below and, for fns, divides '
+        'Gram matrices by the number of channels',
+    )
     options.add_losses(parser)
-    parser.add_argument('--init', default='content', metavar='content|style|noise|grey|IMAGE', help='what to start from')
+    parser.add_argument(
+        '--init', default='content', metavar='content|style|noise|grey|IMAGE', help='what to start from'
+    )
     parser.add_argument('--optimizer', choices=['lbfgs', 'adam'], default='lbfgs', help='what minimizes the loss')
     parser.add_argument('--iterations', type=options.positive_int, default=500, help='steps of the optimizer')
-    parser.add_argument('--learning-rate', type=options.positive, default=0.02,
-                        help="Adam's step, where the image is in [0, 1]")
-    parser.add_argument('--preserve-color', choices=['luminance', 'match'],
-                        help="keep the photo's colours: transfer the style of the luminance only, or match the "
-                             "painting's colours to the photo's first (arXiv:1606.05897)")
-    parser.add_argument('--image-every', type=options.positive_int, metavar='ITERATIONS',
-                        help='write the image every so many iterations as well')
+    parser.add_argument(
+        '--learning-rate', type=options.positive, default=0.02, help="Adam's step, where the image is in [0, 1]"
+    )
+    parser.add_argument(
+        '--preserve-color',
+        choices=['luminance', 'match'],
+        help="keep the photo's colours: transfer the style of the luminance only, or match the "
+        "painting's colours to the photo's first (arXiv:1606.05897)",
+    )
+    parser.add_argument(
+        '--image-every',
+        type=options.positive_int,
+        metavar='ITERATIONS',
+        help='write the image every so many iterations as well',
+    )
     parser.add_argument('--seed', type=options.whole_number, default=0, help='of the noise to start from')
     options.add_overwrite(parser)
     options.add_device(parser)
     args = parser.parse_args()
     if os.path.splitext(args.output)[1].lower() not in files.WRITE_FORMATS:
-        raise utils.UserError('--output %s: the name of an image ends in one of %s'
-                              % (args.output, ' '.join(sorted(files.WRITE_FORMATS))))
+        raise utils.UserError(
+            '--output %s: the name of an image ends in one of %s' % (args.output, ' '.join(sorted(files.WRITE_FORMATS)))
+        )
     if args.size < 16:
         raise utils.UserError('--size %d: the loss network needs at least 16 pixels' % args.size)
     args.style_size = args.style_size or args.size
@@ -125,8 +150,11 @@ def past_losses(args, styles, columns):
         ours = False
     inputs = [args.content] + [path for path, _ in styles]
     made = files.read_origin(args.output) == origin_of(args, styles)
-    files.check_outputs({args.output: carries_on or made, table: ours},
-                        inputs + [args.init] * (os.path.exists(args.init) and not carries_on), args.overwrite)
+    files.check_outputs(
+        {args.output: carries_on or made, table: ours},
+        inputs + [args.init] * (os.path.exists(args.init) and not carries_on),
+        args.overwrite,
+    )
     if not (carries_on and ours and rows):
         return []
     if list(rows[0]) != columns or not rows[-1]['iteration'].isdigit():
@@ -148,10 +176,14 @@ def main():
     # Theano takes seconds to import: all that needs none of it has been answered or refused by now.
     import losses
     import optimization
+
     device = devices.use(options.device(args))
     loss = options.objective(args)
-    utils.check_memory(args.content, photo.transpose(1, 2, 0),
-                       losses.image_bytes(loss, device, gradient=True) + OPTIMIZER_BYTES[args.optimizer])
+    utils.check_memory(
+        args.content,
+        photo.transpose(1, 2, 0),
+        losses.image_bytes(loss, device, gradient=True) + OPTIMIZER_BYTES[args.optimizer],
+    )
     for (path, _), painting in zip(styles, paintings):
         utils.check_memory(path, painting.transpose(1, 2, 0), losses.image_bytes(loss, device), '--style-size')
     stem = os.path.splitext(args.output)[0]
@@ -179,13 +211,15 @@ def main():
     def as_image(image):
         if not numpy.isfinite(image).all():
             raise utils.UserError('the image holds numbers that are not finite: stopped')
-        return files.to_uint8(restore_color(image[0], photo)[numpy.newaxis] if args.preserve_color == 'luminance'
-                              else image)[0]
+        return files.to_uint8(
+            restore_color(image[0], photo)[numpy.newaxis] if args.preserve_color == 'luminance' else image
+        )[0]
 
     # An interrupt lets the iteration finish and the image be written.
     caught = runs.catch_interrupts()
-    with runs.open_table(stem + '.csv', columns, past) as history, \
-            utils.progress(total=args.iterations, desc='optimizing', unit='it') as bar:
+    with runs.open_table(stem + '.csv', columns, past) as history, utils.progress(
+        total=args.iterations, desc='optimizing', unit='it'
+    ) as bar:
         last = [start]
 
         def record(iteration, image, values):
@@ -195,8 +229,11 @@ def main():
             if iteration or not past:
                 runs.append_row(history, [done_before + iteration] + ['%.7g' % value for value in values])
             if args.image_every and iteration and iteration % args.image_every == 0:
-                files.write_image('%s_%06d%s' % (stem, done_before + iteration, os.path.splitext(args.output)[1]),
-                                  as_image(image), origin_of(args, styles))
+                files.write_image(
+                    '%s_%06d%s' % (stem, done_before + iteration, os.path.splitext(args.output)[1]),
+                    as_image(image),
+                    origin_of(args, styles),
+                )
             if iteration and iteration % CHECKPOINT_EVERY == 0:
                 files.write_image(args.output, as_image(image), origin_of(args, styles))
             bar.set_postfix_str('total %.4g content %.4g style %.4g' % tuple(values[:3]), refresh=False)

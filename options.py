@@ -1,4 +1,5 @@
 """Command lines: what the parsers of all scripts have in common."""
+
 import argparse
 import math
 import os
@@ -33,8 +34,9 @@ class Parser(argparse.ArgumentParser):
 
 def add_overwrite(parser):
     """Add the option that allows outputs to replace any file but an input (`files.check_outputs`)."""
-    parser.add_argument('--overwrite', action='store_true',
-                        help='write the outputs over files that this command did not make')
+    parser.add_argument(
+        '--overwrite', action='store_true', help='write the outputs over files that this command did not make'
+    )
 
 
 def _number(convert, good, expected):
@@ -46,6 +48,7 @@ def _number(convert, good, expected):
         if value is None or not math.isfinite(value) or not good(value):
             raise argparse.ArgumentTypeError('%r is not %s' % (text, expected))
         return value
+
     return parse
 
 
@@ -68,12 +71,20 @@ def pair(text):
 
 def add_device(parser):
     """Add --device, --backend and --tf32 to a parser: see `device`."""
-    parser.add_argument('--device', default='cpu',
-                        help='what computes: %s; auto is the first CUDA device, or else the CPU' % devices.NAMES)
-    parser.add_argument('--backend', choices=devices.BACKENDS, default=os.environ.get('GOGH_BACKEND') or 'onednn',
-                        help="on the CPU: oneDNN, or Theano's own operations (environment: GOGH_BACKEND)")
-    parser.add_argument('--tf32', action='store_true',
-                        help='on NVIDIA cards since Ampere: multiply in TF32, faster and to three digits')
+    parser.add_argument(
+        '--device',
+        default='cpu',
+        help='what computes: %s; auto is the first CUDA device, or else the CPU' % devices.NAMES,
+    )
+    parser.add_argument(
+        '--backend',
+        choices=devices.BACKENDS,
+        default=os.environ.get('GOGH_BACKEND') or 'onednn',
+        help="on the CPU: oneDNN, or Theano's own operations (environment: GOGH_BACKEND)",
+    )
+    parser.add_argument(
+        '--tf32', action='store_true', help='on NVIDIA cards since Ampere: multiply in TF32, faster and to three digits'
+    )
 
 
 def device(args):
@@ -82,8 +93,16 @@ def device(args):
 
 
 # What `add_losses` adds.
-LOSSES = ('loss_weights', 'content_layers', 'content_weight', 'style_layers', 'style_weight', 'tv_weight',
-          'normalize_losses', 'pool')
+LOSSES = (
+    'loss_weights',
+    'content_layers',
+    'content_weight',
+    'style_layers',
+    'style_weight',
+    'tv_weight',
+    'normalize_losses',
+    'pool',
+)
 STYLE_LAYERS = 'conv1_2,conv2_2,conv3_3,conv4_3'
 # Options by the names that they had when files were written which still exist.
 RENAMED = {'content_layer': 'content_layers'}
@@ -96,28 +115,49 @@ def current_names(settings):
 
 def add_losses(parser):
     """Add the options that choose a perceptual loss to a parser: see `objective`."""
-    parser.add_argument('--loss-weights', nargs='+', metavar='FILE',
-                        help='pretrained VGG: .pkl of the Lasagne model zoo, .h5 of Keras or .npz; of several files a '
-                             "layer is taken from the first that has it; 'random' for trials (default: the VGG16 that "
-                             'data/download.py fetched)')
-    parser.add_argument('--content-layers', metavar='LAYER[=WEIGHT],...',
-                        help='layers of the content loss; each weight is divided by the number of layers (default: '
-                             'conv3_3 for cin, conv2_2 for fns)')
-    parser.add_argument('--content-weight', type=not_negative, default=1., help='weight of the layers that are given none')
-    parser.add_argument('--style-layers', default=STYLE_LAYERS, metavar='LAYER[=WEIGHT],...',
-                        help='layers of the style loss; each weight is divided by the number of layers')
-    parser.add_argument('--style-weight', type=not_negative,
-                        help='weight of the layers that are given none (default: 4e-4 for cin, 20 for fns)')
-    parser.add_argument('--tv-weight', type=not_negative, default=0., help='weight of the total variation loss')
+    parser.add_argument(
+        '--loss-weights',
+        nargs='+',
+        metavar='FILE',
+        help='pretrained VGG: .pkl of the Lasagne model zoo, .h5 of Keras or .npz; of several files a '
+        "layer is taken from the first that has it; 'random' for trials (default: the VGG16 that "
+        'data/download.py fetched)',
+    )
+    parser.add_argument(
+        '--content-layers',
+        metavar='LAYER[=WEIGHT],...',
+        help='layers of the content loss; each weight is divided by the number of layers (default: '
+        'conv3_3 for cin, conv2_2 for fns)',
+    )
+    parser.add_argument(
+        '--content-weight', type=not_negative, default=1.0, help='weight of the layers that are given none'
+    )
+    parser.add_argument(
+        '--style-layers',
+        default=STYLE_LAYERS,
+        metavar='LAYER[=WEIGHT],...',
+        help='layers of the style loss; each weight is divided by the number of layers',
+    )
+    parser.add_argument(
+        '--style-weight',
+        type=not_negative,
+        help='weight of the layers that are given none (default: 4e-4 for cin, 20 for fns)',
+    )
+    parser.add_argument('--tv-weight', type=not_negative, default=0.0, help='weight of the total variation loss')
     parser.add_argument('--pool', choices=['max', 'average'], default='max', help='pooling of the loss network')
-    parser.add_argument('--normalize-losses', action='store_true',
-                        help='divide each style term by the mean square of its target Gram matrix and the content '
-                             'term by that of the photo\'s features, for loss networks that are scaled otherwise')
+    parser.add_argument(
+        '--normalize-losses',
+        action='store_true',
+        help='divide each style term by the mean square of its target Gram matrix and the content '
+        "term by that of the photo's features, for loss networks that are scaled otherwise",
+    )
 
 
 # What the papers (and fast-neural-style's guide, for 'fns') use, where the two networks differ.
-NETWORK_DEFAULTS = {'cin': dict(content_layers='conv3_3', style_weight=4e-4),
-                    'fns': dict(content_layers='conv2_2', style_weight=20.)}
+NETWORK_DEFAULTS = {
+    'cin': dict(content_layers='conv3_3', style_weight=4e-4),
+    'fns': dict(content_layers='conv2_2', style_weight=20.0),
+}
 
 
 def objective(args, network=None):
@@ -146,27 +186,39 @@ def objective(args, network=None):
             setattr(args, option, value)
     for option in ('content_weight', 'style_weight', 'tv_weight'):
         if getattr(args, option) > MAX_WEIGHT:
-            raise utils.UserError('--%s %g: a weight is %g at most'
-                                  % (option.replace('_', '-'), getattr(args, option), MAX_WEIGHT))
-    return Objective(vgg.read_all(args.loss_weights),
-                     parse_layers('--content-layers', args.content_layers, args.content_weight),
-                     parse_layers('--style-layers', args.style_layers, args.style_weight),
-                     args.tv_weight, args.normalize_losses, args.network == 'fns', POOLS[args.pool])
+            raise utils.UserError(
+                '--%s %g: a weight is %g at most' % (option.replace('_', '-'), getattr(args, option), MAX_WEIGHT)
+            )
+    return Objective(
+        vgg.read_all(args.loss_weights),
+        parse_layers('--content-layers', args.content_layers, args.content_weight),
+        parse_layers('--style-layers', args.style_layers, args.style_weight),
+        args.tv_weight,
+        args.normalize_losses,
+        args.network == 'fns',
+        POOLS[args.pool],
+    )
 
 
 def add_network(parser, what='--model'):
     """Add --network to a parser: what a file of the original repository does not say of itself."""
-    parser.add_argument('--network', choices=['cin', 'fns'],
-                        help='the kind of network in %s, where its file does not say: the original repository\'s '
-                             'networks of a single style' % what)
+    parser.add_argument(
+        '--network',
+        choices=['cin', 'fns'],
+        help="the kind of network in %s, where its file does not say: the original repository's "
+        'networks of a single style' % what,
+    )
 
 
 def add_styles(parser):
     """Add the options that choose among a network's styles to a parser: see `styles`."""
     parser.add_argument('--style-index', metavar='INDEX,...', help="styles by number, from 0; or 'all'")
     parser.add_argument('--style', metavar='NAME,...', help="styles by name; or 'all'")
-    parser.add_argument('--blend', metavar='STYLE=WEIGHT,...',
-                        help='one pastiche in a mixture of styles, by name or else number, such as 0=0.7,5=0.3')
+    parser.add_argument(
+        '--blend',
+        metavar='STYLE=WEIGHT,...',
+        help='one pastiche in a mixture of styles, by name or else number, such as 0=0.7,5=0.3',
+    )
 
 
 def styles(args, names):
@@ -187,7 +239,7 @@ def styles(args, names):
     if args.blend is not None:
         chosen = [mixtures.parse_blend(args.blend, names)]
     elif args.style is not None:
-        chosen = [{number: 1.} for number in mixtures.parse_names(args.style, names)]
+        chosen = [{number: 1.0} for number in mixtures.parse_names(args.style, names)]
     else:
-        chosen = [{number: 1.} for number in mixtures.parse_indices(args.style_index or '0', names)]
+        chosen = [{number: 1.0} for number in mixtures.parse_indices(args.style_index or '0', names)]
     return [(mixtures.label(mixture, names), mixture) for mixture in chosen]

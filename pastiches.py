@@ -1,8 +1,9 @@
 """Photos in, pastiches out.
 
-    from pastiches import Stylist
-    pastiche = Stylist('misc32')(photo, style='stained-glass')
+from pastiches import Stylist
+pastiche = Stylist('misc32')(photo, style='stained-glass')
 """
+
 import numpy
 from PIL import Image
 
@@ -56,8 +57,9 @@ class Stylist:
         self.architecture = self.network.architecture
         self.styles = self.network.styles or ['style']
         self._function = models.pastiche_function(self.network)
-        self._bytes_per_pixel = (self.architecture.pastiche_bytes(self.device.backend) if self.device.name == 'cpu'
-                                 else HOST_BYTES)
+        self._bytes_per_pixel = (
+            self.architecture.pastiche_bytes(self.device.backend) if self.device.name == 'cpu' else HOST_BYTES
+        )
 
     def __call__(self, images, style=None, batch_size=1):
         """The pastiches of one photo or several.
@@ -88,16 +90,22 @@ class Stylist:
         photos = [numpy.asarray(image.convert('RGB') if isinstance(image, Image.Image) else image) for image in images]
         for number, photo in enumerate(photos):
             if photo.dtype != numpy.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
-                raise utils.UserError('image %d: expected uint8 of shape (height, width, 3), and this is %s of %s'
-                                      % (number, photo.dtype, photo.shape))
+                raise utils.UserError(
+                    'image %d: expected uint8 of shape (height, width, 3), and this is %s of %s'
+                    % (number, photo.dtype, photo.shape)
+                )
             self.check('image %d' % number, photo)
-        for batch in self._batches([('image %d' % i, photo, '', mixture) for i, photo in enumerate(photos)], batch_size):
+        for batch in self._batches(
+            [('image %d' % i, photo, '', mixture) for i, photo in enumerate(photos)], batch_size
+        ):
             for name, pastiche in zip((job[0] for job in batch), self._compute(batch)):
                 if pastiche is None:
                     raise utils.UserError('%s: its pastiche holds numbers that are not finite' % name)
                 results.append(pastiche)
-        return [Image.fromarray(pastiche) if isinstance(image, Image.Image) else pastiche
-                for image, pastiche in zip(images, results)]
+        return [
+            Image.fromarray(pastiche) if isinstance(image, Image.Image) else pastiche
+            for image, pastiche in zip(images, results)
+        ]
 
     def stylize_files(self, paths, styles, size=None, batch_size=1):
         """The pastiches of the photos in files, one after the other.
@@ -138,12 +146,18 @@ class Stylist:
                 pastiches = self._compute(batch)
             except MemoryError:
                 for path in dict.fromkeys(path for path, *_ in batch):
-                    yield path, None, None, utils.UserError('%s: not enough memory to stylize this photo; try a '
-                                                            'smaller --size' % path)
+                    yield (
+                        path,
+                        None,
+                        None,
+                        utils.UserError('%s: not enough memory to stylize this photo; try a smaller --size' % path),
+                    )
                 continue
             for (path, photo, label, _), pastiche in zip(batch, pastiches):
                 if pastiche is None:
-                    pastiche = utils.UserError('%s: the pastiche in %s holds numbers that are not finite' % (path, label))
+                    pastiche = utils.UserError(
+                        '%s: the pastiche in %s holds numbers that are not finite' % (path, label)
+                    )
                 yield path, label, photo, pastiche
         yield from failed
 
@@ -177,8 +191,10 @@ class Stylist:
         room = utils.available_memory(held=devices.held_memory()) - utils.FIXED_BYTES
         fit = max(1, int(min(room / (self._bytes_per_pixel * pixels), most)))
         if fit < most:
-            utils.say_once('--batch-size %d: so many pastiches of %d x %d pixels do not fit into the memory, computing %d '
-                           'at once' % (most, photo.shape[1], photo.shape[0], fit))
+            utils.say_once(
+                '--batch-size %d: so many pastiches of %d x %d pixels do not fit into the memory, computing %d '
+                'at once' % (most, photo.shape[1], photo.shape[0], fit)
+            )
         return fit
 
     def _compute(self, batch):
@@ -186,18 +202,21 @@ class Stylist:
         try:
             inputs = [files.to_float(numpy.stack([pad_image(photo) for _, photo, _, _ in batch]))]
             if self.network.style:
-                inputs.append(numpy.concatenate([layers.style_weights(mixture, len(self.styles))
-                                                 for *_, mixture in batch]))
+                inputs.append(
+                    numpy.concatenate([layers.style_weights(mixture, len(self.styles)) for *_, mixture in batch])
+                )
             pastiches = self._function(*inputs)
             finite, lost = numpy.isfinite(pastiches).all(axis=(1, 2, 3)), 2 * self.architecture.lost
-            return [pastiche[:photo.shape[0] - lost, :photo.shape[1] - lost] if good else None
-                    for pastiche, good, (_, photo, _, _) in zip(files.to_uint8(pastiches), finite, batch)]
+            return [
+                pastiche[: photo.shape[0] - lost, : photo.shape[1] - lost] if good else None
+                for pastiche, good, (_, photo, _, _) in zip(files.to_uint8(pastiches), finite, batch)
+            ]
         except MemoryError:
             if len(batch) == 1:
                 raise
         # Not in the handler, which keeps what was computed so far.
         utils.say_once('not enough memory for %d pastiches at once: computing them half by half' % len(batch))
-        return self._compute(batch[:len(batch) // 2]) + self._compute(batch[len(batch) // 2:])
+        return self._compute(batch[: len(batch) // 2]) + self._compute(batch[len(batch) // 2 :])
 
 
 def pad_image(image):
@@ -222,7 +241,10 @@ def check_photo(name, photo, architecture, bytes_per_pixel, held=0):
     """
     lost = architecture.lost
     if lost and min(photo.shape[:2]) < SMALLEST + 2 * lost:
-        raise utils.UserError('%s: %d x %d pixels, of which the network loses %d on each side: it takes %d at least; '
-                              '--size enlarges photos' % (name, photo.shape[1], photo.shape[0], lost, SMALLEST + 2 * lost))
-    utils.check_memory(name, photo, bytes_per_pixel, held=held, added=architecture.border - lost,
-                       smallest=SMALLEST + 2 * lost)
+        raise utils.UserError(
+            '%s: %d x %d pixels, of which the network loses %d on each side: it takes %d at least; '
+            '--size enlarges photos' % (name, photo.shape[1], photo.shape[0], lost, SMALLEST + 2 * lost)
+        )
+    utils.check_memory(
+        name, photo, bytes_per_pixel, held=held, added=architecture.border - lost, smallest=SMALLEST + 2 * lost
+    )

@@ -1,4 +1,5 @@
 """Long runs: settings to resume with, tables that grow while they last, and interrupts that lose nothing."""
+
 import contextlib
 import csv
 import io
@@ -8,7 +9,7 @@ import signal
 
 try:
     import fcntl
-except ImportError:        # Windows
+except ImportError:  # Windows
     fcntl = None
 
 import files
@@ -51,7 +52,7 @@ def lock(path):
                             break
         except OSError as error:
             raise utils.UserError('%s: cannot write: %s' % (path, utils.reason(error)))
-        with contextlib.suppress(OSError):      # a full disk: it is for the message of another process only
+        with contextlib.suppress(OSError):  # a full disk: it is for the message of another process only
             os.ftruncate(handle, 0)
             os.write(handle, b'%d' % os.getpid())
         try:
@@ -66,10 +67,12 @@ def _lock_file(handle, path):
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = os.read(handle, 20).decode('ascii', 'replace')
-        raise utils.UserError('%s is being written by another run%s: wait for its end, or choose another --output'
-                              % (path, ', process ' + utils.one_line(holder) if holder else ''))
+        raise utils.UserError(
+            '%s is being written by another run%s: wait for its end, or choose another --output'
+            % (path, ', process ' + utils.one_line(holder) if holder else '')
+        )
     except OSError:
-        pass        # a file system without locks
+        pass  # a file system without locks
 
 
 def check_settings(path, settings, defaults=None):
@@ -100,8 +103,10 @@ def check_settings(path, settings, defaults=None):
         before = dict(defaults or {}, **options.current_names(before)) if isinstance(before, dict) else None
         changed = ['all'] if before is None else [name for name in before if before[name] != settings.get(name)]
         if changed:
-            raise utils.UserError('%s was made with other settings (%s): give the same, or another folder'
-                                  % (os.path.dirname(path) or '.', ', '.join(changed).replace('_', ' ')))
+            raise utils.UserError(
+                '%s was made with other settings (%s): give the same, or another folder'
+                % (os.path.dirname(path) or '.', ', '.join(changed).replace('_', ' '))
+            )
     with files.atomic_write(path) as file:
         file.write(json.dumps(settings, sort_keys=True, indent=1).encode())
 
@@ -136,8 +141,9 @@ def open_table(path, columns, rows=()):
     -------
     text file
     """
-    whole = [[row[column] for column in columns] for row in rows
-             if all(row.get(column) is not None for column in columns)]
+    whole = [
+        [row[column] for column in columns] for row in rows if all(row.get(column) is not None for column in columns)
+    ]
     with files.atomic_write(path) as file:
         file.write(''.join(_line(row) + '\n' for row in [columns] + whole).encode())
     return open(path, 'a', newline='', encoding='utf-8')
@@ -168,7 +174,7 @@ def catch_interrupts():
         caught.append(number)
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
-    hangup = getattr(signal, 'SIGHUP', None)        # not on Windows
+    hangup = getattr(signal, 'SIGHUP', None)  # not on Windows
     for number in (signal.SIGINT, signal.SIGTERM, hangup):
         # nohup has the hangup ignored, and so it stays.
         if number is not None and not (number == hangup and signal.getsignal(number) == signal.SIG_IGN):

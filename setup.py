@@ -1,4 +1,5 @@
 """What gogh-figure needs, for pip; ``python install.py`` installs it."""
+
 from setuptools import setup
 
 setup(

@@ -7,10 +7,11 @@
 
 Without photos those of data/samples are stylized.
 """
+
 import os
 import sys
 
-sys.path.insert(0, os.path.dirname(__file__))       # which PYTHONSAFEPATH leaves out
+sys.path.insert(0, os.path.dirname(__file__))  # which PYTHONSAFEPATH leaves out
 import environment  # noqa: F401, before all others: it names what is missing
 
 import collections
@@ -33,18 +34,37 @@ def parse_arguments():
     options.add_network(parser)
     options.add_styles(parser)
     parser.add_argument('--list-styles', action='store_true', help="print the network's styles and do nothing else")
-    parser.add_argument('--info', metavar='MODEL', help="print a network's settings, styles and training, and do nothing else")
+    parser.add_argument(
+        '--info', metavar='MODEL', help="print a network's settings, styles and training, and do nothing else"
+    )
     parser.add_argument('--size', type=options.positive_int, help='resize the photos to this shorter side first')
-    parser.add_argument('--batch-size', type=options.positive_int, default=1,
-                        help='pastiches of the same size that are computed at once')
-    parser.add_argument('--median-filter', type=options.odd, metavar='SIDE',
-                        help='smooth the pastiches: each value becomes the median of a square of so many pixels, such as 3')
-    parser.add_argument('--output', help='file for a single pastiche, else folder '
-                                         '(default: PHOTO_STYLE in the current folder)')
-    parser.add_argument('--precision', choices=['float32', 'bf16'], default='float32',
-                        help='of the factors of convolutions with oneDNN; bf16 is faster on processors with AVX512-BF16')
+    parser.add_argument(
+        '--batch-size',
+        type=options.positive_int,
+        default=1,
+        help='pastiches of the same size that are computed at once',
+    )
+    parser.add_argument(
+        '--median-filter',
+        type=options.odd,
+        metavar='SIDE',
+        help='smooth the pastiches: each value becomes the median of a square of so many pixels, such as 3',
+    )
+    parser.add_argument(
+        '--output', help='file for a single pastiche, else folder (default: PHOTO_STYLE in the current folder)'
+    )
+    parser.add_argument(
+        '--precision',
+        choices=['float32', 'bf16'],
+        default='float32',
+        help='of the factors of convolutions with oneDNN; bf16 is faster on processors with AVX512-BF16',
+    )
     options.add_overwrite(parser)
-    parser.add_argument('--grid', metavar='FILE', help='write a contact sheet as well: photos down, styles across, eight beside each other')
+    parser.add_argument(
+        '--grid',
+        metavar='FILE',
+        help='write a contact sheet as well: photos down, styles across, eight beside each other',
+    )
     options.add_device(parser)
     args = parser.parse_args()
     if not (args.model or args.info):
@@ -73,8 +93,10 @@ def file_names(images, labels, output, overwrite=False):
     """
     if output is not None and os.path.splitext(output)[1] and not os.path.isdir(output):
         if len(images) * len(labels) > 1:
-            raise utils.UserError('--output %s is one file, and there are %d pastiches: give a folder'
-                                  % (output, len(images) * len(labels)))
+            raise utils.UserError(
+                '--output %s is one file, and there are %d pastiches: give a folder'
+                % (output, len(images) * len(labels))
+            )
         files.check_extension(output)
         return {(images[0], labels[0]): output}
     folder = output or ''
@@ -107,15 +129,20 @@ def small(image):
 
 def check_outputs(args, model, outputs):
     """Refuse names that cannot be written to, or that are those of other files; see `files.check_outputs`."""
-    ours = {path: files.read_origin(path) == files.origin('stylize', image)
-            for (image, _), path in outputs.items() if os.path.exists(path)}
+    ours = {
+        path: files.read_origin(path) == files.origin('stylize', image)
+        for (image, _), path in outputs.items()
+        if os.path.exists(path)
+    }
     paths = {path: ours.get(path, False) for path in outputs.values()}
     if args.grid:
         most = files.MOST_PIXELS.get(files.check_extension(args.grid), math.inf)
         photos, bands = len({image for image, _ in outputs}), -(-len({label for _, label in outputs}) // 8)
         if photos * bands * THUMBNAIL > most:
-            raise utils.UserError('--grid %s: a sheet of %d photos would be more than %d pixels high; .png has no limit'
-                                  % (args.grid, photos, most))
+            raise utils.UserError(
+                '--grid %s: a sheet of %d photos would be more than %d pixels high; .png has no limit'
+                % (args.grid, photos, most)
+            )
         if os.path.realpath(args.grid) in map(os.path.realpath, paths):
             raise utils.UserError('--grid %s is the name of a pastiche as well: choose another' % args.grid)
         paths[args.grid] = files.read_origin(args.grid) == files.origin('sheet')
@@ -127,7 +154,11 @@ def main():
     path = networks.find(args.info or args.model)
     architecture, names, meta = networks.read_settings(path, args.network)
     if args.info or args.list_styles:
-        print('\n'.join([path] + networks.describe(architecture, names, meta) if args.info else networks.list_styles(names)))
+        print(
+            '\n'.join(
+                [path] + networks.describe(architecture, names, meta) if args.info else networks.list_styles(names)
+            )
+        )
         return None
     styles = options.styles(args, names or ['style'])
     if not args.images:
@@ -140,6 +171,7 @@ def main():
 
     # Theano takes seconds to import: all that needs none of it has been answered or refused by now.
     from pastiches import Stylist
+
     stylist = Stylist(path, args.network, options.device(args))
     failed, sheet = set(), {}
     with utils.progress(total=len(outputs), desc='stylizing', unit='image') as bar:
@@ -161,8 +193,11 @@ def main():
                     sheet.setdefault(path, [small(photo)]).append(thumbnail)
                 bar.update()
     if sheet:
-        files.write_image(args.grid, files.style_sheet(list(sheet.values()), ['photo'] + [s for s, _ in styles]),
-                          files.origin('sheet'))
+        files.write_image(
+            args.grid,
+            files.style_sheet(list(sheet.values()), ['photo'] + [s for s, _ in styles]),
+            files.origin('sheet'),
+        )
         print(args.grid)
     if failed:
         print('error: %d of %d photos could not be stylized' % (len(failed), len(images)), file=sys.stderr)

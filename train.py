@@ -8,10 +8,11 @@
 Everything that the run writes but the network itself lies in the run folder: a checkpoint to resume
 from, metrics.csv, the validation losses of single styles in styles.csv, plots of both, and sample pastiches.
 """
+
 import os
 import sys
 
-sys.path.insert(0, os.path.dirname(__file__))       # which PYTHONSAFEPATH leaves out
+sys.path.insert(0, os.path.dirname(__file__))  # which PYTHONSAFEPATH leaves out
 import environment  # noqa: F401, before all others: it names what is missing
 
 import argparse
@@ -30,8 +31,23 @@ from formats import networks, vgg
 from data import photos
 
 # Options that may change when a run is resumed: they do not touch the numbers.
-FREE_OPTIONS = {'resume', 'iterations', 'epochs', 'device', 'backend', 'tf32', 'run_dir', 'output', 'content',
-                'style_dir', 'loss_weights', 'checkpoint_every', 'workers', 'sample_photo', 'keep_checkpoints'}
+FREE_OPTIONS = {
+    'resume',
+    'iterations',
+    'epochs',
+    'device',
+    'backend',
+    'tf32',
+    'run_dir',
+    'output',
+    'content',
+    'style_dir',
+    'loss_weights',
+    'checkpoint_every',
+    'workers',
+    'sample_photo',
+    'keep_checkpoints',
+}
 # Options that a network to be trained further has settled.
 NETWORK_OPTIONS = ('network', 'width', 'up_widths', 'residual_blocks', 'norm', 'pad', 'upsampling', 'tanh_constant')
 # Shorter side that larger photos are resized to before they are stylized as samples.
@@ -42,64 +58,127 @@ def parse_arguments():
     """The options, and their defaults by name."""
     parser = options.Parser(__doc__)
     parser.add_argument('--style-dir', required=True, help='folder with the style images (or one image)')
-    parser.add_argument('--content', default=photos.COCO,
-                        help='content images: an HDF5 file of data/make_dataset.py, or a folder of photos')
-    parser.add_argument('--network', choices=['cin', 'fns'],
-                        help='conditional instance normalization, or fast neural style with a single style '
-                             '(default: that of --start-from, or cin)')
+    parser.add_argument(
+        '--content',
+        default=photos.COCO,
+        help='content images: an HDF5 file of data/make_dataset.py, or a folder of photos',
+    )
+    parser.add_argument(
+        '--network',
+        choices=['cin', 'fns'],
+        help='conditional instance normalization, or fast neural style with a single style '
+        '(default: that of --start-from, or cin)',
+    )
     parser.add_argument('--width', type=options.positive_int, default=32, help='feature maps of the first convolution')
-    parser.add_argument('--up-widths', type=options.pair, metavar='A,B',
-                        help='feature maps of the two upsampling blocks (default: twice the width, and the width; the '
-                             'original repository has 128,128)')
+    parser.add_argument(
+        '--up-widths',
+        type=options.pair,
+        metavar='A,B',
+        help='feature maps of the two upsampling blocks (default: twice the width, and the width; the '
+        'original repository has 128,128)',
+    )
     parser.add_argument('--residual-blocks', type=options.whole_number, default=5, help='number of residual blocks')
     parser.add_argument('--norm', choices=['instance', 'batch'], default='instance', help="'batch' for fns only")
-    parser.add_argument('--pad', choices=['reflect', 'zero', 'reflect-start', 'none'], default='reflect',
-                        help="padding of the convolutions; two are fast-neural-style's, whose residual blocks crop and "
-                             "whose other convolutions pad with zeros: 'reflect-start' pads the image once, and with "
-                             "'none' the pastiche lacks 8 pixels of the photo on each side for each residual block")
-    parser.add_argument('--upsampling', choices=['nearest', 'deconv'], default='nearest',
-                        help='upsampling and convolution, or convolution with stride 1/2')
-    parser.add_argument('--tanh-constant', type=options.positive, default=150.,
-                        help='what the tanh of fns is multiplied by, in units of 0-255')
-    parser.add_argument('--finetune', metavar='MODEL',
-                        help='add the styles to this trained network (.npz, or the name of one in data/models): '
-                             'its convolutions and styles stay as they are, and only gamma and beta of the new '
-                             'styles are learned (arXiv:1610.07629)')
-    parser.add_argument('--start-from', metavar='MODEL',
-                        help='start with the filters of this trained network, and with its gamma and beta for the '
-                             'styles that it has; everything is trained. With --network fns a network of many styles '
-                             'will do, too')
+    parser.add_argument(
+        '--pad',
+        choices=['reflect', 'zero', 'reflect-start', 'none'],
+        default='reflect',
+        help="padding of the convolutions; two are fast-neural-style's, whose residual blocks crop and "
+        "whose other convolutions pad with zeros: 'reflect-start' pads the image once, and with "
+        "'none' the pastiche lacks 8 pixels of the photo on each side for each residual block",
+    )
+    parser.add_argument(
+        '--upsampling',
+        choices=['nearest', 'deconv'],
+        default='nearest',
+        help='upsampling and convolution, or convolution with stride 1/2',
+    )
+    parser.add_argument(
+        '--tanh-constant',
+        type=options.positive,
+        default=150.0,
+        help='what the tanh of fns is multiplied by, in units of 0-255',
+    )
+    parser.add_argument(
+        '--finetune',
+        metavar='MODEL',
+        help='add the styles to this trained network (.npz, or the name of one in data/models): '
+        'its convolutions and styles stay as they are, and only gamma and beta of the new '
+        'styles are learned (arXiv:1610.07629)',
+    )
+    parser.add_argument(
+        '--start-from',
+        metavar='MODEL',
+        help='start with the filters of this trained network, and with its gamma and beta for the '
+        'styles that it has; everything is trained. With --network fns a network of many styles '
+        'will do, too',
+    )
     options.add_losses(parser)
     parser.add_argument('--learning-rate', type=options.positive, default=1e-3, help="Adam's step")
-    parser.add_argument('--lr-decay', type=options.decay, metavar='FACTOR',
-                        help="multiply Adam's step by this factor, once every --lr-decay-every updates")
-    parser.add_argument('--lr-decay-every', type=options.positive_int, metavar='ITERATIONS',
-                        help='updates between two changes of the step')
-    parser.add_argument('--clip-gradients', type=options.positive, metavar='NORM',
-                        help='scale the gradient down where the norm of all its numbers together is more')
-    parser.add_argument('--style-coefficients', metavar='STYLE=FACTOR,...',
-                        help='multiply the style loss of some styles, by name, such as waves=2,dots=0.5')
+    parser.add_argument(
+        '--lr-decay',
+        type=options.decay,
+        metavar='FACTOR',
+        help="multiply Adam's step by this factor, once every --lr-decay-every updates",
+    )
+    parser.add_argument(
+        '--lr-decay-every',
+        type=options.positive_int,
+        metavar='ITERATIONS',
+        help='updates between two changes of the step',
+    )
+    parser.add_argument(
+        '--clip-gradients',
+        type=options.positive,
+        metavar='NORM',
+        help='scale the gradient down where the norm of all its numbers together is more',
+    )
+    parser.add_argument(
+        '--style-coefficients',
+        metavar='STYLE=FACTOR,...',
+        help='multiply the style loss of some styles, by name, such as waves=2,dots=0.5',
+    )
     parser.add_argument('--batch-size', type=options.positive_int, default=4, help='images in a batch')
-    parser.add_argument('--styles-per-batch', type=options.positive_int,
-                        help='styles mixed in a batch (default: one for each image)')
+    parser.add_argument(
+        '--styles-per-batch', type=options.positive_int, help='styles mixed in a batch (default: one for each image)'
+    )
     parser.add_argument('--image-size', type=options.positive_int, default=256, help='side of the content images')
-    parser.add_argument('--content-size', type=options.positive_int,
-                        help='shorter side that the photos of a folder are resized to before they are cropped '
-                             '(default: --image-size)')
-    parser.add_argument('--style-size', type=options.positive_int, default=512,
-                        help='shorter side that style images are resized to')
+    parser.add_argument(
+        '--content-size',
+        type=options.positive_int,
+        help='shorter side that the photos of a folder are resized to before they are cropped (default: --image-size)',
+    )
+    parser.add_argument(
+        '--style-size', type=options.positive_int, default=512, help='shorter side that style images are resized to'
+    )
     parser.add_argument('--iterations', type=options.positive_int, help='updates (default: 40000)')
     parser.add_argument('--epochs', type=options.positive_int, help='passes over the content images, instead')
-    parser.add_argument('--validation-split', type=options.fraction, default=0.05,
-                        help="share of a folder's photos to validate on; an HDF5 file has its own")
+    parser.add_argument(
+        '--validation-split',
+        type=options.fraction,
+        default=0.05,
+        help="share of a folder's photos to validate on; an HDF5 file has its own",
+    )
     parser.add_argument('--seed', type=options.whole_number, default=0, help='of the weights and the order of the data')
-    parser.add_argument('--checkpoint-every', type=options.positive_int, default=1000, metavar='ITERATIONS',
-                        help='iterations between checkpoints, validations and samples')
-    parser.add_argument('--sample-photo', nargs='+', metavar='PHOTO',
-                        help='photos of your own to stylize at each checkpoint (made smaller: %d pixels)' % SAMPLE_SIZE)
-    parser.add_argument('--keep-checkpoints', action='store_true',
-                        help="keep the network of each checkpoint as well, in the run folder's networks/, to stylize with "
-                             'or to --start-from')
+    parser.add_argument(
+        '--checkpoint-every',
+        type=options.positive_int,
+        default=1000,
+        metavar='ITERATIONS',
+        help='iterations between checkpoints, validations and samples',
+    )
+    parser.add_argument(
+        '--sample-photo',
+        nargs='+',
+        metavar='PHOTO',
+        help='photos of your own to stylize at each checkpoint (made smaller: %d pixels)' % SAMPLE_SIZE,
+    )
+    parser.add_argument(
+        '--keep-checkpoints',
+        action='store_true',
+        help="keep the network of each checkpoint as well, in the run folder's networks/, to stylize with "
+        'or to --start-from',
+    )
     parser.add_argument('--output', default='cin.npz', help='the trained network')
     parser.add_argument('--run-dir', help='folder of the run (default: the output without .npz)')
     parser.add_argument('--resume', action='store_true', help="carry on from the run folder's checkpoint")
@@ -114,9 +193,10 @@ def parse_arguments():
     settled = NETWORK_OPTIONS if args.finetune else NETWORK_OPTIONS[1:] if args.start_from else ()
     for option in ['--' + name.replace('_', '-') for name in settled]:
         if option in given:
-            raise utils.UserError('%s and %s contradict each other: the network is that of %s'
-                                  % (option, '--finetune' if args.finetune else '--start-from',
-                                     args.finetune or args.start_from))
+            raise utils.UserError(
+                '%s and %s contradict each other: the network is that of %s'
+                % (option, '--finetune' if args.finetune else '--start-from', args.finetune or args.start_from)
+            )
     if not args.start_from:
         args.network = args.network or 'cin'
     if args.iterations and args.epochs:
@@ -128,8 +208,9 @@ def parse_arguments():
     if args.styles_per_batch is None:
         args.styles_per_batch = args.batch_size
     if args.styles_per_batch > args.batch_size:
-        raise utils.UserError('--styles-per-batch %d is more than --batch-size %d'
-                              % (args.styles_per_batch, args.batch_size))
+        raise utils.UserError(
+            '--styles-per-batch %d is more than --batch-size %d' % (args.styles_per_batch, args.batch_size)
+        )
     if args.content_size and args.content_size < args.image_size:
         raise utils.UserError('--content-size %d is less than --image-size %d' % (args.content_size, args.image_size))
     if args.tanh_constant != 150 and args.network == 'cin':
@@ -137,11 +218,12 @@ def parse_arguments():
     if (args.lr_decay is None) != (args.lr_decay_every is None):
         raise utils.UserError('--lr-decay and --lr-decay-every belong together')
     if args.image_size % 4:
-        raise utils.UserError('--image-size %d: the network halves the sides twice, so that they are multiples of 4'
-                              % args.image_size)
+        raise utils.UserError(
+            '--image-size %d: the network halves the sides twice, so that they are multiples of 4' % args.image_size
+        )
     if args.style_size < 16:
         raise utils.UserError('--style-size %d: the loss network needs at least 16 pixels' % args.style_size)
-    args.run_dir = args.run_dir or args.output[:-len('.npz')]
+    args.run_dir = args.run_dir or args.output[: -len('.npz')]
     return args, {name: parser.get_default(name) for name in vars(args)}
 
 
@@ -149,12 +231,13 @@ def parse_coefficients(text, styles):
     """``waves=2,dots=0.5`` as a list with the factor of each style, 1 where there is none; None for None."""
     if text is None:
         return None
-    coefficients = dict.fromkeys(styles, 1.)
+    coefficients = dict.fromkeys(styles, 1.0)
     for item in text.split(','):
         style, equals, factor = item.strip().rpartition('=')
         if style not in coefficients or not equals:
-            raise utils.UserError('--style-coefficients: %r is not STYLE=FACTOR for one of the styles %s'
-                                  % (item, ', '.join(styles[:40])))
+            raise utils.UserError(
+                '--style-coefficients: %r is not STYLE=FACTOR for one of the styles %s' % (item, ', '.join(styles[:40]))
+            )
         try:
             coefficients[style] = options.not_negative(factor)
         except argparse.ArgumentTypeError as error:
@@ -166,13 +249,16 @@ def check_data(args):
     """Name everything at once that a training needs and that is not there, with what brings it."""
     missing = []
     if args.content == photos.COCO and not os.path.exists(args.content):
-        missing.append('content images (python data/download.py coco, 20 GB, and python data/make_dataset.py; or '
-                       '--content FOLDER with photos of your own)')
+        missing.append(
+            'content images (python data/download.py coco, 20 GB, and python data/make_dataset.py; or '
+            '--content FOLDER with photos of your own)'
+        )
     if args.loss_weights is None and not os.path.exists(vgg.find()):
         missing.append('VGG16 (%s, 59 MB)' % vgg.FETCH)
     if missing:
-        raise utils.UserError('not there yet: %s; make train-demo is a small training that fetches what it needs'
-                              % '; '.join(missing))
+        raise utils.UserError(
+            'not there yet: %s; make train-demo is a small training that fetches what it needs' % '; '.join(missing)
+        )
 
 
 def settle(args, styles, base):
@@ -196,11 +282,19 @@ def settle(args, styles, base):
     else:
         w = args.width
         architecture = Architecture(
-            args.network, (w, 2 * w, 4 * w), args.up_widths or (2 * w, w), args.residual_blocks, norm=args.norm,
-            pad=args.pad, upsampling=args.upsampling, tanh_constant=args.tanh_constant)
+            args.network,
+            (w, 2 * w, 4 * w),
+            args.up_widths or (2 * w, w),
+            args.residual_blocks,
+            norm=args.norm,
+            pad=args.pad,
+            upsampling=args.upsampling,
+            tanh_constant=args.tanh_constant,
+        )
     if args.image_size < architecture.smallest_side:
-        raise utils.UserError('--image-size %d: the network needs at least %d pixels'
-                              % (args.image_size, architecture.smallest_side))
+        raise utils.UserError(
+            '--image-size %d: the network needs at least %d pixels' % (args.image_size, architecture.smallest_side)
+        )
     if args.network == 'fns' and len(styles) != 1:
         raise utils.UserError('%s has %d style images, and --network fns takes one' % (args.style_dir, len(styles)))
     return architecture
@@ -223,8 +317,10 @@ def check_outputs(args, style_paths):
         raise utils.UserError('%s: cannot write: it is a folder' % args.output)
     for folder in (args.style_dir, args.content):
         if os.path.isdir(folder) and os.path.realpath(folder) == os.path.realpath(args.run_dir):
-            raise utils.UserError('%s holds images to train on, and would be the run folder as well: choose another '
-                                  '--output or --run-dir' % args.run_dir)
+            raise utils.UserError(
+                '%s holds images to train on, and would be the run folder as well: choose another '
+                '--output or --run-dir' % args.run_dir
+            )
 
 
 def claim(args, held):
@@ -244,8 +340,10 @@ def claim(args, held):
     resuming = args.resume and os.path.exists(checkpoint)
     if args.resume and not resuming:
         if os.path.exists(args.output):
-            raise utils.UserError('%s exists, and there is no %s to carry on from: give its --run-dir, or choose another '
-                                  '--output' % (args.output, checkpoint))
+            raise utils.UserError(
+                '%s exists, and there is no %s to carry on from: give its --run-dir, or choose another '
+                '--output' % (args.output, checkpoint)
+            )
         print('no checkpoint in %s: starting at the first iteration' % args.run_dir, file=sys.stderr)
     for path in (checkpoint, args.output):
         if not args.resume and os.path.exists(path):
@@ -264,12 +362,14 @@ def main():
     import models
     import training
     from backend import lasagne
+
     styles = models.style_names(style_paths)
     base = training.load_base(args, styles) if args.finetune or args.start_from else None
     architecture = settle(args, styles, base)
     args.style_coefficients = parse_coefficients(args.style_coefficients, styles)
-    sample_photos = [read_sample_photo(path, architecture.smallest_side)
-                     for path in files.find_images(args.sample_photo or [])]
+    sample_photos = [
+        read_sample_photo(path, architecture.smallest_side) for path in files.find_images(args.sample_photo or [])
+    ]
     content = photos.open_content(args.content, args.image_size, args.content_size, args.validation_split)
     device = devices.use(options.device(args))
     objective = options.objective(args)
@@ -281,14 +381,20 @@ def main():
         else:
             network = models.transformer_network(architecture, styles)
         settings = note_settings(args, network, base)
-        grams = losses.style_grams(losses.target_function(objective), style_paths, args.style_size,
-                                   losses.image_bytes(objective, device))
-        settings.update(styles=styles, content_images=content.fingerprint, content_files=content.sample,
-                        style_images=training.fingerprint(style_paths),
-                        loss_networks=training.fingerprint(path for path in args.loss_weights if path != 'random'))
+        grams = losses.style_grams(
+            losses.target_function(objective), style_paths, args.style_size, losses.image_bytes(objective, device)
+        )
+        settings.update(
+            styles=styles,
+            content_images=content.fingerprint,
+            content_files=content.sample,
+            style_images=training.fingerprint(style_paths),
+            loss_networks=training.fingerprint(path for path in args.loss_weights if path != 'random'),
+        )
         print('compiling the training function', file=sys.stderr)
-        trained = training.Training(network, objective, grams, args.style_coefficients, bool(args.finetune),
-                                    args.clip_gradients)
+        trained = training.Training(
+            network, objective, grams, args.style_coefficients, bool(args.finetune), args.clip_gradients
+        )
         if resuming:
             trained.resume(os.path.join(args.run_dir, 'checkpoint.npz'), settings, defaults)
         return learn(args, trained, losses.loss_names(objective), content, sample_photos, settings)
@@ -300,8 +406,9 @@ def note_settings(args, network, base):
     network.meta['training'] = dict(settings, loss_weights=[os.path.basename(f) for f in args.loss_weights])
     for option in ('finetune', 'start_from'):
         if settings[option]:
-            network.meta['training'].update({option: os.path.basename(settings[option]),
-                                             'base': base.meta.get('training')})
+            network.meta['training'].update(
+                {option: os.path.basename(settings[option]), 'base': base.meta.get('training')}
+            )
     return settings
 
 
@@ -321,6 +428,7 @@ def learn(args, trained, names, content, sample_photos, settings):
     """
     import models
     import training
+
     network, checkpoint = trained.network, os.path.join(args.run_dir, 'checkpoint.npz')
     network.meta['training']['iterations'] = trained.iteration
     iterations = args.iterations or (args.epochs and -(-args.epochs * content.train.size // args.batch_size)) or 40000
@@ -339,19 +447,30 @@ def learn(args, trained, names, content, sample_photos, settings):
     with utils.progress(total=iterations, initial=trained.iteration, desc='training', unit='it') as bar:
         while trained.iteration < iterations and not caught:
             start, before = time.time(), trained.iteration
-            styles = training.style_schedule(trained.last + 1 - trained.first, args.batch_size, args.styles_per_batch,
-                                             args.seed, before)
+            styles = training.style_schedule(
+                trained.last + 1 - trained.first, args.batch_size, args.styles_per_batch, args.seed, before
+            )
             values = trained.step(next(batches), styles, training.learning_rate(args, before))
             if not numpy.isfinite(values).all():
-                raise utils.UserError('the loss is %s at iteration %d: stopped; %s'
-                                      % (values[0], trained.iteration, training.last_good(checkpoint)))
+                raise utils.UserError(
+                    'the loss is %s at iteration %d: stopped; %s'
+                    % (values[0], trained.iteration, training.last_good(checkpoint))
+                )
             seconds, number = time.time() - start, '%06d' % trained.iteration
             at_checkpoint = trained.iteration % args.checkpoint_every == 0 or trained.iteration == iterations
             validated = trained.validate(val_images, folder.file('samples', number + '.jpg')) if at_checkpoint else {}
-            folder.record(trained.iteration, seconds, values, validated, network.styles, sync=bool(at_checkpoint or caught))
+            folder.record(
+                trained.iteration, seconds, values, validated, network.styles, sync=bool(at_checkpoint or caught)
+            )
             if at_checkpoint and sample_photos:
-                training.stylize_samples(pastiche_function, network, sample_photos, trained.first, trained.last,
-                                         folder.file('samples', number + '_photos.jpg'))
+                training.stylize_samples(
+                    pastiche_function,
+                    network,
+                    sample_photos,
+                    trained.first,
+                    trained.last,
+                    folder.file('samples', number + '_photos.jpg'),
+                )
             if at_checkpoint or caught:
                 trained.checkpoint(checkpoint, settings)
                 network.meta['training']['iterations'] = trained.iteration
@@ -363,8 +482,10 @@ def learn(args, trained, names, content, sample_photos, settings):
             bar.set_postfix_str('total %.4g content %.4g style %.4g' % tuple(values[:3]), refresh=False)
             bar.update()
     if caught and trained.iteration < iterations:
-        print('stopped after iteration %d; carry on with the same command and --resume' % trained.iteration,
-              file=sys.stderr)
+        print(
+            'stopped after iteration %d; carry on with the same command and --resume' % trained.iteration,
+            file=sys.stderr,
+        )
         return 128 + caught[0]
     print('%s: the trained network; %s: losses and samples' % (args.output, args.run_dir))
     return None

@@ -1,4 +1,5 @@
 """What a training does: its losses, its schedules, its validation, and the checkpoints that it is resumed from."""
+
 import contextlib
 import functools
 import hashlib
@@ -28,17 +29,21 @@ def load_base(args, styles):
     base = models.load_network(networks.find(args.finetune or args.start_from), args.network)
     if args.finetune:
         if base.architecture.network != 'cin':
-            raise utils.UserError('%s: a network of a single style; only one for many (cin) can be given more'
-                                  % args.finetune)
+            raise utils.UserError(
+                '%s: a network of a single style; only one for many (cin) can be given more' % args.finetune
+            )
         known = [style for style in styles if style in base.styles]
         if known:
-            raise utils.UserError('%s has a style %s already: give the new image another name'
-                                  % (args.finetune, known[0]))
+            raise utils.UserError(
+                '%s has a style %s already: give the new image another name' % (args.finetune, known[0])
+            )
     elif args.network == 'fns' and base.architecture.network == 'cin':
         base = models.single_style_network(base, styles[0])
     elif args.network not in (None, base.architecture.network):
-        raise utils.UserError('--network %s and --start-from contradict each other: %s is a network of a single style'
-                              % (args.network, args.start_from))
+        raise utils.UserError(
+            '--network %s and --start-from contradict each other: %s is a network of a single style'
+            % (args.network, args.start_from)
+        )
     return base
 
 
@@ -87,7 +92,7 @@ class Training:
         self.variables += [variable for variable in updates if variable not in self.variables]
 
         @functools.lru_cache(maxsize=None)
-        def validation_function():      # compiled when it is first needed, and not before the first iteration
+        def validation_function():  # compiled when it is first needed, and not before the first iteration
             inputs, pastiche, values = loss_expressions(network, objective, grams, True, coefficients)
             return theano.function(inputs, values + [pastiche])
 
@@ -152,10 +157,13 @@ class RunFolder:
     def __init__(self, path, names, iteration):
         self.path = path
         self.checkpoint = os.path.join(path, 'checkpoint.npz')
-        self._columns = {'metrics.csv': ['iteration', 'seconds'] + names + ['val_' + name for name in names],
-                         'styles.csv': ['iteration', 'style_name'] + names}
-        self._tables = {name: open_metrics(self.file(name), columns, iteration)
-                        for name, columns in self._columns.items()}
+        self._columns = {
+            'metrics.csv': ['iteration', 'seconds'] + names + ['val_' + name for name in names],
+            'styles.csv': ['iteration', 'style_name'] + names,
+        }
+        self._tables = {
+            name: open_metrics(self.file(name), columns, iteration) for name, columns in self._columns.items()
+        }
 
     def file(self, *names):
         """The path of a file in the folder, which is there then if it is in a folder of its own."""
@@ -183,8 +191,7 @@ class RunFolder:
         if not os.path.exists(self.file('metrics.csv')):
             print('warning: %s is gone: %s is made again' % (self.file('metrics.csv'), self.path), file=sys.stderr)
             files.make_folder(self.path)
-            self._tables = {name: runs.open_table(self.file(name), columns)
-                            for name, columns in self._columns.items()}
+            self._tables = {name: runs.open_table(self.file(name), columns) for name, columns in self._columns.items()}
         for style, of_style in validated.items():
             runs.append_row(self._tables['styles.csv'], [iteration, styles[style]] + _numbers(of_style), sync=True)
         mean = _numbers(numpy.mean(list(validated.values()), axis=0)) if validated else [''] * len(values)
@@ -229,7 +236,9 @@ def loss_expressions(network, objective, grams, deterministic, coefficients=None
         inputs[network.style] = T.cast(one_hot, 'float32')
     pastiche = lasagne.layers.get_output(network.output, inputs, deterministic=deterministic)
     content_layers = [layer for layer, _ in objective.content_layers]
-    features = models.loss_network(models.without_border(image, network), objective.networks, content_layers, objective.pool)
+    features = models.loss_network(
+        models.without_border(image, network), objective.networks, content_layers, objective.pool
+    )
     contents = [features[layer] for layer in content_layers]
     first = len(network.styles) - len(grams[0])
     targets = [theano.shared(gram, 'gram')[style - first] for gram in grams]
@@ -257,14 +266,16 @@ def style_schedule(num_styles, batch_size, styles_per_batch, seed, iteration):
 
 def learning_rate(args, iteration):
     """Adam's step for an update; a function of how many were made before, so that a resumed run repeats it."""
-    return args.learning_rate * (args.lr_decay**(iteration // args.lr_decay_every) if args.lr_decay else 1)
+    return args.learning_rate * (args.lr_decay ** (iteration // args.lr_decay_every) if args.lr_decay else 1)
 
 
 def save_checkpoint(path, iteration, settings, variables):
     """Write what `load_checkpoint` needs to carry on exactly, atomically; refuse parameters that are not finite."""
     values = [variable.get_value(borrow=True) for variable in variables]
     if not all(numpy.isfinite(value).all() for value in values):
-        raise utils.UserError('a parameter is not finite after iteration %d: stopped; %s' % (iteration, last_good(path)))
+        raise utils.UserError(
+            'a parameter is not finite after iteration %d: stopped; %s' % (iteration, last_good(path))
+        )
     arrays = {'value_%d' % i: value for i, value in enumerate(values)}
     arrays.update(iteration=numpy.array(iteration), settings=numpy.array(json.dumps(settings, sort_keys=True)))
     files.save_npz(path, arrays)
@@ -288,10 +299,13 @@ def load_checkpoint(path, settings, defaults, variables):
             if before == settings[name] or (name not in saved and name in FINGERPRINTS[2:]):
                 continue
             if name in FINGERPRINTS:
-                raise utils.UserError('%s was made with other %s: resume with the same'
-                                      % (path, name.replace('_', ' ')))
-            raise utils.UserError('%s was made with %s %s, and not %s: resume with the same settings'
-                                  % (path, name.replace('_', ' '), before, settings[name]))
+                raise utils.UserError(
+                    '%s was made with other %s: resume with the same' % (path, name.replace('_', ' '))
+                )
+            raise utils.UserError(
+                '%s was made with %s %s, and not %s: resume with the same settings'
+                % (path, name.replace('_', ' '), before, settings[name])
+            )
         values = [arrays['value_%d' % i] for i in range(len(variables))]
         if any(value.shape != variable.get_value(borrow=True).shape for value, variable in zip(values, variables)):
             raise ValueError
@@ -311,8 +325,11 @@ def open_metrics(path, columns, iterations):
     rows = []
     if iterations:
         try:
-            rows = [row for row in runs.read_table(path)
-                    if row.get('iteration', '').isdigit() and int(row['iteration']) <= iterations]
+            rows = [
+                row
+                for row in runs.read_table(path)
+                if row.get('iteration', '').isdigit() and int(row['iteration']) <= iterations
+            ]
         except utils.UserError as error:
             print('warning: %s; it starts anew' % error, file=sys.stderr)
     return runs.open_table(path, columns, rows)
@@ -322,8 +339,10 @@ def open_metrics(path, columns, iterations):
 def plot(path, label):
     """Draw over the iterations, on a logarithmic scale, and write the picture; yields the axes."""
     import matplotlib
+
     matplotlib.use('Agg')
     from matplotlib import pyplot
+
     figure, axes = pyplot.subplots(figsize=(8, 5))
     yield axes
     axes.set_yscale('log')
@@ -344,7 +363,7 @@ def plot_losses(path, metrics):
         for name in ('total', 'content', 'style'):
             values = numpy.array([float(row[name]) for row in rows])
             smooth = numpy.convolve(values, numpy.ones(window) / window, 'valid')
-            line, = axes.plot(iterations[window - 1:], smooth, label=name)
+            (line,) = axes.plot(iterations[window - 1 :], smooth, label=name)
             checked = [(int(row['iteration']), float(row['val_' + name])) for row in rows if row['val_' + name]]
             if checked:
                 axes.plot(*zip(*checked), 'o', color=line.get_color(), label=name + ', validation')
@@ -374,6 +393,6 @@ def stylize_samples(function, network, images, first, last, path):
         row = [shown]
         for style in styles:
             inputs = [image] + ([layers.style_weights(style, len(names))] if network.style else [])
-            row.append(function(*inputs)[:, :, :shown.shape[2], :shown.shape[3]])
+            row.append(function(*inputs)[:, :, : shown.shape[2], : shown.shape[3]])
         sheet.append([files.to_uint8(cell)[0] for cell in row])
     files.write_image(path, files.contact_sheet(sheet, ['photo'] + [names[style] for style in styles]))

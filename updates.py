@@ -1,4 +1,5 @@
 """The updates of parameters in training: Adam."""
+
 import collections
 
 import numpy
@@ -29,13 +30,20 @@ def adam(loss_or_grads, params, learning_rate=0.001, beta1=0.9, beta2=0.999, eps
         From shared variables to expressions; for each parameter its first moment, its second moment and
         the parameter itself, then the number of steps, as Lasagne orders them.
     """
-    gradients = [T.patternbroadcast(gradient, param.broadcastable)
-                 for gradient, param in zip(get_or_compute_grads(loss_or_grads, params), params)]
+    gradients = [
+        T.patternbroadcast(gradient, param.broadcastable)
+        for gradient, param in zip(get_or_compute_grads(loss_or_grads, params), params)
+    ]
     steps = theano.shared(numpy.zeros((), theano.config.floatX), 'steps')
     step = steps + 1
     rate = learning_rate * T.sqrt(1 - beta2**step) / (1 - beta1**step)
-    moments = [[theano.shared(numpy.zeros_like(param.get_value(borrow=True)), broadcastable=param.broadcastable)
-                for param in params] for _ in range(2)]
+    moments = [
+        [
+            theano.shared(numpy.zeros_like(param.get_value(borrow=True)), broadcastable=param.broadcastable)
+            for param in params
+        ]
+        for _ in range(2)
+    ]
     new = AdamStep(beta1, beta2, epsilon)(rate, *(params + moments[0] + moments[1] + gradients))
     count, updates = len(params), collections.OrderedDict()
     for i in range(count):

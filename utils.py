@@ -1,4 +1,5 @@
 """The ground: errors that the user can mend, limits, memory, progress. It imports nothing of the project."""
+
 import collections
 import contextlib
 import errno
@@ -11,12 +12,12 @@ import time
 
 try:
     import resource
-except ImportError:        # Windows
+except ImportError:  # Windows
     resource = None
 
 from tqdm import tqdm
 
-FIXED_BYTES = 2**27            # that computing takes, whatever the size of the image
+FIXED_BYTES = 2**27  # that computing takes, whatever the size of the image
 
 
 class UserError(Exception):
@@ -37,7 +38,7 @@ def run_script(main):
         Called without arguments. What it returns is the exit status; None means 0.
     """
     sys.stderr = _Stderr(sys.stderr)
-    if sys.stdout is None:      # closed
+    if sys.stdout is None:  # closed
         sys.stdout = open(os.devnull, 'w')
     if hasattr(sys.stdout, 'reconfigure'):
         # A terminal of few letters shows the others by their numbers, as it does on stderr.
@@ -49,8 +50,11 @@ def run_script(main):
         print('error: ' + one_line(error), file=sys.stderr)
         status = 1
     except MemoryError as error:
-        print('error: not enough memory%s; smaller images or batches take less'
-              % (': ' + one_line(error) if str(error) else ''), file=sys.stderr)
+        print(
+            'error: not enough memory%s; smaller images or batches take less'
+            % (': ' + one_line(error) if str(error) else ''),
+            file=sys.stderr,
+        )
         status = 1
     except KeyboardInterrupt:
         print('\ninterrupted', file=sys.stderr)
@@ -140,8 +144,11 @@ def available_memory(root='/', held=0):
     """
     if os.environ.get('GOGH_MAX_MEMORY'):
         return limit('GOGH_MAX_MEMORY', None)
-    kilobytes = dict(re.findall(r'^(\w+):\s+([0-9]+) kB$', contents(root, 'proc/meminfo')
-                                + contents(root, 'proc/self/status'), re.MULTILINE))
+    kilobytes = dict(
+        re.findall(
+            r'^(\w+):\s+([0-9]+) kB$', contents(root, 'proc/meminfo') + contents(root, 'proc/self/status'), re.MULTILINE
+        )
+    )
     left = [_container_memory(root)]
     if 'MemAvailable' in kilobytes:
         left.append(1024 * int(kilobytes['MemAvailable']))
@@ -158,8 +165,10 @@ def _container_memory(root):
         if controllers == '':
             mount, names = 'sys/fs/cgroup', ('memory.max', 'memory.current', 'inactive_file')
         elif 'memory' in controllers.split(','):
-            mount, names = 'sys/fs/cgroup/memory', ('memory.limit_in_bytes', 'memory.usage_in_bytes',
-                                                    'total_inactive_file')
+            mount, names = (
+                'sys/fs/cgroup/memory',
+                ('memory.limit_in_bytes', 'memory.usage_in_bytes', 'total_inactive_file'),
+            )
         else:
             continue
         # Inside a container the path may be the host's, of which only the root is there to be seen.
@@ -205,9 +214,17 @@ def check_memory(path, image, bytes_per_pixel, option='--size', held=0, added=0,
         pixels = max(0, available - FIXED_BYTES) / bytes_per_pixel
         # Sides are rounded, at most to the next multiple of 4.
         fits = int(math.sqrt(pixels * min(height, width) / max(height, width))) - 4 - 2 * added
-        raise UserError('%s: %d x %d pixels take about %.1f GB of memory, and %.1f GB are available; %s'
-                        % (path, image.shape[1], image.shape[0], needed / 1e9, available / 1e9,
-                           '%s %d would fit' % (option, fits) if fits >= smallest else 'GOGH_MAX_MEMORY allows more'))
+        raise UserError(
+            '%s: %d x %d pixels take about %.1f GB of memory, and %.1f GB are available; %s'
+            % (
+                path,
+                image.shape[1],
+                image.shape[0],
+                needed / 1e9,
+                available / 1e9,
+                '%s %d would fit' % (option, fits) if fits >= smallest else 'GOGH_MAX_MEMORY allows more',
+            )
+        )
 
 
 def contents(folder, name):
@@ -240,8 +257,10 @@ def unique(names, what='name'):
             new = '%s-%d' % (name, number[name])
             number[name] += new in taken
         if new != name:
-            say_once('%s %s is there more than once: a further one is called %s'
-                      % (one_line(what), one_line(name), one_line(new)))
+            say_once(
+                '%s %s is there more than once: a further one is called %s'
+                % (one_line(what), one_line(name), one_line(new))
+            )
         taken.add(new)
         result.append(new)
     return result

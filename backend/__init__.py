@@ -14,4 +14,5 @@ def __getattr__(name):
     if name not in __all__:
         raise AttributeError('module %r has no attribute %r' % (__name__, name))
     from backend import theano_setup
+
     return getattr(theano_setup, name)

@@ -3,6 +3,7 @@
 What is built goes through `build`: once, by one process while the others wait, under its final name only when it is
 whole and on the disk.
 """
+
 import fcntl
 import hashlib
 import os
@@ -14,7 +15,7 @@ import utils
 
 __all__ = ['folder', 'build', 'key', 'seal', 'is_whole']
 
-ROOM = 2**20        # bytes that the folder must have room for
+ROOM = 2**20  # bytes that the folder must have room for
 
 
 def folder():
@@ -31,11 +32,13 @@ def folder():
             reason = 'it belongs to somebody else'
         else:
             reason = _unusable(path)
-    except OSError as error:        # no temporary folder either
+    except OSError as error:  # no temporary folder either
         reason = utils.reason(error)
     if reason is not None:
-        sys.exit('error: %s cannot hold compiled code: %s; set XDG_CACHE_HOME to a folder of your own with some room'
-                 % (path, reason))
+        sys.exit(
+            'error: %s cannot hold compiled code: %s; set XDG_CACHE_HOME to a folder of your own with some room'
+            % (path, reason)
+        )
     return path
 
 
@@ -78,7 +81,7 @@ def build(name, make, sealed=False):
     if is_there(path):
         return path
     with open(os.path.join(os.path.dirname(path), name.split('-')[0] + '.lock'), 'w') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)        # the others wait, and find the file when it is theirs
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the others wait, and find the file when it is theirs
         if is_there(path):
             return path
         work = tempfile.mkdtemp(prefix='gogh-', dir=os.path.dirname(path))

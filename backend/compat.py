@@ -6,6 +6,7 @@ numpy's namespace that nobody else sees; what numpy 2 does otherwise than numpy 
 made good in the loaded package (`mend`). Each entry says which version needs it; on the versions that Theano was
 written for nothing is lent or mended.
 """
+
 import contextlib
 import importlib.util
 import shutil
@@ -25,6 +26,7 @@ NUMPY = tuple(int(part) for part in numpy.__version__.split('.')[:2])
 # Modules and names
 # ---------------------------------------------------------------------------------------------
 
+
 def _modules():
     """Stand-ins for the modules that Theano and Lasagne import and that are gone: each with what they use of it."""
     modules = {}
@@ -40,12 +42,17 @@ def _modules():
     if sys.version_info >= (3, 12):
         module('distutils')
         module('distutils.spawn', find_executable=shutil.which)
-        module('distutils.sysconfig', get_config_var=sysconfig.get_config_var, get_python_inc=_python_include,
-               get_python_lib=_python_library)
-        module('imp')       # a debugging aid of Theano's imports it, and uses it when it is called
+        module(
+            'distutils.sysconfig',
+            get_config_var=sysconfig.get_config_var,
+            get_python_inc=_python_include,
+            get_python_lib=_python_library,
+        )
+        module('imp')  # a debugging aid of Theano's imports it, and uses it when it is called
     # setuptools dropped pkg_resources in version 82; before, it complains of being imported.
     if sys.version_info >= (3, 12) or importlib.util.find_spec('pkg_resources') is None:
         from importlib import metadata
+
         module('pkg_resources', DistributionNotFound=metadata.PackageNotFoundError, get_distribution=_distribution)
     # numpy 1.26 has numpy.distutils below Python 3.12 only, and there without the configuration of BLAS.
     if NUMPY >= (1, 26):
@@ -68,6 +75,7 @@ def _python_library(plat_specific=False, standard_lib=False):
 
 def _distribution(name):
     from importlib import metadata
+
     return types.SimpleNamespace(version=metadata.version(name))
 
 
@@ -86,8 +94,14 @@ def _names():
     # numpy 2.0 dropped these, or moved them. Theano passes MAXDIMS to C code for "all axes", and numpy 2's number for
     # that is another.
     if NUMPY >= (2, 0):
-        names.update(product=numpy.prod, cast=_Casts(), sctype2char=lambda dtype: numpy.dtype(dtype).char,
-                     ComplexWarning=numpy.exceptions.ComplexWarning, core=numpy._core, MAXDIMS=-2 ** 31)
+        names.update(
+            product=numpy.prod,
+            cast=_Casts(),
+            sctype2char=lambda dtype: numpy.dtype(dtype).char,
+            ComplexWarning=numpy.exceptions.ComplexWarning,
+            core=numpy._core,
+            MAXDIMS=-(2**31),
+        )
     return {name: value for name, value in names.items() if name not in vars(numpy)}
 
 
@@ -141,6 +155,7 @@ def _keep(names):
 # What numpy 2 does otherwise
 # ---------------------------------------------------------------------------------------------
 
+
 def compiler_flags():
     """What the compiler of Theano's C code must be told about numpy's headers, as a list."""
     flags = []
@@ -170,7 +185,7 @@ def mend(theano):
             return asarray(a, dtype, order)
         except OverflowError:
             integers = numpy.asarray(a, order=order)
-            if integers.dtype.kind != 'i':      # beyond int64 numpy 1 raises as well
+            if integers.dtype.kind != 'i':  # beyond int64 numpy 1 raises as well
                 raise
             return integers.astype(dtype)
 

@@ -1,4 +1,5 @@
 """What computes: the processor or a GPU, and by which operations."""
+
 import dataclasses
 import re
 import sys
@@ -35,6 +36,7 @@ class Device:
     utils.UserError
         If there is no such device or backend, or they do not go together.
     """
+
     name: str = 'cpu'
     backend: str = 'onednn'
     precision: str = 'float32'
@@ -69,6 +71,7 @@ def use(device):
     """
     if device.name != 'cpu':
         from backend.gpu import setup as gpu
+
         name = 'cuda' if device.name == 'auto' else device.name
         try:
             print('computing on %s: %s' % (name, gpu.use(name, device.tf32)), file=sys.stderr)
@@ -86,6 +89,7 @@ def use(device):
 def _use_onednn(precision):
     """Whether oneDNN could be used; without, bfloat16 cannot be had."""
     from backend import onednn, theano
+
     try:
         onednn.register(bf16=precision == 'bf16')
     except onednn.Unavailable as reason:
@@ -94,8 +98,9 @@ def _use_onednn(precision):
         print("warning: %s: using Theano's own operations, which are several times slower" % reason, file=sys.stderr)
         return False
     if precision == 'bf16' and not onednn.has_bf16():
-        print('warning: this processor has no instructions for bfloat16: --precision float32 is faster',
-              file=sys.stderr)
+        print(
+            'warning: this processor has no instructions for bfloat16: --precision float32 is faster', file=sys.stderr
+        )
     # What the library leaves to Theano is small: numpy does it, and nothing needs to be compiled. Fused elementwise ops
     # have no numpy function.
     theano.config.cxx, theano.config.linker = '', 'vm'

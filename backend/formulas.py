@@ -6,19 +6,33 @@ expressions. The graph rewrite `lower_formulas` puts that definition in its plac
 (which run earlier) have replaced the op by something faster. Convolutions work in the same way already:
 ``T.nnet.conv2d`` is abstract until Theano's optimizer picks an implementation.
 """
+
 from backend import T, theano
 
 __all__ = [
-    'EPSILON', 'ROUNDING', 'BACKEND_REWRITES', 'Formula', 'FormulaGradient', 'ReflectPad', 'InstanceNorm',
-    'UpsampleNearest', 'Rectify', 'GramMatrix', 'SquaredDifference', 'AdamStep',
-    'reflect_pad', 'instance_norm', 'upsample_nearest', 'rectify',
+    'EPSILON',
+    'ROUNDING',
+    'BACKEND_REWRITES',
+    'Formula',
+    'FormulaGradient',
+    'ReflectPad',
+    'InstanceNorm',
+    'UpsampleNearest',
+    'Rectify',
+    'GramMatrix',
+    'SquaredDifference',
+    'AdamStep',
+    'reflect_pad',
+    'instance_norm',
+    'upsample_nearest',
+    'rectify',
 ]
 
 EPSILON = 1e-5
 # Variances that are rounding: shares of epsilon, and of the square of the mean. In the networks of data/models a photo
 # of one colour has deviations of 2^-13 sqrt(epsilon) and less after a convolution, and the mean over a float32
 # plane is off by 2^-16 of itself at most where one is taken over 1024 pixels at once. See `InstanceNorm`.
-ROUNDING = 2.**-20, 2.**-32
+ROUNDING = 2.0**-20, 2.0**-32
 
 
 class Formula(theano.Op):
@@ -29,6 +43,7 @@ class Formula(theano.Op):
     its own: the optimizer replaces it by its formula (`lower_formulas`) or, before that, by the op
     of a backend.
     """
+
     __props__ = ()
 
     def formula(self, *inputs):
@@ -38,8 +53,7 @@ class Formula(theano.Op):
     def check(self, *inputs):
         """Raise TypeError unless the inputs are 4-D feature maps; a subclass may ask for more."""
         if inputs[0].ndim != 4:
-            raise TypeError('%s takes a 4-D tensor (images, channels, height, width), not %s'
-                            % (self, inputs[0].type))
+            raise TypeError('%s takes a 4-D tensor (images, channels, height, width), not %s' % (self, inputs[0].type))
 
     def gradient(self, *inputs):
         """The gradients with respect to the inputs, as a list of expressions, by differentiating the formula.
@@ -62,8 +76,9 @@ class Formula(theano.Op):
         return gradients if isinstance(gradients, list) else [gradients]
 
     def perform(self, node, inputs, outputs):
-        raise NotImplementedError('%s has no code of its own: compile with an optimizer, which '
-                                  'replaces it by its formula' % self)
+        raise NotImplementedError(
+            '%s has no code of its own: compile with an optimizer, which replaces it by its formula' % self
+        )
 
 
 class FormulaGradient(theano.Op):
@@ -78,6 +93,7 @@ class FormulaGradient(theano.Op):
     The inputs of a node are those of the formula, then the gradient with respect to its output;
     the outputs are the gradients with respect to each input.
     """
+
     __props__ = ('of',)
 
     def __init__(self, of):
@@ -95,8 +111,9 @@ class FormulaGradient(theano.Op):
         return shapes[:-1]
 
     def perform(self, node, inputs, outputs):
-        raise NotImplementedError('%s has no code of its own: compile with an optimizer, which '
-                                  'replaces it by its formula' % self)
+        raise NotImplementedError(
+            '%s has no code of its own: compile with an optimizer, which replaces it by its formula' % self
+        )
 
 
 @theano.gof.local_optimizer(None)
@@ -108,8 +125,9 @@ def _lower_formula(node):
     stand_ins = [x.type() for x in node.inputs]
     outputs = node.op.formula(*stand_ins)
     outputs = outputs if isinstance(outputs, list) else [outputs]
-    copies = theano.gof.graph.clone_get_equiv(stand_ins, outputs, copy_inputs=False, copy_orphans=False,
-                                              memo=dict(zip(stand_ins, node.inputs)))
+    copies = theano.gof.graph.clone_get_equiv(
+        stand_ins, outputs, copy_inputs=False, copy_orphans=False, memo=dict(zip(stand_ins, node.inputs))
+    )
     return [T.patternbroadcast(copies[new], old.broadcastable) for new, old in zip(outputs, node.outputs)]
 
 
@@ -131,6 +149,7 @@ class ReflectPad(Formula):
     pad : int
         Pixels to add on each side.
     """
+
     __props__ = ('pad',)
 
     def __init__(self, pad):
@@ -142,8 +161,8 @@ class ReflectPad(Formula):
     def formula(self, x):
         p = self.pad
         x = self.large_enough(x, T.gt(x.shape[2], p), T.gt(x.shape[3], p))
-        x = T.concatenate([x[:, :, p:0:-1], x, x[:, :, -2:-p - 2:-1]], axis=2)
-        return T.concatenate([x[:, :, :, p:0:-1], x, x[:, :, :, -2:-p - 2:-1]], axis=3)
+        x = T.concatenate([x[:, :, p:0:-1], x, x[:, :, -2 : -p - 2 : -1]], axis=2)
+        return T.concatenate([x[:, :, :, p:0:-1], x, x[:, :, :, -2 : -p - 2 : -1]], axis=3)
 
     def infer_shape(self, node, shapes):
         n, c, h, w = shapes[0]
@@ -169,6 +188,7 @@ class InstanceNorm(Formula):
     epsilon : float
         Added to the variance.
     """
+
     __props__ = ('epsilon',)
 
     def __init__(self, epsilon=EPSILON):
@@ -177,15 +197,15 @@ class InstanceNorm(Formula):
     def check(self, x, gamma, beta):
         Formula.check(self, x)
         if gamma.ndim != 2 or beta.ndim != 2:
-            raise TypeError('gamma and beta are matrices (images, channels), not %s and %s'
-                            % (gamma.type, beta.type))
+            raise TypeError('gamma and beta are matrices (images, channels), not %s and %s' % (gamma.type, beta.type))
 
     def formula(self, x, gamma, beta):
         mean = x.mean(axis=(2, 3), keepdims=True)
         variance = T.sqr(x - mean).mean(axis=(2, 3), keepdims=True)
         scale = gamma.dimshuffle(0, 1, 'x', 'x') / T.sqrt(variance + T.constant(self.epsilon, dtype=x.dtype))
-        rounding = (T.constant(ROUNDING[0] * self.epsilon, dtype=x.dtype)
-                    + T.constant(ROUNDING[1], dtype=x.dtype) * T.sqr(mean))
+        rounding = T.constant(ROUNDING[0] * self.epsilon, dtype=x.dtype) + T.constant(
+            ROUNDING[1], dtype=x.dtype
+        ) * T.sqr(mean)
         scale = T.switch(variance > rounding, scale, T.zeros_like(scale))
         return T.patternbroadcast((x - mean) * scale + beta.dimshuffle(0, 1, 'x', 'x'), x.broadcastable)
 
@@ -197,6 +217,7 @@ class UpsampleNearest(Formula):
     ----------
     scale : int
     """
+
     __props__ = ('scale',)
 
     def __init__(self, scale=2):
@@ -233,6 +254,7 @@ class GramMatrix(Formula):
     divide_by_channels : bool
         Divide by C as well.
     """
+
     __props__ = ('divide_by_channels',)
 
     def __init__(self, divide_by_channels=False):
@@ -265,8 +287,10 @@ class SquaredDifference(Formula):
 
     def check(self, x, y):
         if x.ndim != y.ndim or x.ndim < 2:
-            raise TypeError('%s takes two tensors of the same number of dimensions, at least two, not %s and %s'
-                            % (self, x.type, y.type))
+            raise TypeError(
+                '%s takes two tensors of the same number of dimensions, at least two, not %s and %s'
+                % (self, x.type, y.type)
+            )
 
     def formula(self, x, y):
         return T.sqr(x - y).mean(axis=list(range(1, x.ndim)))
@@ -293,6 +317,7 @@ class AdamStep(Formula):
     epsilon : float
         Added to the root of the second moment.
     """
+
     __props__ = ('beta1', 'beta2', 'epsilon')
 
     def __init__(self, beta1=0.9, beta2=0.999, epsilon=1e-8):
@@ -306,7 +331,7 @@ class AdamStep(Formula):
     def make_node(self, *inputs):
         inputs = [T.as_tensor_variable(x) for x in inputs]
         self.check(*inputs)
-        return theano.Apply(self, inputs, [x.type() for x in inputs[1:1 + 3 * len(inputs) // 4]])
+        return theano.Apply(self, inputs, [x.type() for x in inputs[1 : 1 + 3 * len(inputs) // 4]])
 
     def formula(self, rate, *arrays):
         quarter, new = len(arrays) // 4, []
@@ -318,7 +343,7 @@ class AdamStep(Formula):
         return [x for column in zip(*new) for x in column]
 
     def infer_shape(self, node, shapes):
-        return shapes[1:1 + len(node.outputs)]
+        return shapes[1 : 1 + len(node.outputs)]
 
     def grad(self, inputs, output_gradients):
         raise NotImplementedError('%s: nothing is differentiated through an update' % self)

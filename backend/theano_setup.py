@@ -3,6 +3,7 @@
 Everything else takes ``theano``, ``T`` and ``lasagne`` from `backend`, which takes them from here, so that the flags
 are set before Theano reads them. What a user puts into ``THEANO_FLAGS`` wins.
 """
+
 import contextlib
 import ctypes
 import glob
@@ -48,17 +49,21 @@ def _check_toolchain():
     if sys.flags.optimize > 1:
         sys.exit('error: Theano needs its docstrings: run without -OO, or PYTHONOPTIMIZE=2')
     if not shutil.which('g++'):
-        sys.exit('error: Theano compiles its functions with g++, which is not on the PATH; '
-                 'install it (Debian, Ubuntu: sudo apt install g++; Fedora: sudo dnf install gcc-c++; '
-                 'macOS: xcode-select --install)')
-    tried = subprocess.run(['g++', '-v'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)       # as Theano tries it
+        sys.exit(
+            'error: Theano compiles its functions with g++, which is not on the PATH; '
+            'install it (Debian, Ubuntu: sudo apt install g++; Fedora: sudo dnf install gcc-c++; '
+            'macOS: xcode-select --install)'
+        )
+    tried = subprocess.run(['g++', '-v'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # as Theano tries it
     if tried.returncode:
         sys.exit(_compiler_fails(tried.stdout.decode(errors='replace') or 'g++ -v fails'))
     header = os.path.join(sysconfig.get_paths()['include'], 'Python.h')
     if not os.path.exists(header):
-        sys.exit('error: the headers of Python are missing (%s); install them (Debian, Ubuntu: '
-                 'sudo apt install python%d.%d-dev; Fedora: sudo dnf install python3-devel)'
-                 % ((header,) + sys.version_info[:2]))
+        sys.exit(
+            'error: the headers of Python are missing (%s); install them (Debian, Ubuntu: '
+            'sudo apt install python%d.%d-dev; Fedora: sudo dnf install python3-devel)'
+            % ((header,) + sys.version_info[:2])
+        )
 
 
 # Those that Theano's code calls.
@@ -73,15 +78,19 @@ def _blas():
     Loaded globally it needs no path on the linker's command line; -lm stands for "there is a BLAS".
     """
     scipy = os.path.dirname(importlib.util.find_spec('scipy').origin)
-    found = [path for folder in (scipy + '.libs', os.path.join(scipy, '.libs'), os.path.join(scipy, '.dylibs'))
-             for path in sorted(glob.glob(os.path.join(folder, 'lib*openblas*')))]
+    found = [
+        path
+        for folder in (scipy + '.libs', os.path.join(scipy, '.libs'), os.path.join(scipy, '.dylibs'))
+        for path in sorted(glob.glob(os.path.join(folder, 'lib*openblas*')))
+    ]
     if not found:
         return {}
     ctypes.CDLL(found[0], mode=ctypes.RTLD_GLOBAL)
     flags = {'blas.ldflags': '-lm'}
     if 'scipy_openblas' in os.path.basename(found[0]):
-        flags['gcc.cxxflags'] = ' '.join('-D%s%s_=scipy_%s%s_' % (letter, routine, letter, routine)
-                                         for routine in BLAS_ROUTINES for letter in 'sd')
+        flags['gcc.cxxflags'] = ' '.join(
+            '-D%s%s_=scipy_%s%s_' % (letter, routine, letter, routine) for routine in BLAS_ROUTINES for letter in 'sd'
+        )
     return flags
 
 
@@ -121,6 +130,7 @@ def _remove_damaged(folder):
 
 def _sealed(compile_str):
     """Theano's compiler, whose modules are sealed, and whose failure is one line."""
+
     def compile(*args, **options):
         said = io.StringIO()
         try:
@@ -131,12 +141,13 @@ def _sealed(compile_str):
             return module
         except Exception as error:
             sys.exit(_compiler_fails(error))
+
     return compile
 
 
 def _compiler_fails(error):
     """The line that says so."""
-    lines = re.split(r'\. |\n', str(error).strip())      # Theano has joined what were lines
+    lines = re.split(r'\. |\n', str(error).strip())  # Theano has joined what were lines
     line = next((line for word in ('No space', 'error') for line in lines if word in line), lines[0])
     return 'error: %s cannot compile: %s' % (shutil.which('g++'), utils.one_line(line))
 
@@ -148,7 +159,7 @@ os.environ['THEANO_FLAGS'] = _flags()
 # What ~/.theanorc says was written for other programs, often for devices and modes of former days.
 os.environ.setdefault('THEANORC', os.devnull)
 
-environment.check({'six': 'six', 'scipy.linalg': 'scipy'})       # which Theano imports
+environment.check({'six': 'six', 'scipy.linalg': 'scipy'})  # which Theano imports
 try:
     with compat.lend(), contextlib.redirect_stdout(io.StringIO()):
         import theano  # noqa: E402
@@ -159,15 +170,21 @@ except Exception as _error:
         sys.exit(_compiler_fails(_error))
     if not any(_users.values()):
         raise
-    sys.exit('error: Theano does not start with what %s say: %s'
-             % (' and '.join(name for name in _users if _users[name]), utils.reason(_error)))
+    sys.exit(
+        'error: Theano does not start with what %s say: %s'
+        % (' and '.join(name for name in _users if _users[name]), utils.reason(_error))
+    )
 if theano.config.floatX != 'float32' or theano.config.mode.upper().replace('_', '') == 'DEBUGMODE':
-    sys.exit('error: THEANO_FLAGS set floatX to %s and mode to %s: gogh-figure needs float32, and no DebugMode'
-             % (theano.config.floatX, theano.config.mode))
+    sys.exit(
+        'error: THEANO_FLAGS set floatX to %s and mode to %s: gogh-figure needs float32, and no DebugMode'
+        % (theano.config.floatX, theano.config.mode)
+    )
 compat.mend(theano)
-_modules = [module for name, module in sys.modules.items() if name in ('lazylinker_ext.lazylinker_ext', 'cutils_ext.cutils_ext')]
+_modules = [
+    module for name, module in sys.modules.items() if name in ('lazylinker_ext.lazylinker_ext', 'cutils_ext.cutils_ext')
+]
 for _module in _modules:
-    with contextlib.suppress(OSError):      # of somebody else's, only to be read
+    with contextlib.suppress(OSError):  # of somebody else's, only to be read
         if not cache.is_whole(_module.__file__):
             cache.seal(_module.__file__)
 theano.gof.cmodule.GCC_compiler.compile_str = staticmethod(_sealed(theano.gof.cmodule.GCC_compiler.compile_str))

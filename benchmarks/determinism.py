@@ -4,6 +4,7 @@
 
 The loss network is the VGG16 of `data/download.py` if that is there, else a random one.
 """
+
 import argparse
 import csv
 import os
@@ -21,24 +22,53 @@ from formats import vgg
 import files  # noqa: E402
 
 # What is different from the first run: options, and the number of threads.
-RUNS = [('1 thread', [], 1), ('1 thread, again', [], 1), ('1 thread, another seed', ['--seed', '1'], 1),
-        ('2 threads', [], 2), ('2 threads, again', [], 2),
-        ("Theano's own operations", ['--backend', 'plain'], 1)]
+RUNS = [
+    ('1 thread', [], 1),
+    ('1 thread, again', [], 1),
+    ('1 thread, another seed', ['--seed', '1'], 1),
+    ('2 threads', [], 2),
+    ('2 threads, again', [], 2),
+    ("Theano's own operations", ['--backend', 'plain'], 1),
+]
 
 
 def train(folder, number, iterations, options, threads):
     """Train, and return the parameters one after the other and the total loss of each iteration."""
     output = os.path.join(folder, '%d.npz' % number)
     weights = vgg.find()
-    command = [sys.executable, os.path.join(ROOT, 'train.py'), '--style-dir',
-               os.path.join(ROOT, 'data', 'styles', 'misc32'), '--content', os.path.join(ROOT, 'data', 'samples'),
-               '--loss-weights', weights if os.path.exists(weights) else 'random',
-               '--style-layers', 'conv1_2,conv2_2', '--content-layers', 'conv2_2', '--width', '8', '--image-size', '64',
-               '--style-size', '64', '--iterations', str(iterations), '--output', output] + options
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                   env=dict(os.environ, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads)))
+    command = [
+        sys.executable,
+        os.path.join(ROOT, 'train.py'),
+        '--style-dir',
+        os.path.join(ROOT, 'data', 'styles', 'misc32'),
+        '--content',
+        os.path.join(ROOT, 'data', 'samples'),
+        '--loss-weights',
+        weights if os.path.exists(weights) else 'random',
+        '--style-layers',
+        'conv1_2,conv2_2',
+        '--content-layers',
+        'conv2_2',
+        '--width',
+        '8',
+        '--image-size',
+        '64',
+        '--style-size',
+        '64',
+        '--iterations',
+        str(iterations),
+        '--output',
+        output,
+    ] + options
+    subprocess.run(
+        command,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=dict(os.environ, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads)),
+    )
     arrays = files.load_npz(output)
-    with open(os.path.join(output[:-len('.npz')], 'metrics.csv'), newline='') as file:
+    with open(os.path.join(output[: -len('.npz')], 'metrics.csv'), newline='') as file:
         losses = [float(row['total']) for row in csv.DictReader(file)]
     return numpy.concatenate([value.ravel() for name, value in arrays.items() if name != 'meta']), losses
 
@@ -49,14 +79,22 @@ def main():
     parser.add_argument('--runs', type=int, default=len(RUNS), help='only the first ones')
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        for number, (name, options, threads) in enumerate(RUNS[:args.runs]):
+        for number, (name, options, threads) in enumerate(RUNS[: args.runs]):
             weights, losses = train(folder, number, args.iterations, options, threads)
             if number == 0:
                 first, first_losses = weights, losses
             difference = numpy.linalg.norm(weights - first) / numpy.linalg.norm(first)
-            print('%-32s %-9s weights differ by %.1e, the loss by %.1e at first and %.1e at last' % (
-                name, 'same bits' if weights.tobytes() == first.tobytes() else '', difference,
-                abs(losses[0] / first_losses[0] - 1), abs(losses[-1] / first_losses[-1] - 1)), flush=True)
+            print(
+                '%-32s %-9s weights differ by %.1e, the loss by %.1e at first and %.1e at last'
+                % (
+                    name,
+                    'same bits' if weights.tobytes() == first.tobytes() else '',
+                    difference,
+                    abs(losses[0] / first_losses[0] - 1),
+                    abs(losses[-1] / first_losses[-1] - 1),
+                ),
+                flush=True,
+            )
 
 
 if __name__ == '__main__':

@@ -13,6 +13,7 @@ torch, torch-channels-last, compile, onnxruntime, openvino and openvino-bf16 wit
 
 Images go in from the processor's memory and come out there, whatever the device.
 """
+
 import argparse
 import json
 import os
@@ -34,8 +35,12 @@ def gogh(name, device, tf32):
     """The project itself."""
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     from backend import devices
-    devices.use(devices.Device(device, 'plain' if name == 'plain' else 'onednn',
-                               'bf16' if name == 'gogh-bf16' else 'float32', tf32))
+
+    devices.use(
+        devices.Device(
+            device, 'plain' if name == 'plain' else 'onednn', 'bf16' if name == 'gogh-bf16' else 'float32', tf32
+        )
+    )
     import layers
     import losses
     import models
@@ -70,10 +75,15 @@ def gogh(name, device, tf32):
             return words
         import pygpu
         from theano.gpuarray import dnn, type
+
         context = type.get_context(None)
         number = dnn.version(raises=False) if dnn.dnn_available(None) else None
-        return '%s, pygpu %s, %s, %s' % (words, pygpu.__version__, context.devname,
-                                         'cuDNN %d' % number if number else 'without cuDNN')
+        return '%s, pygpu %s, %s, %s' % (
+            words,
+            pygpu.__version__,
+            context.devname,
+            'cuDNN %d' % number if number else 'without cuDNN',
+        )
 
     return stylize, train, versions
 
@@ -82,6 +92,7 @@ def peers(name, device, tf32):
     """The same networks in PyTorch, run by it or by what it exports to."""
     import torch
     import torch.nn.functional as F
+
     torch.set_num_threads(THREADS)
     # The fastest of cuDNN's algorithms by measuring them, in the precision that the others have.
     torch.backends.cudnn.benchmark = True
@@ -98,7 +109,7 @@ def peers(name, device, tf32):
                 arrays = [f['arr_%d' % i] for i in range(len(f.files) - 1)]
             self.blocks, self.one_style = len(arrays) // 3, one_style
             for i in range(self.blocks):
-                W, beta, gamma = [torch.from_numpy(numpy.array(a)) for a in arrays[3 * i:3 * i + 3]]
+                W, beta, gamma = [torch.from_numpy(numpy.array(a)) for a in arrays[3 * i : 3 * i + 3]]
                 # Lasagne convolves, PyTorch correlates.
                 self.register_parameter('W%d' % i, torch.nn.Parameter(W.flip(2, 3).contiguous()))
                 for key, value in (('gamma', gamma), ('beta', beta)):
@@ -110,7 +121,7 @@ def peers(name, device, tf32):
             x = F.conv2d(F.pad(x, (p, p, p, p), mode='reflect'), W, stride=stride)
             if self.one_style:
                 return F.instance_norm(x, weight=gamma, bias=beta, eps=1e-5)
-            return (F.instance_norm(x, eps=1e-5) * (style @ gamma)[:, :, None, None] + (style @ beta)[:, :, None, None])
+            return F.instance_norm(x, eps=1e-5) * (style @ gamma)[:, :, None, None] + (style @ beta)[:, :, None, None]
 
         def forward(self, x, style=None):
             x = F.relu(self.block(0, x, style))
@@ -131,20 +142,29 @@ def peers(name, device, tf32):
             def call():
                 with torch.inference_mode():
                     return run(x.to(device, memory_format=layout)).cpu().numpy()
+
             return call
         path = os.path.join(tempfile.mkdtemp(), 'network.onnx')
         torch.onnx.export(model, (x,), path, opset_version=17, dynamo=False)
         if name == 'onnxruntime':
             import onnxruntime
+
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = THREADS
             session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
             key = session.get_inputs()[0].name
             return lambda: session.run(None, {key: image})[0]
         import openvino
-        compiled = openvino.Core().compile_model(path, 'CPU', {
-            'INFERENCE_NUM_THREADS': THREADS, 'PERFORMANCE_HINT': 'LATENCY',
-            'INFERENCE_PRECISION_HINT': 'bf16' if name == 'openvino-bf16' else 'f32'})
+
+        compiled = openvino.Core().compile_model(
+            path,
+            'CPU',
+            {
+                'INFERENCE_NUM_THREADS': THREADS,
+                'PERFORMANCE_HINT': 'LATENCY',
+                'INFERENCE_PRECISION_HINT': 'bf16' if name == 'openvino-bf16' else 'f32',
+            },
+        )
         return lambda: compiled([image])[0]
 
     def train(network, vgg, batch):
@@ -179,14 +199,19 @@ def peers(name, device, tf32):
             loss.backward()
             optimizer.step()
             return float(loss)
+
         return step
 
     def versions():
         words = 'PyTorch %s' % torch.__version__
         if device.type == 'cpu':
             return words
-        return '%s, CUDA %s, cuDNN %s, %s' % (words, torch.version.cuda, torch.backends.cudnn.version(),
-                                              torch.cuda.get_device_name(device))
+        return '%s, CUDA %s, cuDNN %s, %s' % (
+            words,
+            torch.version.cuda,
+            torch.backends.cudnn.version(),
+            torch.cuda.get_device_name(device),
+        )
 
     return stylize, train, versions
 
@@ -199,7 +224,7 @@ def main():
     args = parser.parse_args()
     stylize, train, versions = (gogh if args.name in OURS else peers)(args.name, args.device, args.tf32)
     run, answers = None, os.fdopen(os.dup(1), 'w')
-    os.dup2(2, 1)       # what the libraries print goes to stderr
+    os.dup2(2, 1)  # what the libraries print goes to stderr
     for line in sys.stdin:
         command = json.loads(line)
         start = time.perf_counter()
@@ -209,7 +234,7 @@ def main():
         elif command[0] == 'train':
             run = train(command[1], command[2], numpy.load(command[3]))
         elif command[0] == 'memory':
-            result = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.
+            result = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
         elif command[0] == 'versions':
             result = versions()
         else:

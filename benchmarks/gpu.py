@@ -10,6 +10,7 @@ turns, each in a process of its own, with the same random weights and images. A 
 after two that do not count, from images in the processor's memory to pastiches there (or the loss, in training);
 PyTorch chooses cuDNN's algorithms by measuring them (cudnn.benchmark). What comes out is Markdown.
 """
+
 import argparse
 import os
 import shutil
@@ -66,8 +67,11 @@ def check(args, folder):
     network, batch = prepare(folder, (48, 64), 2)
     pastiche = expected_pastiche(network, numpy.load(batch))
     training = 'train', network, write_vgg(folder), batch
-    expected = losses('plain', ('train', network, write_vgg(folder, 'float64'), batch),
-                      environment={'THEANO_FLAGS': 'floatX=float64,optimizer=fast_compile'})
+    expected = losses(
+        'plain',
+        ('train', network, write_vgg(folder, 'float64'), batch),
+        environment={'THEANO_FLAGS': 'floatX=float64,optimizer=fast_compile'},
+    )
     lines, right = [], True
     for precision in args.precision:
         largest, relative = TOLERANCES[precision]
@@ -79,8 +83,10 @@ def check(args, folder):
             of_losses = max(abs(a - b) / b for a, b in zip(found, expected))
             good = difference < largest and of_losses < relative
             right &= good
-            lines.append('| %s | %s | %.1e (< %.0e) | %.1e (< %.0e) | %s |'
-                         % (name, precision, difference, largest, of_losses, relative, 'right' if good else 'WRONG'))
+            lines.append(
+                '| %s | %s | %.1e (< %.0e) | %.1e (< %.0e) | %s |'
+                % (name, precision, difference, largest, of_losses, relative, 'right' if good else 'WRONG')
+            )
     return lines, right
 
 
@@ -100,8 +106,11 @@ def measure(args, what, command, names, precision):
             names.remove(failure.name)
     medians = {name: 1e3 * numpy.median(times[name]) for name in names}
     cells = ['%.1f ms' % medians[name] if name in medians else '-' for name in args.engines]
-    ratios = ['%.2f' % (medians[name] / medians['gogh']) if name in medians and 'gogh' in medians else '-'
-              for name in args.engines if name != 'gogh']
+    ratios = [
+        '%.2f' % (medians[name] / medians['gogh']) if name in medians and 'gogh' in medians else '-'
+        for name in args.engines
+        if name != 'gogh'
+    ]
     print('| %s |' % ' | '.join([what, precision] + cells + ratios), flush=True)
     return reasons
 
@@ -109,9 +118,21 @@ def measure(args, what, command, names, precision):
 def card(device):
     """The card, its memory and its driver, by nvidia-smi."""
     try:
-        lines = subprocess.run(['nvidia-smi', '--query-gpu=name,memory.total,driver_version', '--format=csv,noheader',
-                                '--id=' + (device[len('cuda'):] or '0')], stdout=subprocess.PIPE,
-                               stderr=subprocess.DEVNULL, universal_newlines=True).stdout.strip().splitlines()
+        lines = (
+            subprocess.run(
+                [
+                    'nvidia-smi',
+                    '--query-gpu=name,memory.total,driver_version',
+                    '--format=csv,noheader',
+                    '--id=' + (device[len('cuda') :] or '0'),
+                ],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                universal_newlines=True,
+            )
+            .stdout.strip()
+            .splitlines()
+        )
     except OSError:
         lines = []
     return lines[0] if lines else 'unknown (nvidia-smi does not say)'
@@ -134,8 +155,11 @@ def describe(args):
 
 def run(args, folder):
     describe(args)
-    print('\n| results against float64 on the CPU | precision | largest difference of a pastiche '
-          '| relative difference of the first %d losses | |\n|---|---|---|---|---|' % STEPS, flush=True)
+    print(
+        '\n| results against float64 on the CPU | precision | largest difference of a pastiche '
+        '| relative difference of the first %d losses | |\n|---|---|---|---|---|' % STEPS,
+        flush=True,
+    )
     lines, right = check(args, folder)
     print('\n'.join(lines), flush=True)
     if not right:
@@ -148,15 +172,20 @@ def run(args, folder):
         for batch in args.batch:
             command = ('stylize',) + prepare(folder, size, batch)
             for precision in args.precision:
-                reasons += measure(args, 'stylize %dx%d, batch %d' % (size[1], size[0], batch), command, args.engines,
-                                   precision)
+                reasons += measure(
+                    args, 'stylize %dx%d, batch %d' % (size[1], size[0], batch), command, args.engines, precision
+                )
     vgg = write_vgg(folder)
     for batch in args.train_batch:
         network, images = prepare(folder, (args.train_size, args.train_size), batch)
         for precision in args.precision:
-            reasons += measure(args, 'training step, %dx%d, batch %d' % (args.train_size, args.train_size, batch),
-                               ('train', network, vgg, images), [name for name in args.engines if name != 'compile'],
-                               precision)
+            reasons += measure(
+                args,
+                'training step, %dx%d, batch %d' % (args.train_size, args.train_size, batch),
+                ('train', network, vgg, images),
+                [name for name in args.engines if name != 'compile'],
+                precision,
+            )
     if reasons:
         print('\nLeft out:\n\n* ' + '\n* '.join(reasons))
 
@@ -164,17 +193,27 @@ def run(args, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--device', default='cuda0', help='cuda0, …, or opencl0:0, … (default: %(default)s)')
-    parser.add_argument('--precision', choices=sorted(TOLERANCES), action='append',
-                        help='may be given twice (default: both with CUDA, float32 without)')
-    parser.add_argument('--size', type=lambda text: tuple(int(n) for n in reversed(text.split('x'))), action='append',
-                        help='of images to stylize, WIDTHxHEIGHT (default: %s)'
-                        % ', '.join('%dx%d' % size[::-1] for size in SIZES))
+    parser.add_argument(
+        '--precision',
+        choices=sorted(TOLERANCES),
+        action='append',
+        help='may be given twice (default: both with CUDA, float32 without)',
+    )
+    parser.add_argument(
+        '--size',
+        type=lambda text: tuple(int(n) for n in reversed(text.split('x'))),
+        action='append',
+        help='of images to stylize, WIDTHxHEIGHT (default: %s)' % ', '.join('%dx%d' % size[::-1] for size in SIZES),
+    )
     parser.add_argument('--batch', type=int, action='append', help='images at once (default: 1 and 8)')
     parser.add_argument('--train-batch', type=int, action='append', help='of training (default: 4 and 16)')
     parser.add_argument('--train-size', type=int, default=256, help='of images in training (default: %(default)s)')
     parser.add_argument('--repeat', type=int, default=10, help='turns (default: %(default)s)')
-    parser.add_argument('--engines', type=lambda text: text.split(','),
-                        help='of gogh, torch, compile (default: gogh,torch with CUDA, gogh without)')
+    parser.add_argument(
+        '--engines',
+        type=lambda text: text.split(','),
+        help='of gogh, torch, compile (default: gogh,torch with CUDA, gogh without)',
+    )
     args = parser.parse_args()
     cuda = args.device.startswith('cuda')
     args.precision = args.precision or (['float32', 'tf32'] if cuda else ['float32'])

@@ -10,6 +10,7 @@
 All engines get the same weights (random ones) and the same input, and take turns in one run; times are
 medians of --repeat turns after two that do not count, and the outputs are compared with gogh's.
 """
+
 import argparse
 import contextlib
 import json
@@ -54,9 +55,14 @@ class Engine:
         if os.path.isdir(name):
             script, name = os.path.join(name, 'benchmarks', 'engines.py'), 'gogh'
         python = sys.executable if name in OURS else peers_python()
-        self.process = subprocess.Popen([python, script, name] + list(options),
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
-                                        universal_newlines=True, env=dict(os.environ, **(environment or {})))
+        self.process = subprocess.Popen(
+            [python, script, name] + list(options),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            universal_newlines=True,
+            env=dict(os.environ, **(environment or {})),
+        )
 
     def __call__(self, *command):
         answer = ''
@@ -67,8 +73,9 @@ class Engine:
         if not answer:
             self.errors.seek(0)
             lines = [line.strip() for line in self.errors if line.strip()]
-            raise EngineFailed(self.name, command[0], next((line for line in reversed(lines) if 'rror' in line),
-                                                           'no message'))
+            raise EngineFailed(
+                self.name, command[0], next((line for line in reversed(lines) if 'rror' in line), 'no message')
+            )
         return json.loads(answer)
 
     def close(self):
@@ -89,7 +96,9 @@ def prepare(folder, size, batch=1):
         param.set_value((value + scale * random.randn(*value.shape)).astype('float32'))
     paths = os.path.join(folder, 'network.npz'), os.path.join(folder, 'image.npy')
     models.save_network(paths[0], network)
-    smooth = random.rand(batch, 3, size[0] // 8 + 1, size[1] // 8 + 1).repeat(8, 2).repeat(8, 3)[:, :, :size[0], :size[1]]
+    smooth = (
+        random.rand(batch, 3, size[0] // 8 + 1, size[1] // 8 + 1).repeat(8, 2).repeat(8, 3)[:, :, : size[0], : size[1]]
+    )
     numpy.save(paths[1], (0.8 * smooth + 0.2 * random.rand(batch, 3, *size)).astype('float32'))
     return paths
 
@@ -103,7 +112,7 @@ def take_turns(names, command, repeat, options=()):
             engines[name](*command)
         for turn in range(repeat + 2):
             for name in names:
-                time.sleep(0.3)     # until the threads of the engine before stop waiting for more work
+                time.sleep(0.3)  # until the threads of the engine before stop waiting for more work
                 seconds, results[name] = engines[name]('run')
                 times[name] += [seconds] * (turn >= 2)
     finally:
@@ -116,8 +125,10 @@ def report(times, unit='ms', scale=1e3):
     base = numpy.median(times['gogh'])
     print('%-12s %10s %10s %12s' % ('', 'median', 'fastest', 'time / gogh'))
     for name, seconds in times.items():
-        print('%-12s %7.0f %s %7.0f %s %12.2f' % (name, scale * numpy.median(seconds), unit, scale * min(seconds), unit,
-                                                  numpy.median(seconds) / base))
+        print(
+            '%-12s %7.0f %s %7.0f %s %12.2f'
+            % (name, scale * numpy.median(seconds), unit, scale * min(seconds), unit, numpy.median(seconds) / base)
+        )
 
 
 def stylize(args, folder):
@@ -131,8 +142,10 @@ def stylize(args, folder):
             if name == 'gogh':
                 continue
             difference = ours - numpy.load(path)
-            print('largest difference to %s: %.1e, PSNR %.0f dB'
-                  % (name, abs(difference).max(), -10 * numpy.log10(numpy.mean(difference ** 2.))))
+            print(
+                'largest difference to %s: %.1e, PSNR %.0f dB'
+                % (name, abs(difference).max(), -10 * numpy.log10(numpy.mean(difference**2.0)))
+            )
 
 
 def train(args, folder):
@@ -140,8 +153,11 @@ def train(args, folder):
     weights_path = os.path.join(folder, 'vgg.npz')
     weights = vgg.random_weights('vgg16')
     numpy.savez(weights_path, **{key: weights[key] for key in sorted(weights) if 'conv1_1' <= key < 'conv4_4'})
-    names = [name for name in args.engines
-             if name in ('gogh', 'torch', 'torch-channels-last', 'plain') or os.path.isdir(name)]
+    names = [
+        name
+        for name in args.engines
+        if name in ('gogh', 'torch', 'torch-channels-last', 'plain') or os.path.isdir(name)
+    ]
     times, results = take_turns(names, ('train', network, weights_path, batch), args.repeat)
     print('training step, batch 4 at 256 x 256, VGG16 to conv4_3, %d turns' % args.repeat)
     report(times)
@@ -166,8 +182,17 @@ def start(args, folder):
     network, image = prepare(folder, (512, 512))
     photo = os.path.join(folder, 'photo.jpg')
     Image.fromarray((255 * numpy.load(image)[0].transpose(1, 2, 0)).astype('uint8')).save(photo)
-    command = [sys.executable, os.path.join(os.path.dirname(HERE), 'stylize.py'), '--model', network, '--style-index',
-               '0', photo, '--output', os.path.join(folder, 'pastiche.png')]
+    command = [
+        sys.executable,
+        os.path.join(os.path.dirname(HERE), 'stylize.py'),
+        '--model',
+        network,
+        '--style-index',
+        '0',
+        photo,
+        '--output',
+        os.path.join(folder, 'pastiche.png'),
+    ]
     cache = os.path.join(folder, 'cache')
     for turn in range(1 + args.repeat):
         begin = time.perf_counter()
@@ -178,9 +203,21 @@ def start(args, folder):
         run = os.path.join(folder, 'run%d' % turn)
         begin = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, os.path.join(os.path.dirname(HERE), 'train.py'), '--style-dir', styles, '--content', styles,
-             '--loss-weights', 'random', '--output', run + '.npz'], stderr=subprocess.DEVNULL,
-            env=dict(os.environ, XDG_CACHE_HOME=cache))
+            [
+                sys.executable,
+                os.path.join(os.path.dirname(HERE), 'train.py'),
+                '--style-dir',
+                styles,
+                '--content',
+                styles,
+                '--loss-weights',
+                'random',
+                '--output',
+                run + '.npz',
+            ],
+            stderr=subprocess.DEVNULL,
+            env=dict(os.environ, XDG_CACHE_HOME=cache),
+        )
         rows = []
         while process.poll() is None and len(rows) < 2:
             time.sleep(0.05)
@@ -190,19 +227,29 @@ def start(args, folder):
         seconds = time.perf_counter() - begin
         process.kill()
         process.wait()
-        print('train.py, 3 styles, VGG16, warm cache, until the first iteration begins: %.1f s'
-              % (seconds - float(rows[1][1])))
+        print(
+            'train.py, 3 styles, VGG16, warm cache, until the first iteration begins: %.1f s'
+            % (seconds - float(rows[1][1]))
+        )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('what', choices=['stylize', 'train', 'memory', 'start'])
-    parser.add_argument('--size', type=lambda text: tuple(int(n) for n in reversed(text.split('x'))), action='append',
-                        help='WIDTHxHEIGHT, may be given several times (default: 512x512; memory: 1920x1080)')
+    parser.add_argument(
+        '--size',
+        type=lambda text: tuple(int(n) for n in reversed(text.split('x'))),
+        action='append',
+        help='WIDTHxHEIGHT, may be given several times (default: 512x512; memory: 1920x1080)',
+    )
     parser.add_argument('--repeat', type=int, default=7, help='turns (default: %(default)s)')
-    parser.add_argument('--engines', type=lambda text: text.split(','), default=ENGINES,
-                        help='of %s (default: the first %d), and folders of other checkouts of the project'
-                             % (', '.join(ENGINES + OTHERS), len(ENGINES)))
+    parser.add_argument(
+        '--engines',
+        type=lambda text: text.split(','),
+        default=ENGINES,
+        help='of %s (default: the first %d), and folders of other checkouts of the project'
+        % (', '.join(ENGINES + OTHERS), len(ENGINES)),
+    )
     args = parser.parse_args()
     args.size = args.size or [(1080, 1920) if args.what == 'memory' else (512, 512)]
     folder = tempfile.mkdtemp()

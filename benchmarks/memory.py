@@ -6,6 +6,7 @@
 Each network, of random weights, stylizes one photo in a process of its own. Measured is its peak resident memory
 beyond what it held before the photo was read.
 """
+
 import argparse
 import os
 import subprocess
@@ -47,9 +48,10 @@ def child(arguments):
     def compiled(network):
         function = compile(network)
         with open('/proc/self/clear_refs', 'w') as file:
-            file.write('5')     # the peak starts anew
+            file.write('5')  # the peak starts anew
         before.append(memory('VmRSS'))
         return function
+
     models.pastiche_function = compiled
     sys.argv = ['stylize.py'] + arguments
     status = stylize.main()
@@ -59,8 +61,12 @@ def child(arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--size', action='append', metavar='WIDTHxHEIGHT',
-                        help='of the photo, may be given several times (default: 1024x1024 and 2048x1024)')
+    parser.add_argument(
+        '--size',
+        action='append',
+        metavar='WIDTHxHEIGHT',
+        help='of the photo, may be given several times (default: 1024x1024 and 2048x1024)',
+    )
     parser.add_argument('--backend', choices=['onednn', 'plain'], default='onednn', help='(default: %(default)s)')
     parser.add_argument('--network', action='append', choices=list(NETWORKS), help='(default: all)')
     args = parser.parse_args()
@@ -75,15 +81,31 @@ def main():
                 pixels = numpy.random.RandomState(0).randint(0, 256, (height // 8 + 1, width // 8 + 1, 3))
                 files.write_image(photo, pixels.astype('uint8').repeat(8, 0).repeat(8, 1)[:height, :width])
                 done = subprocess.run(
-                    [sys.executable, os.path.abspath(__file__), 'child', '--model', path, photo, '--backend',
-                     args.backend, '--output', os.path.join(folder, 'pastiche.png')], check=True,
-                    stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
-                measured = int(done.stdout.split()[-1])      # after the names of the pastiches
+                    [
+                        sys.executable,
+                        os.path.abspath(__file__),
+                        'child',
+                        '--model',
+                        path,
+                        photo,
+                        '--backend',
+                        args.backend,
+                        '--output',
+                        os.path.join(folder, 'pastiche.png'),
+                    ],
+                    check=True,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    universal_newlines=True,
+                )
+                measured = int(done.stdout.split()[-1])  # after the names of the pastiches
                 added = 2 * (network.architecture.border - network.architecture.lost)
                 expected = network.architecture.pastiche_bytes(args.backend) * (width + added) * (height + added)
-                print('%-38s %-12s %5.0f MiB %14.0f %9.0f' % (
-                    name, size, measured / 2**20, measured / (width * height),
-                    expected / (width * height)), flush=True)
+                print(
+                    '%-38s %-12s %5.0f MiB %14.0f %9.0f'
+                    % (name, size, measured / 2**20, measured / (width * height), expected / (width * height)),
+                    flush=True,
+                )
 
 
 if __name__ == '__main__':

@@ -4,6 +4,7 @@
 
 The environment lies in the project's cache folder, and nothing is installed into the project's own.
 """
+
 import os
 import subprocess
 import sys

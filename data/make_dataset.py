@@ -34,7 +34,7 @@ import files  # noqa: E402
 import options  # noqa: E402
 import utils  # noqa: E402
 
-MAX_FILE_BYTES = 200 * 10**6       # of one photo in a zip file
+MAX_FILE_BYTES = 200 * 10**6  # of one photo in a zip file
 
 
 def cut(image, size=(256, 256), multiple=16):
@@ -75,8 +75,7 @@ def open_source(path):
         try:
             archive = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            raise utils.UserError('%s: neither a folder nor a readable zip file: %s'
-                                  % (path, utils.reason(error)))
+            raise utils.UserError('%s: neither a folder nor a readable zip file: %s' % (path, utils.reason(error)))
         names = sorted(name for name in archive.namelist() if name.lower().endswith(files.READ_EXTENSIONS))
         if not names:
             raise utils.UserError('%s: no images in this zip file' % path)
@@ -174,8 +173,9 @@ def add_split(file, dataset_name, source, size, pool, workers, disk):
     names, read = source
     # One photo a chunk, so that training can read them one by one in any order.
     shape = (3, size[1], size[0])
-    dataset = file.create_dataset(dataset_name, (len(names),) + shape, np.uint8, chunks=(1,) + shape,
-                                  maxshape=(None,) + shape)
+    dataset = file.create_dataset(
+        dataset_name, (len(names),) + shape, np.uint8, chunks=(1,) + shape, maxshape=(None,) + shape
+    )
     count, problems = 0, []
     waiting, names_left = collections.deque(), iter(names)
     with utils.progress(total=len(names), desc=dataset_name.split('/')[0], unit='photo') as bar:
@@ -210,36 +210,50 @@ def size(text):
 
 def main():
     parser = options.Parser(__doc__)
-    parser.add_argument('--train', metavar='DIR', required=True,
-                        help='folder or zip file of photos to train on')
+    parser.add_argument('--train', metavar='DIR', required=True, help='folder or zip file of photos to train on')
     parser.add_argument('--val', metavar='DIR', help='folder or zip file of photos to validate on')
-    parser.add_argument('--output', metavar='FILE', default=os.path.join(HERE, 'coco', 'ms-coco-256.h5'),
-                        help='HDF5 file to write')
-    parser.add_argument('--size', type=size, default=(256, 256), metavar='SIDE or WIDTHxHEIGHT',
-                        help='pixels of the images (default: 256)')
-    parser.add_argument('--max-images', type=options.positive_int, metavar='N',
-                        help='take the first N of the photos of each folder or zip file only')
-    parser.add_argument('--workers', type=options.positive_int, default=os.cpu_count() or 1, metavar='N',
-                        help='photos read at once')
+    parser.add_argument(
+        '--output', metavar='FILE', default=os.path.join(HERE, 'coco', 'ms-coco-256.h5'), help='HDF5 file to write'
+    )
+    parser.add_argument(
+        '--size',
+        type=size,
+        default=(256, 256),
+        metavar='SIDE or WIDTHxHEIGHT',
+        help='pixels of the images (default: 256)',
+    )
+    parser.add_argument(
+        '--max-images',
+        type=options.positive_int,
+        metavar='N',
+        help='take the first N of the photos of each folder or zip file only',
+    )
+    parser.add_argument(
+        '--workers', type=options.positive_int, default=os.cpu_count() or 1, metavar='N', help='photos read at once'
+    )
     options.add_overwrite(parser)
     args = parser.parse_args()
 
-    splits = [(name, open_source(path)) for name, path in (('train2014/images', args.train),
-                                                           ('val2014/images', args.val)) if path]
+    splits = [
+        (name, open_source(path))
+        for name, path in (('train2014/images', args.train), ('val2014/images', args.val))
+        if path
+    ]
     files.check_outputs({args.output: False}, [path for path in (args.train, args.val) if path], args.overwrite)
     folder = os.path.dirname(args.output) or '.'
     if args.max_images:
-        splits = [(dataset, (names[:args.max_images], read)) for dataset, (names, read) in splits]
+        splits = [(dataset, (names[: args.max_images], read)) for dataset, (names, read) in splits]
     needed = sum(len(names) for _, (names, _) in splits) * 3 * args.size[0] * args.size[1]
     if not os.path.isdir(folder):
         raise utils.UserError('%s: cannot write: there is no such folder' % args.output)
     if needed > shutil.disk_usage(folder).free:
-        raise utils.UserError('%s: needs %.1f GB, and %.1f GB are free'
-                              % (args.output, needed / 1e9, shutil.disk_usage(folder).free / 1e9))
+        raise utils.UserError(
+            '%s: needs %.1f GB, and %.1f GB are free'
+            % (args.output, needed / 1e9, shutil.disk_usage(folder).free / 1e9)
+        )
 
     problems, counts = [], []
-    with files.atomic_write(args.output) as raw, \
-            concurrent.futures.ThreadPoolExecutor(args.workers) as pool:
+    with files.atomic_write(args.output) as raw, concurrent.futures.ThreadPoolExecutor(args.workers) as pool:
         disk = Disk(raw)
         with disk.keep_interrupts(), h5py.File(disk, 'w') as file:
             for name, source in splits:

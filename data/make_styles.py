@@ -9,6 +9,7 @@ Every style is drawn by a function of its own from nothing but its name (which s
 styles can be drawn alone, in any order and in parallel, always to the same pixels. The files are numbered in
 index order and are in the public domain (CC0); styles.json lists all names in that order.
 """
+
 import os
 import sys
 
@@ -97,9 +98,9 @@ def photograph(rgb, softness, contrast):
 def draw(name, size):
     """Pixels of a style: uint8 (size, size, 3)."""
     rng = np.random.RandomState(zlib.crc32(name.encode()))
-    (function, softness, contrast), = [settings for other, *settings in STYLES if other == name]
+    ((function, softness, contrast),) = [settings for other, *settings in STYLES if other == name]
     rgb = photograph(function(rng, size), softness, contrast)
-    return (np.clip(rgb, 0, 1) * 255 + .5).astype(np.uint8)
+    return (np.clip(rgb, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def jpeg(pixels, limit=BYTES):
@@ -122,13 +123,21 @@ def write(job):
 
 def main():
     parser = options.Parser(__doc__)
-    parser.add_argument('--output', default=os.path.join(HERE, 'styles', 'misc32'), metavar='DIR',
-                        help='folder of the images and styles.json')
+    parser.add_argument(
+        '--output',
+        default=os.path.join(HERE, 'styles', 'misc32'),
+        metavar='DIR',
+        help='folder of the images and styles.json',
+    )
     parser.add_argument('--only', nargs='+', metavar='NAME', help='draw these styles only')
-    parser.add_argument('--size', type=options.positive_int, default=640, metavar='PIXELS',
-                        help='side of the images, from 64; strokes keep their size in pixels')
-    parser.add_argument('--jobs', type=options.positive_int, default=1, metavar='N',
-                        help='styles drawn at a time')
+    parser.add_argument(
+        '--size',
+        type=options.positive_int,
+        default=640,
+        metavar='PIXELS',
+        help='side of the images, from 64; strokes keep their size in pixels',
+    )
+    parser.add_argument('--jobs', type=options.positive_int, default=1, metavar='N', help='styles drawn at a time')
     args = parser.parse_args()
 
     names = [name for name, *_ in STYLES]
@@ -141,8 +150,11 @@ def main():
         os.makedirs(args.output, exist_ok=True)
     except OSError as error:
         raise utils.UserError('%s: cannot make this folder: %s' % (args.output, utils.reason(error)))
-    jobs = [(name, args.size, os.path.join(args.output, '%02d_%s.jpg' % (index, name)))
-            for index, name in enumerate(names) if not args.only or name in args.only]
+    jobs = [
+        (name, args.size, os.path.join(args.output, '%02d_%s.jpg' % (index, name)))
+        for index, name in enumerate(names)
+        if not args.only or name in args.only
+    ]
     with multiprocessing.Pool(args.jobs) as pool:
         for _ in utils.progress(pool.imap_unordered(write, jobs), total=len(jobs), desc='styles'):
             pass

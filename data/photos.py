@@ -3,6 +3,7 @@
 What comes out depends on nothing but the seed and the iteration, so that a training run that is
 resumed at iteration k sees the images that it would have seen.
 """
+
 import collections
 import concurrent.futures
 import contextlib
@@ -75,8 +76,10 @@ def open_content(path, image_size, content_size=None, validation_split=0.05):
         If there are no such images, or they are smaller than `image_size`.
     """
     if not os.path.exists(path):
-        raise utils.UserError('%s: no such content images; give a folder of photos or an HDF5 file by --content '
-                              '(data/download.py and data/make_dataset.py prepare MS-COCO)' % path)
+        raise utils.UserError(
+            '%s: no such content images; give a folder of photos or an HDF5 file by --content '
+            '(data/download.py and data/make_dataset.py prepare MS-COCO)' % path
+        )
     if os.path.isdir(path):
         return _open_folder(path, image_size, content_size or image_size, validation_split)
     return _open_hdf5(path, image_size)
@@ -87,7 +90,7 @@ def _open_folder(path, image_size, content_size, validation_split):
     fingerprint = hashlib.sha256('\n'.join(os.path.basename(p) for p in paths).encode()).hexdigest()[:16]
     count = int(round(validation_split * len(paths)))
     # Every k-th photo, since names often group photos by what they show.
-    val = paths[::len(paths) // count][:count] if count else []
+    val = paths[:: len(paths) // count][:count] if count else []
     kept = set(val)
     train = [p for p in paths if p not in kept]
     if not train:
@@ -104,6 +107,7 @@ def _open_folder(path, image_size, content_size, validation_split):
                     print('warning: skipped %s' % error, file=sys.stderr)
                 return None
             return random_crop(image, image_size, generator)
+
         return read
 
     return Content(Split(len(train), reader(train)), Split(len(val), reader(val)), fingerprint, _sample_files(paths))
@@ -123,7 +127,7 @@ def _sample_files(paths):
 
 
 def _open_hdf5(path, image_size):
-    with contextlib.ExitStack() as stack:       # the file stays open if it is good
+    with contextlib.ExitStack() as stack:  # the file stays open if it is good
         try:
             file = stack.enter_context(h5py.File(path, 'r'))
             datasets = files.hdf5_datasets(file)
@@ -131,16 +135,20 @@ def _open_hdf5(path, image_size):
             shapes = {split: dataset.shape for split, dataset in images.items()}
             good = 'train' in images and all(
                 dataset.dtype == numpy.uint8 and dataset.ndim == 4 and dataset.shape[1] == 3 and len(dataset)
-                for dataset in images.values())
+                for dataset in images.values()
+            )
         except files.ERRORS as error:
             raise utils.UserError('%s: neither a folder nor a readable HDF5 file: %s' % (path, utils.reason(error)))
         if not good:
-            raise utils.UserError('%s: an HDF5 file of another layout: expected %s, uint8, N×3×256×256'
-                                  % (path, ' and '.join(HDF5_NAMES.values())))
+            raise utils.UserError(
+                '%s: an HDF5 file of another layout: expected %s, uint8, N×3×256×256'
+                % (path, ' and '.join(HDF5_NAMES.values()))
+            )
         for shape in shapes.values():
             if min(shape[2:]) < image_size:
-                raise utils.UserError('%s: its images are %d×%d, too small for --image-size %d'
-                                      % (path, shape[2], shape[3], image_size))
+                raise utils.UserError(
+                    '%s: its images are %d×%d, too small for --image-size %d' % (path, shape[2], shape[3], image_size)
+                )
         stack.pop_all()
 
     def reader(dataset):
@@ -150,6 +158,7 @@ def _open_hdf5(path, image_size):
             except (OSError, RuntimeError) as error:
                 raise utils.UserError('%s: cannot read image %d: %s' % (path, i, utils.reason(error)))
             return random_crop(image.transpose(1, 2, 0), image_size, generator)
+
         return read
 
     splits = [Split(len(images[s]), reader(images[s])) if s in images else Split(0, None) for s in ('train', 'val')]
@@ -163,7 +172,7 @@ def _open_hdf5(path, image_size):
 def random_crop(image, size, generator):
     """A square of `size` pixels cut out of a uint8 array (H, W, 3) at a random place."""
     top, left = (generator.randint(side - size + 1) for side in image.shape[:2])
-    return image[top:top + size, left:left + size]
+    return image[top : top + size, left : left + size]
 
 
 def batches(split, batch_size, seed, start=0, workers=2):

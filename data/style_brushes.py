@@ -15,9 +15,10 @@ from scipy.special import erf
 
 # ---------------------------------------------------------------------------------------------- colour
 
+
 def colours(text):
     """Palette from a string of hexadecimal colours, as in ``'1b2a6b f2c14e'``: float32 (n, 3)."""
-    return np.array([[int(word[i:i + 2], 16) for i in (0, 2, 4)] for word in text.split()], np.float32) / 255
+    return np.array([[int(word[i : i + 2], 16) for i in (0, 2, 4)] for word in text.split()], np.float32) / 255
 
 
 def ramp(t, palette, stops=None):
@@ -41,10 +42,11 @@ def vary(rng, rgb, amount):
 
 def luminance(rgb):
     """Rec. 601 luma of a picture."""
-    return rgb @ np.array([.299, .587, .114], np.float32)
+    return rgb @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
 # ------------------------------------------------------------------------------------- fields and noise
+
 
 def grid(size):
     """Coordinates x, y of the pixels."""
@@ -58,7 +60,7 @@ def step(edge0, edge1, t):
     return (t * t * (3 - 2 * t)).astype(np.float32)
 
 
-def noise(rng, size, scale, octaves=4, gain=.5, stretch=(1, 1)):
+def noise(rng, size, scale, octaves=4, gain=0.5, stretch=(1, 1)):
     """
     Fractal noise with values uniform in [0, 1].
 
@@ -85,18 +87,18 @@ def noise(rng, size, scale, octaves=4, gain=.5, stretch=(1, 1)):
     """
     total = np.zeros((size, size))
     for octave in range(octaves):
-        steps = [max(scale * s / 2 ** octave, 1) for s in (stretch[1], stretch[0])]
+        steps = [max(scale * s / 2**octave, 1) for s in (stretch[1], stretch[0])]
         coarse = rng.normal(size=[int(np.ceil(size / s)) + 4 for s in steps])
         at = [np.arange(size) / s + 1 + rng.uniform() for s in steps]
-        total += gain ** octave * ndimage.map_coordinates(coarse, np.meshgrid(*at, indexing='ij'), order=3)
+        total += gain**octave * ndimage.map_coordinates(coarse, np.meshgrid(*at, indexing='ij'), order=3)
     total = (total - total.mean()) / (total.std() + 1e-9)
-    return (.5 + .5 * erf(total / np.sqrt(2))).astype(np.float32)
+    return (0.5 + 0.5 * erf(total / np.sqrt(2))).astype(np.float32)
 
 
 def window(rng, field, size):
     """A random square of side `size` out of a larger field: as good as new noise, at no cost."""
     x, y = rng.randint(field.shape[1] - size + 1), rng.randint(field.shape[0] - size + 1)
-    return field[y:y + size, x:x + size]
+    return field[y : y + size, x : x + size]
 
 
 def sample(field, x, y):
@@ -116,7 +118,7 @@ def wobble(rng, field, amount, scale, octaves=2):
 
 def blur(field, sigma):
     """Gaussian blur over the two image axes."""
-    return ndimage.gaussian_filter(field, (sigma, sigma, 0)[:field.ndim], mode='mirror')
+    return ndimage.gaussian_filter(field, (sigma, sigma, 0)[: field.ndim], mode='mirror')
 
 
 def flow_angle(field):
@@ -125,14 +127,14 @@ def flow_angle(field):
     return np.arctan2(gx, -gy).astype(np.float32)
 
 
-def vortices(rng, size, count, radius, drift=(1., 0.)):
+def vortices(rng, size, count, radius, drift=(1.0, 0.0)):
     """Direction, in radians, of a flow with `drift` and `count` random vortices of about the given radius."""
     x, y = grid(size)
     u, v = np.full_like(x, drift[0]), np.full_like(x, drift[1])
     for _ in range(count):
         cx, cy = rng.uniform(0, size, 2)
-        r, spin = radius * rng.uniform(.6, 1.5), rng.choice([-1, 1]) * rng.uniform(2, 4)
-        fall = spin * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / r ** 2)
+        r, spin = radius * rng.uniform(0.6, 1.5), rng.choice([-1, 1]) * rng.uniform(2, 4)
+        fall = spin * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / r**2)
         u, v = u - fall * (y - cy) / r, v + fall * (x - cx) / r
     return np.arctan2(v, u).astype(np.float32)
 
@@ -162,9 +164,9 @@ def cells(points, size, warp=None):
     return index[:, 0].reshape(shape), distance[:, 0].reshape(shape), distance[:, 1].reshape(shape)
 
 
-def scatter(rng, size, spacing, margin=0, jitter=.5):
+def scatter(rng, size, spacing, margin=0, jitter=0.5):
     """Points (n, 2) of a jittered hexagonal lattice, to `margin` pixels around the image, in random order."""
-    rows = np.arange(-margin, size + margin + spacing, spacing * .87)
+    rows = np.arange(-margin, size + margin + spacing, spacing * 0.87)
     columns = np.arange(-margin, size + margin + spacing, spacing)
     points = np.array([(x + (i % 2) * spacing / 2, y) for i, y in enumerate(rows) for x in columns])
     points += rng.uniform(-jitter, jitter, points.shape) * spacing
@@ -192,7 +194,7 @@ def facets(rng, size, area, angles=None):
     """
     x, y = (a.ravel() for a in grid(size))
     labels, directions = np.zeros(size * size, int), []
-    stack = [(np.arange(size * size), 0.)]
+    stack = [(np.arange(size * size), 0.0)]
     while stack:
         inside, last = stack.pop()
         if len(inside) < area * 6 ** rng.uniform(-1, 0):
@@ -200,31 +202,31 @@ def facets(rng, size, area, angles=None):
             directions.append(last)
             continue
         px, py = x[inside], y[inside]
-        angle = rng.uniform(0, np.pi) if angles is None else rng.choice(angles) + rng.normal(0, .12)
-        if np.std(px * np.cos(angle) + py * np.sin(angle)) < .5 * np.hypot(px.std(), py.std()):
-            angle += np.pi / 2                              # cut across the long side: no slivers
+        angle = rng.uniform(0, np.pi) if angles is None else rng.choice(angles) + rng.normal(0, 0.12)
+        if np.std(px * np.cos(angle) + py * np.sin(angle)) < 0.5 * np.hypot(px.std(), py.std()):
+            angle += np.pi / 2  # cut across the long side: no slivers
         across = px * np.cos(angle) + py * np.sin(angle)
-        side = across < np.quantile(across, rng.uniform(.35, .65))
+        side = across < np.quantile(across, rng.uniform(0.35, 0.65))
         stack += [(inside[side], angle), (inside[~side], angle)]
     return labels.reshape(size, size), np.array(directions)
 
 
 # -------------------------------------------------------------------------------------- ground and light
 
+
 def weave(size, period=4):
     """Height of plain-woven canvas with threads `period` pixels apart, in [0, 1]."""
     x, y = grid(size)
     over = np.sin(np.pi * x / period) * np.sin(np.pi * y / period) > 0
-    return np.where(over, np.abs(np.sin(np.pi * x / period)),
-                    np.abs(np.sin(np.pi * y / period))).astype(np.float32)
+    return np.where(over, np.abs(np.sin(np.pi * x / period)), np.abs(np.sin(np.pi * y / period))).astype(np.float32)
 
 
-def grain(rng, size, scale=2.):
+def grain(rng, size, scale=2.0):
     """Height of rough paper with grains of about `scale` pixels and fainter, coarser clouds, in [0, 1]."""
-    return .75 * noise(rng, size, scale * 2, 2, .7) + .25 * noise(rng, size, scale * 9, 2)
+    return 0.75 * noise(rng, size, scale * 2, 2, 0.7) + 0.25 * noise(rng, size, scale * 9, 2)
 
 
-def light(rgb, height, relief=1., gloss=0., azimuth=-2.3):
+def light(rgb, height, relief=1.0, gloss=0.0, azimuth=-2.3):
     """
     Light a picture whose paint stands `height` above the ground.
 
@@ -242,8 +244,8 @@ def light(rgb, height, relief=1., gloss=0., azimuth=-2.3):
     """
     gy, gx = np.gradient(height.astype(np.float32) * relief)
     facing = -(gx * np.cos(azimuth) + gy * np.sin(azimuth))
-    facing = -facing / np.sqrt(1 + gx ** 2 + gy ** 2)
-    shade = 1 - .55 * np.clip(facing, -1, 1)
+    facing = -facing / np.sqrt(1 + gx**2 + gy**2)
+    shade = 1 - 0.55 * np.clip(facing, -1, 1)
     shine = gloss * np.clip(-facing, 0, 1) ** 2
     return rgb * shade[..., None] + shine[..., None]
 
@@ -260,26 +262,45 @@ def drawn(size, draw, scale=3):
     return np.asarray(image.resize((size, size), Image.BOX), np.float32) / 255
 
 
-def craquelure(rng, size, scale, width=.9):
+def craquelure(rng, size, scale, width=0.9):
     """Cracks of old paint, plates of about `scale` pixels: 1 on a crack, 0 beside it."""
-    warp = [(noise(rng, size, scale, 3) - .5) * scale for _ in range(2)]
+    warp = [(noise(rng, size, scale, 3) - 0.5) * scale for _ in range(2)]
     _, near, far = cells(scatter(rng, size, scale, scale), size, warp)
-    fade = step(.2, .75, noise(rng, size, scale * 5, 3))
-    return step(width + .6, width - .6, far - near) * fade
+    fade = step(0.2, 0.75, noise(rng, size, scale * 5, 3))
+    return step(width + 0.6, width - 0.6, far - near) * fade
 
 
 # ------------------------------------------------------------------------------------------- the brush
 
-def bristles(rng, length=40, width=2.):
+
+def bristles(rng, length=40, width=2.0):
     """Sheet of paint as a brush leaves it, streaked along x, uniform in [0, 1]: float32 (512, 1024)."""
     sheet = ndimage.gaussian_filter(rng.normal(size=(512, 1024)), (width / 2, length), mode='wrap')
-    sheet = sheet / sheet.std() + .4 * ndimage.gaussian_filter(rng.normal(size=sheet.shape), (.6, 4),
-                              mode='wrap') / .18
-    return (.5 + .5 * erf(sheet / sheet.std() / np.sqrt(2))).astype(np.float32)
+    sheet = (
+        sheet / sheet.std() + 0.4 * ndimage.gaussian_filter(rng.normal(size=sheet.shape), (0.6, 4), mode='wrap') / 0.18
+    )
+    return (0.5 + 0.5 * erf(sheet / sheet.std() / np.sqrt(2))).astype(np.float32)
 
 
-def stroke(rng, rgb, height, at, angle, length, width, colour, sheet, bend=0., streak=.15, ragged=.5, dry=0.,
-           body=1., taper=0., opacity=1., tooth=None):
+def stroke(
+    rng,
+    rgb,
+    height,
+    at,
+    angle,
+    length,
+    width,
+    colour,
+    sheet,
+    bend=0.0,
+    streak=0.15,
+    ragged=0.5,
+    dry=0.0,
+    body=1.0,
+    taper=0.0,
+    opacity=1.0,
+    tooth=None,
+):
     """
     Paint one stroke of the brush, in place.
 
@@ -318,7 +339,7 @@ def stroke(rng, rgb, height, at, angle, length, width, colour, sheet, bend=0., s
         Mask of where the ground takes the paint, as rough paper does on its grains.
     """
     size = len(rgb)
-    reach = .5 * np.hypot(length * 1.1, width * 1.2 + abs(bend) * length ** 2 / 4) + 2
+    reach = 0.5 * np.hypot(length * 1.1, width * 1.2 + abs(bend) * length**2 / 4) + 2
     x0, x1 = int(max(at[0] - reach, 0)), int(min(at[0] + reach + 2, size))
     y0, y1 = int(max(at[1] - reach, 0)), int(min(at[1] + reach + 2, size))
     if x1 <= x0 or y1 <= y0:
@@ -329,35 +350,52 @@ def stroke(rng, rgb, height, at, angle, length, width, colour, sheet, bend=0., s
     along, across = dx * cos + dy * sin, dy * cos - dx * sin
     if abs(bend) > 1e-4:
         radius = np.float32(1 / bend)
-        along, across = (np.arctan2(along, np.sign(radius) * (radius - across)) * abs(radius),
-                         radius - np.sign(radius) * np.hypot(along, radius - across))
+        along, across = (
+            np.arctan2(along, np.sign(radius) * (radius - across)) * abs(radius),
+            radius - np.sign(radius) * np.hypot(along, radius - across),
+        )
     row, column = rng.randint(512), rng.randint(1024)
-    bristle = sheet[(across * 2 + row + 4096).astype(np.int32) & 511,
-                     (along + column + 4096).astype(np.int32) & 1023]
-    t = along / length + np.float32(.5)
+    bristle = sheet[(across * 2 + row + 4096).astype(np.int32) & 511, (along + column + 4096).astype(np.int32) & 1023]
+    t = along / length + np.float32(0.5)
     half = np.float32(width / 2)
     if taper:
         half = half * (1 - taper + taper * np.sqrt(np.clip(4 * t * (1 - t), 0, 1)))
-    fray = (bristle - np.float32(.5)) * np.float32(ragged * width)
-    alpha = np.clip(half - np.abs(across) + fray * .5 + .5, 0, 1)
-    alpha *= np.clip((np.float32(length / 2) - np.abs(along) + fray) / 2 + .5, 0, 1)
+    fray = (bristle - np.float32(0.5)) * np.float32(ragged * width)
+    alpha = np.clip(half - np.abs(across) + fray * 0.5 + 0.5, 0, 1)
+    alpha *= np.clip((np.float32(length / 2) - np.abs(along) + fray) / 2 + 0.5, 0, 1)
     if dry:
         alpha *= np.clip((1.3 - dry * 1.5 * np.clip(t, 0, 1) - (1 - bristle)) * 5, 0, 1)
     alpha *= opacity
     if tooth is not None:
         alpha *= tooth[y0:y1, x0:x1]
     colour = np.asarray(colour, np.float32)
-    paint = colour + ((bristle - np.float32(.5)) * np.float32(2 * streak))[..., None]
+    paint = colour + ((bristle - np.float32(0.5)) * np.float32(2 * streak))[..., None]
     patch = rgb[y0:y1, x0:x1]
     patch += (paint - patch) * alpha[..., None]
     if height is not None:
-        edge = np.clip(1 - np.abs(np.abs(across) - half * .8) / (half * .3 + 1), 0, 1)
+        edge = np.clip(1 - np.abs(np.abs(across) - half * 0.8) / (half * 0.3 + 1), 0, 1)
         relief = height[y0:y1, x0:x1]
-        relief += (body * (.35 + .5 * bristle + .35 * edge) + .3 * relief - relief) * alpha
+        relief += (body * (0.35 + 0.5 * bristle + 0.35 * edge) + 0.3 * relief - relief) * alpha
 
 
-def paint_over(rng, rgb, height, reference, angle, spacing, length, width, colour_jitter=.05, angle_jitter=.1,
-               follow=True, mask=None, density=1., choose=None, sheet=None, **brush):
+def paint_over(
+    rng,
+    rgb,
+    height,
+    reference,
+    angle,
+    spacing,
+    length,
+    width,
+    colour_jitter=0.05,
+    angle_jitter=0.1,
+    follow=True,
+    mask=None,
+    density=1.0,
+    choose=None,
+    sheet=None,
+    **brush,
+):
     """
     Cover a picture with strokes, in place.
 
@@ -409,11 +447,12 @@ def paint_over(rng, rgb, height, reference, angle, spacing, length, width, colou
         bends = np.zeros(len(points))
     keep = rng.uniform(size=len(points)) < (density[y, x] if isinstance(density, np.ndarray) else density)
     if mask is not None:
-        keep &= mask[y, x] > .5
+        keep &= mask[y, x] > 0.5
     lengths, widths = rng.uniform(*length, len(points)), rng.uniform(*width, len(points))
     for i in np.flatnonzero(keep):
-        stroke(rng, rgb, height, points[i], directions[i], lengths[i], widths[i], base[i], sheet,
-               bend=bends[i], **brush)
+        stroke(
+            rng, rgb, height, points[i], directions[i], lengths[i], widths[i], base[i], sheet, bend=bends[i], **brush
+        )
     return rgb
 
 
@@ -425,7 +464,7 @@ def curve(rng, start, angle, steps, stride, turn, smooth=12):
     return np.asarray(start) + stride * np.cumsum(np.stack([np.cos(angles), np.sin(angles)], -1), 0)
 
 
-def dots(image_draw, scale, centres, radii, tall=1., fill=255):
+def dots(image_draw, scale, centres, radii, tall=1.0, fill=255):
     """Draw ellipses of the given half widths, `tall` times as high, into such an `ImageDraw`."""
     for (x, y), r in zip(centres, radii):
         image_draw.ellipse([v * scale for v in (x - r, y - r * tall, x + r, y + r * tall)], fill=fill)
@@ -436,7 +475,7 @@ def draw_path(image_draw, scale, path, widths):
     path = np.asarray(path) * scale
     widths = np.broadcast_to(np.asarray(widths, float), len(path)) * scale / 2
     for (x, y), (x1, y1), r in zip(path[:-1], path[1:], widths):
-        n = int(np.hypot(x1 - x, y1 - y) / max(r * .5, 1)) + 1
+        n = int(np.hypot(x1 - x, y1 - y) / max(r * 0.5, 1)) + 1
         for t in np.arange(n) / n:
             cx, cy = x + (x1 - x) * t, y + (y1 - y) * t
             image_draw.ellipse((cx - r, cy - r, cx + r, cy + r), fill=255)

@@ -18,10 +18,21 @@ import numpy as np
 import utils
 from files.atomic import check_regular
 
-ERRORS = (ValueError, TypeError, LookupError, ArithmeticError, EOFError, OSError, MemoryError, RuntimeError,
-          struct.error, zipfile.BadZipFile, zlib.error)
+ERRORS = (
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    OSError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
-MAX_BYTES = 2 * 2**30          # of the arrays in one file, unless GOGH_MAX_BYTES says otherwise
+MAX_BYTES = 2 * 2**30  # of the arrays in one file, unless GOGH_MAX_BYTES says otherwise
 # The dtypes that are admitted: plain numbers, bytes and text, but no objects, records or dates.
 _DTYPE = re.compile(r'[<>|=]?[biufcSU]\d{1,9}')
 
@@ -52,7 +63,7 @@ def make_array(data, dtype, shape, order='C'):
     array = np.frombuffer(data, dtype) if len(data) else np.empty(0, dtype)
     if dtype.kind == 'U':
         points = array.view(np.dtype('u4').newbyteorder(dtype.byteorder))
-        if ((points > 0x10ffff) | ((points >= 0xd800) & (points < 0xe000))).any():
+        if ((points > 0x10FFFF) | ((points >= 0xD800) & (points < 0xE000))).any():
             raise ValueError('an array of text is not Unicode')
     elif dtype.kind == 'b':
         array = array.view(np.uint8) != 0
@@ -70,8 +81,10 @@ def make_dtype(name):
 
 def check_size(size, max_bytes):
     if size > max_bytes:
-        raise ValueError('it holds %d bytes, more than the %d that are read at most; set GOGH_MAX_BYTES to '
-                         'allow more' % (size, max_bytes))
+        raise ValueError(
+            'it holds %d bytes, more than the %d that are read at most; set GOGH_MAX_BYTES to '
+            'allow more' % (size, max_bytes)
+        )
 
 
 def load(path, max_bytes, reader, kind):

@@ -1,4 +1,5 @@
 """Writing files so that a crash, a full disk or a power cut leaves the old one or the new one; what may be written."""
+
 import contextlib
 import os
 import re
@@ -40,7 +41,7 @@ def atomic_path(path):
         _remove_leftovers(folder, stem)
         temporary = os.path.join(folder, '%s%d-%s.tmp' % (stem, os.getpid(), secrets.token_hex(4)))
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        with contextlib.suppress(OSError):      # a new file, or a file system without modes
+        with contextlib.suppress(OSError):  # a new file, or a file system without modes
             os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode) | stat.S_IRUSR | stat.S_IWUSR)
         yield temporary
         with open(temporary, 'rb+') as file:
@@ -73,7 +74,11 @@ def atomic_write(path):
 
 def cut_name(name, most):
     """The beginning of a file's name that has at most so many bytes, which are what file systems count."""
-    return os.fsencode(name)[:most].decode(sys.getfilesystemencoding(), 'ignore') if len(os.fsencode(name)) > most else name
+    return (
+        os.fsencode(name)[:most].decode(sys.getfilesystemencoding(), 'ignore')
+        if len(os.fsencode(name)) > most
+        else name
+    )
 
 
 # The temporary files that lay in a folder when this process first wrote there, and the stems of what it wrote.
@@ -137,8 +142,10 @@ def check_outputs(outputs, inputs=(), overwrite=False):
             raise utils.UserError('%s would overwrite %s: choose another name' % (path, taken[identity]))
         taken[identity] = 'the output %s' % path
         if os.path.lexists(path) and not os.path.isdir(path) and not ours and not overwrite:
-            raise utils.UserError('%s exists, and is not what this command wrote before: choose another name, or allow it '
-                            'by --overwrite' % path)
+            raise utils.UserError(
+                '%s exists, and is not what this command wrote before: choose another name, or allow it '
+                'by --overwrite' % path
+            )
 
 
 def _identity(path, folders):

@@ -1,4 +1,5 @@
 """HDF5 files that need not be trusted."""
+
 import math
 
 import h5py

@@ -4,6 +4,7 @@ Images are uint8 arrays of shape (height, width, 3), RGB, 0-255. Batches for the
 of shape (images, 3, height, width), RGB, in [0, 1]; `to_float` and `to_uint8` convert. Reading is done under limits, of
 the pixels before an image is decoded.
 """
+
 import contextlib
 import glob
 import hashlib
@@ -24,23 +25,55 @@ from files.atomic import atomic_write, check_regular
 warnings.filterwarnings('ignore', module=r'PIL\.')
 logging.getLogger('PIL').setLevel(logging.CRITICAL)
 
-MAX_PIXELS = 200 * 10**6       # of one image, unless GOGH_MAX_PIXELS says otherwise
+MAX_PIXELS = 200 * 10**6  # of one image, unless GOGH_MAX_PIXELS says otherwise
 READ_FORMATS = ('JPEG', 'PNG', 'WEBP', 'GIF', 'TIFF', 'BMP', 'PPM')
-READ_EXTENSIONS = ('.jpg', '.jpeg', '.jfif', '.jpe', '.mpo', '.png', '.webp', '.gif', '.tif', '.tiff', '.bmp', '.ppm', '.pgm', '.pbm')
+READ_EXTENSIONS = (
+    '.jpg',
+    '.jpeg',
+    '.jfif',
+    '.jpe',
+    '.mpo',
+    '.png',
+    '.webp',
+    '.gif',
+    '.tif',
+    '.tiff',
+    '.bmp',
+    '.ppm',
+    '.pgm',
+    '.pbm',
+)
 # Images that are not read, which a folder should not hide, and what reads them.
 OTHER_EXTENSIONS = dict.fromkeys(('.heic', '.heif', '.hif', '.avif'), 'the package pillow-heif converts it')
-OTHER_EXTENSIONS.update(dict.fromkeys(
-    '.jp2 .jxl .jxr .psd .svg .eps .ico .tga .exr .hdr .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf .raw'.split(),
-    'convert it first'))
+OTHER_EXTENSIONS.update(
+    dict.fromkeys(
+        '.jp2 .jxl .jxr .psd .svg .eps .ico .tga .exr .hdr .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf .raw'.split(),
+        'convert it first',
+    )
+)
 _JPEG = ('JPEG', dict(quality=95, subsampling=0))
-WRITE_FORMATS = {'.jpg': _JPEG, '.jpeg': _JPEG, '.png': ('PNG', {}), '.webp': ('WEBP', dict(quality=95)),
-                 '.tif': ('TIFF', {}), '.tiff': ('TIFF', {}), '.bmp': ('BMP', {}), '.ppm': ('PPM', {})}
-MOST_PIXELS = {'.jpg': 65535, '.jpeg': 65535, '.webp': 16383}       # of a side
-_SOFTWARE = 0x0131             # the EXIF tag
+WRITE_FORMATS = {
+    '.jpg': _JPEG,
+    '.jpeg': _JPEG,
+    '.png': ('PNG', {}),
+    '.webp': ('WEBP', dict(quality=95)),
+    '.tif': ('TIFF', {}),
+    '.tiff': ('TIFF', {}),
+    '.bmp': ('BMP', {}),
+    '.ppm': ('PPM', {}),
+}
+MOST_PIXELS = {'.jpg': 65535, '.jpeg': 65535, '.webp': 16383}  # of a side
+_SOFTWARE = 0x0131  # the EXIF tag
 # EXIF orientation (tag 0x0112) to the operation that makes the image upright.
-_UPRIGHT = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
-            4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270,
-            7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def read_image(source, size=None, max_pixels=None):
@@ -97,8 +130,10 @@ def read_image(source, size=None, max_pixels=None):
         raise utils.UserError('%s: more than %s pixels; set GOGH_MAX_PIXELS to allow more' % (name, max_pixels))
     except Image.UnidentifiedImageError:
         hint = OTHER_EXTENSIONS.get(os.path.splitext(str(name))[1].lower())
-        raise utils.UserError('%s: not an image of a kind that can be read (%s)%s'
-                        % (name, ', '.join(READ_FORMATS), '; ' + hint if hint else ''))
+        raise utils.UserError(
+            '%s: not an image of a kind that can be read (%s)%s'
+            % (name, ', '.join(READ_FORMATS), '; ' + hint if hint else '')
+        )
     except IsADirectoryError:
         raise utils.UserError('%s: is a folder, not an image' % name)
     except MemoryError:
@@ -120,8 +155,10 @@ def _check_pixels(name, image, max_pixels):
         sizes.append((image.tag_v2.get(322, 1), image.tag_v2.get(323, 1)))
     for width, height in sizes:
         if width * height > max_pixels:
-            raise utils.UserError('%s: %d x %d pixels are more than the %s that are read at most; set '
-                            'GOGH_MAX_PIXELS to allow more' % (name, width, height, max_pixels))
+            raise utils.UserError(
+                '%s: %d x %d pixels are more than the %s that are read at most; set '
+                'GOGH_MAX_PIXELS to allow more' % (name, width, height, max_pixels)
+            )
 
 
 def _orientation(image):
@@ -163,7 +200,7 @@ def _to_array(image):
     width, height = image.size
     array = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, 64):
-        array[top:top + 64] = image.crop((0, top, width, min(top + 64, height)))
+        array[top : top + 64] = image.crop((0, top, width, min(top + 64, height)))
     return array
 
 
@@ -190,8 +227,10 @@ def _resize_shorter_side(name, image, size, max_pixels):
     shorter = min(image.size)
     width, height = (max(1, int(round(side * size / shorter))) for side in image.size)
     if width * height > max_pixels:
-        raise utils.UserError('%s: resized to %d x %d it would have more than the %s pixels that are read at most; '
-                        'set GOGH_MAX_PIXELS to allow more' % (name, width, height, max_pixels))
+        raise utils.UserError(
+            '%s: resized to %d x %d it would have more than the %s pixels that are read at most; '
+            'set GOGH_MAX_PIXELS to allow more' % (name, width, height, max_pixels)
+        )
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
 
 
@@ -221,8 +260,10 @@ def write_image(path, image, origin=None):
     try:
         Image.fromarray(image).save(encoded, name, **options, **_origin_options(name, origin))
     except (OSError, ValueError) as error:
-        raise utils.UserError('%s: cannot write %d x %d pixels as %s: %s'
-                        % (path, image.shape[1], image.shape[0], name, utils.reason(error)))
+        raise utils.UserError(
+            '%s: cannot write %d x %d pixels as %s: %s'
+            % (path, image.shape[1], image.shape[0], name, utils.reason(error))
+        )
     with atomic_write(path) as file:
         file.write(encoded.getbuffer())
 
@@ -238,8 +279,10 @@ def check_extension(path):
     """
     extension = os.path.splitext(path)[1].lower()
     if extension not in WRITE_FORMATS:
-        raise utils.UserError('%s: cannot write an image of this kind; the name should end in one of %s'
-                        % (path, ' '.join(sorted(WRITE_FORMATS))))
+        raise utils.UserError(
+            '%s: cannot write an image of this kind; the name should end in one of %s'
+            % (path, ' '.join(sorted(WRITE_FORMATS)))
+        )
     return extension
 
 
@@ -254,7 +297,7 @@ def read_origin(path):
     try:
         with Image.open(path, formats=READ_FORMATS) as image:
             note = image.info.get('comment') or image.info.get('Software') or image.getexif().get(_SOFTWARE)
-    except Exception:       # as many kinds as there are ways not to be one of our images
+    except Exception:  # as many kinds as there are ways not to be one of our images
         return None
     note = note.decode('latin1') if isinstance(note, bytes) else note
     return note if isinstance(note, str) and note.startswith('gogh-figure ') else None
@@ -356,8 +399,12 @@ def find_images(arguments):
             complaint = 'no images match this pattern'
         else:
             raise utils.UserError('%s: no such file or folder' % argument)
-        left_out = 'left out %s%s' % (', '.join(left_out[:10]), ' and %d more' % (len(left_out) - 10)
-                                      if len(left_out) > 10 else '') if left_out else ''
+        left_out = (
+            'left out %s%s'
+            % (', '.join(left_out[:10]), ' and %d more' % (len(left_out) - 10) if len(left_out) > 10 else '')
+            if left_out
+            else ''
+        )
         if not paths:
             raise utils.UserError('%s: %s%s' % (argument, complaint, '; ' + left_out if left_out else ''))
         if left_out:

@@ -1,4 +1,5 @@
 """Archives of arrays, .npz, that need not be trusted."""
+
 import math
 import re
 import zipfile
@@ -8,8 +9,10 @@ import numpy as np
 from files.arrays import check_size, load, make_array, make_dtype
 from files.atomic import atomic_write
 
-_NPY_HEADER = re.compile(r"\{'descr': '([^']{1,20})', 'fortran_order': (True|False), "
-                         r"'shape': \(((?:\d{1,18}L?, ?)*(?:\d{1,18}L?)?)\),? *\} *\n?")
+_NPY_HEADER = re.compile(
+    r"\{'descr': '([^']{1,20})', 'fortran_order': (True|False), "
+    r"'shape': \(((?:\d{1,18}L?, ?)*(?:\d{1,18}L?)?)\),? *\} *\n?"
+)
 
 
 def read_npz(file, max_bytes):
@@ -69,7 +72,7 @@ def _read_npy(stream, size):
         chunk = stream.read(min(left, 1 << 20))
         if not chunk:
             raise ValueError('an array is truncated')
-        data[len(data) - left:len(data) - left + len(chunk)] = chunk
+        data[len(data) - left : len(data) - left + len(chunk)] = chunk
         left -= len(chunk)
     if stream.read(1):
         raise ValueError('an array is longer than its header says')

@@ -1,4 +1,5 @@
 """Pickles of arrays that need not be trusted."""
+
 import codecs
 import os
 import struct
@@ -7,18 +8,34 @@ import struct
 from files.arrays import check_size, load, make_array, make_dtype
 
 # Instructions that are refused, and why. The rest of the protocol (0 to 5) is in `PickleMachine`.
-_REFUSED = {b'P': 'a persistent id', b'\x82': 'an extension',
-            b'\x83': 'an extension', b'\x84': 'an extension', b'\x81': 'an object',
-            b'\x92': 'an object', b'o': 'an object',
-            b'\x97': 'an outside buffer', b'\x98': 'an outside buffer'}
+_REFUSED = {
+    b'P': 'a persistent id',
+    b'\x82': 'an extension',
+    b'\x83': 'an extension',
+    b'\x84': 'an extension',
+    b'\x81': 'an object',
+    b'\x92': 'an object',
+    b'o': 'an object',
+    b'\x97': 'an outside buffer',
+    b'\x98': 'an outside buffer',
+}
 
 # What a pickle of arrays names, by numpy's version and Python's, and the job that the machine does for each.
-_GLOBALS = {'numpy.ndarray': 'ndarray', 'numpy.dtype': 'dtype', '_codecs.encode': 'encode',
-            '__builtin__.bytes': 'bytes', 'builtins.bytes': 'bytes'}
+_GLOBALS = {
+    'numpy.ndarray': 'ndarray',
+    'numpy.dtype': 'dtype',
+    '_codecs.encode': 'encode',
+    '__builtin__.bytes': 'bytes',
+    'builtins.bytes': 'bytes',
+}
 for _core in 'numpy.core', 'numpy._core':
-    _GLOBALS.update({_core + '.multiarray._reconstruct': 'reconstruct',
-                     _core + '.multiarray.scalar': 'scalar',
-                     _core + '.numeric._frombuffer': 'frombuffer'})
+    _GLOBALS.update(
+        {
+            _core + '.multiarray._reconstruct': 'reconstruct',
+            _core + '.multiarray.scalar': 'scalar',
+            _core + '.numeric._frombuffer': 'frombuffer',
+        }
+    )
 
 _MARK = object()
 
@@ -71,7 +88,7 @@ class _Pending:
     """An array or dtype between the instruction that makes it and the one that gives it its contents."""
 
     def __init__(self, base=None):
-        self.base = base        # the dtype, to be given a byte order; None for an array
+        self.base = base  # the dtype, to be given a byte order; None for an array
         self.value = None
 
 
@@ -96,6 +113,7 @@ class PickleMachine:
     names : dict
         What a pickle may name, and the job that `call` does for it.
     """
+
     names = _GLOBALS
 
     def __init__(self, file, size, max_bytes):
@@ -139,21 +157,34 @@ class PickleMachine:
         return {b'00': False, b'01': True}[text] if text in (b'00', b'01') else int(text)
 
     # The instructions that push a value, by their codes.
-    constants = {b'N': lambda: None, b'\x88': lambda: True, b'\x89': lambda: False, b']': list, b'}': dict,
-                 b')': tuple, b'\x8f': set}
+    constants = {
+        b'N': lambda: None,
+        b'\x88': lambda: True,
+        b'\x89': lambda: False,
+        b']': list,
+        b'}': dict,
+        b')': tuple,
+        b'\x8f': set,
+    }
     literals = {
-        b'I': integer, b'J': lambda self: self.number(4), b'K': lambda self: self.unsigned(1),
-        b'M': lambda self: self.unsigned(2), b'L': lambda self: int(self.line().rstrip(b'L')),
+        b'I': integer,
+        b'J': lambda self: self.number(4),
+        b'K': lambda self: self.unsigned(1),
+        b'M': lambda self: self.unsigned(2),
+        b'L': lambda self: int(self.line().rstrip(b'L')),
         b'\x8a': lambda self: self.number(self.unsigned(1)),
         b'\x8b': lambda self: self.number(self.unsigned(4)),
-        b'F': lambda self: float(self.line()), b'G': lambda self: struct.unpack('>d', self.read(8))[0],
-        b'S': quoted, b'U': lambda self: self.read(self.unsigned(1)).decode('latin1'),
+        b'F': lambda self: float(self.line()),
+        b'G': lambda self: struct.unpack('>d', self.read(8))[0],
+        b'S': quoted,
+        b'U': lambda self: self.read(self.unsigned(1)).decode('latin1'),
         b'T': lambda self: self.read(self.unsigned(4)).decode('latin1'),
         b'V': lambda self: self.line(self.unread).decode('raw-unicode-escape'),
         b'\x8c': lambda self: self.read(self.unsigned(1)).decode('utf-8'),
         b'X': lambda self: self.read(self.unsigned(4)).decode('utf-8'),
         b'\x8d': lambda self: self.read(self.unsigned(8)).decode('utf-8'),
-        b'C': lambda self: self.read(self.unsigned(1)), b'B': lambda self: self.read(self.unsigned(4)),
+        b'C': lambda self: self.read(self.unsigned(1)),
+        b'B': lambda self: self.read(self.unsigned(4)),
         b'\x8e': lambda self: self.read(self.unsigned(8)),
         b'\x96': lambda self: bytearray(self.read(self.unsigned(8))),
     }
@@ -168,7 +199,7 @@ class PickleMachine:
         """Take everything above the last mark."""
         for i in range(len(self.stack) - 1, -1, -1):
             if self.stack[i] is _MARK:
-                items = self.stack[i + 1:]
+                items = self.stack[i + 1 :]
                 del self.stack[i:]
                 return items
         raise ValueError('the pickle is malformed')
@@ -208,8 +239,10 @@ class PickleMachine:
         """Push an admitted name; refuse any other."""
         job = self.names.get('%s.%s' % (module, name))
         if job is None:
-            raise ValueError('it names %s.%s, and only arrays and plain values are admitted; nothing of it '
-                             'was run' % (module[:100], name[:100]))
+            raise ValueError(
+                'it names %s.%s, and only arrays and plain values are admitted; nothing of it '
+                'was run' % (module[:100], name[:100])
+            )
         self.stack.append(_Global(job))
 
     def persistent(self, item):
@@ -275,73 +308,80 @@ class PickleMachine:
                 stack.append(self.constants[code]())
             elif code in self.literals:
                 stack.append(self.literals[code](self))
-            elif code == b'(':                                          # MARK
+            elif code == b'(':  # MARK
                 stack.append(_MARK)
-            elif code == b'.':                                          # STOP
+            elif code == b'.':  # STOP
                 return self.pop()
-            elif code == b'\x80':                                       # PROTO
+            elif code == b'\x80':  # PROTO
                 if self.unsigned(1) > 5:
                     raise ValueError('it is a pickle of an unknown protocol')
-            elif code == b'\x95':                                       # FRAME
+            elif code == b'\x95':  # FRAME
                 self.unsigned(8)
-            elif code == b'0':                                          # POP
+            elif code == b'0':  # POP
                 stack.pop()
-            elif code == b'1':                                          # POP_MARK
+            elif code == b'1':  # POP_MARK
                 self.pop_mark()
-            elif code == b'2':                                          # DUP
+            elif code == b'2':  # DUP
                 stack.append(stack[-1])
-            elif code in b'pqr\x94':                                    # PUT, BINPUT, LONG_BINPUT, MEMOIZE
-                memo[int(self.line()) if code == b'p' else self.unsigned(1) if code == b'q'
-                     else self.unsigned(4) if code == b'r' else len(memo)] = stack[-1]
-            elif code in b'ghj':                                        # GET, BINGET, LONG_BINGET
-                stack.append(memo[int(self.line()) if code == b'g' else self.unsigned(1) if code == b'h'
-                                  else self.unsigned(4)])
-            elif code == b't':                                          # TUPLE
+            elif code in b'pqr\x94':  # PUT, BINPUT, LONG_BINPUT, MEMOIZE
+                memo[
+                    int(self.line())
+                    if code == b'p'
+                    else self.unsigned(1)
+                    if code == b'q'
+                    else self.unsigned(4)
+                    if code == b'r'
+                    else len(memo)
+                ] = stack[-1]
+            elif code in b'ghj':  # GET, BINGET, LONG_BINGET
+                stack.append(
+                    memo[int(self.line()) if code == b'g' else self.unsigned(1) if code == b'h' else self.unsigned(4)]
+                )
+            elif code == b't':  # TUPLE
                 self.push_tuple(self.pop_mark())
-            elif code in b'\x85\x86\x87':                               # TUPLE1, TUPLE2, TUPLE3
+            elif code in b'\x85\x86\x87':  # TUPLE1, TUPLE2, TUPLE3
                 count = code[0] - 0x84
                 self.push_tuple([stack.pop() for _ in range(count)][::-1])
-            elif code in b'ld':                                         # LIST, DICT
+            elif code in b'ld':  # LIST, DICT
                 items = self.pop_mark()
                 stack.append([] if code == b'l' else {})
                 (self.extend if code == b'l' else self.update)(items)
-            elif code == b'a':                                          # APPEND
+            elif code == b'a':  # APPEND
                 item = stack.pop()
                 self.extend([item])
-            elif code == b'e':                                          # APPENDS
+            elif code == b'e':  # APPENDS
                 self.extend(self.pop_mark())
-            elif code == b's':                                          # SETITEM
+            elif code == b's':  # SETITEM
                 value, key = stack.pop(), stack.pop()
                 self.update([key, value])
-            elif code == b'u':                                          # SETITEMS
+            elif code == b'u':  # SETITEMS
                 self.update(self.pop_mark())
-            elif code == b'\x90':                                       # ADDITEMS
+            elif code == b'\x90':  # ADDITEMS
                 items = self.pop_mark()
                 if type(stack[-1]) is not set:
                     raise ValueError('the pickle is malformed')
                 stack[-1].update(self.key(item) for item in items)
-            elif code == b'\x91':                                       # FROZENSET
+            elif code == b'\x91':  # FROZENSET
                 stack.append(frozenset(self.key(item) for item in self.pop_mark()))
-            elif code in b'ci':                                         # GLOBAL, INST
+            elif code in b'ci':  # GLOBAL, INST
                 self.name(self.line().decode('utf-8'), self.line().decode('utf-8'))
                 if code == b'i':
                     raise ValueError('it holds an object, where only arrays and plain values are admitted')
-            elif code == b'\x93':                                       # STACK_GLOBAL
+            elif code == b'\x93':  # STACK_GLOBAL
                 name, module = self.text(self.pop()), self.text(self.pop())
                 self.name(module, name)
-            elif code == b'R':                                          # REDUCE
+            elif code == b'R':  # REDUCE
                 arguments, function = stack.pop(), stack.pop()
                 if not isinstance(function, _Global) or not isinstance(arguments, tuple):
                     raise ValueError('the pickle is malformed')
                 stack.append(self.call(function.job, arguments))
-            elif code == b'b':                                          # BUILD
+            elif code == b'b':  # BUILD
                 state = self.pop()
                 self.build(stack[-1], state)
-            elif code == b'Q':                                          # BINPERSID
+            elif code == b'Q':  # BINPERSID
                 stack.append(self.persistent(stack.pop()))
             elif code in _REFUSED:
-                raise ValueError('it holds %s, where only arrays and plain values are admitted'
-                                 % _REFUSED[code])
+                raise ValueError('it holds %s, where only arrays and plain values are admitted' % _REFUSED[code])
             else:
                 raise ValueError('it is not a pickle')
         raise ValueError('it has more than %d instructions' % max_instructions)

@@ -1,9 +1,9 @@
 """Sheets of images with labels: contact sheets, and the pastiches of photos in many styles."""
+
 import math
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-
 
 
 def contact_sheet(rows, column_labels=None, row_labels=None, gutter=8, label_size=None):
@@ -28,8 +28,9 @@ def contact_sheet(rows, column_labels=None, row_labels=None, gutter=8, label_siz
     """
     columns = max(len(row) for row in rows)
     heights = [max([image.shape[0] for image in row if image is not None] or [0]) for row in rows]
-    widths = [max([row[j].shape[1] for row in rows if j < len(row) and row[j] is not None] or [0])
-              for j in range(columns)]
+    widths = [
+        max([row[j].shape[1] for row in rows if j < len(row) and row[j] is not None] or [0]) for j in range(columns)
+    ]
     if label_size is None:
         label_size = int(np.clip(np.median(heights) / 12, 11, 40))
     font = ImageFont.load_default(label_size)
@@ -74,11 +75,14 @@ def style_sheet(rows, labels, most=8):
     styles = len(labels) - 1
     bands = -(-styles // most)
     each = -(-styles // bands)
-    sheets = [contact_sheet([row[:1] + row[first:first + each] for row in rows], labels[:1] + labels[first:first + each])
-              for first in range(1, styles + 1, each)]
+    sheets = [
+        contact_sheet([row[:1] + row[first : first + each] for row in rows], labels[:1] + labels[first : first + each])
+        for first in range(1, styles + 1, each)
+    ]
     width = max(sheet.shape[1] for sheet in sheets)
-    return np.concatenate([np.pad(sheet, [(0, 0), (0, width - sheet.shape[1]), (0, 0)], constant_values=255)
-                           for sheet in sheets])
+    return np.concatenate(
+        [np.pad(sheet, [(0, 0), (0, width - sheet.shape[1]), (0, 0)], constant_values=255) for sheet in sheets]
+    )
 
 
 def _shorten(text, font, width):

@@ -2,6 +2,7 @@
 
 Each reader says which project's networks it takes. Nothing in a file is trusted or run, and none needs Theano.
 """
+
 import collections
 import json
 import os
@@ -29,12 +30,19 @@ def read(path, network=None):
     """
     if path.endswith('.npz'):
         return networks.read(path, network)
-    readers = {'.onnx': _read_onnx, '.pth': _read_pytorch, '.model': _read_pytorch,
-               '.ckpt': _read_tensorflow, '.index': _read_tensorflow}
+    readers = {
+        '.onnx': _read_onnx,
+        '.pth': _read_pytorch,
+        '.model': _read_pytorch,
+        '.ckpt': _read_tensorflow,
+        '.index': _read_tensorflow,
+    }
     reader = _read_deeplearnjs if os.path.isdir(path) else readers.get(os.path.splitext(path)[1])
     if reader is None:
-        raise utils.UserError('%s: networks are read from %s, and from folders of deeplearn.js'
-                              % (path, ', '.join(['.npz'] + sorted(readers))))
+        raise utils.UserError(
+            '%s: networks are read from %s, and from folders of deeplearn.js'
+            % (path, ', '.join(['.npz'] + sorted(readers)))
+        )
     try:
         read = reader(path)
         networks.check(path, read[0], read[1], read[3])
@@ -71,7 +79,7 @@ def _assemble(convolutions, styles, turned=False, **settings):
     architecture = Architecture.from_shapes(shapes, **settings)
     values = []
     for filters, rows in convolutions:
-        filters = filters if turned else filters[:, :, ::-1, ::-1]      # of a convolution, which turns them itself
+        filters = filters if turned else filters[:, :, ::-1, ::-1]  # of a convolution, which turns them itself
         values += [numpy.array(value, 'float32') for value in (filters,) + tuple(rows)]
     return architecture, styles, {}, values
 
@@ -79,9 +87,11 @@ def _assemble(convolutions, styles, turned=False, **settings):
 # ONNX -----------------------------------------------------------------------------------------------------
 
 # Between the photo and the pastiche.
-ONNX_OPERATIONS = ('Add BatchNormalization Cast Clip Concat Conv ConvTranspose Div Floor Gather Greater Identity '
-                   'InstanceNormalization Max Min Mod Mul Pad Pow Range Reciprocal ReduceMean Relu Resize Shape '
-                   'Sigmoid Slice Sqrt Sub Tanh Unsqueeze Upsample Where').split()
+ONNX_OPERATIONS = (
+    'Add BatchNormalization Cast Clip Concat Conv ConvTranspose Div Floor Gather Greater Identity '
+    'InstanceNormalization Max Min Mod Mul Pad Pow Range Reciprocal ReduceMean Relu Resize Shape '
+    'Sigmoid Slice Sqrt Sub Tanh Unsqueeze Upsample Where'
+).split()
 
 
 def _read_onnx(path):
@@ -90,18 +100,26 @@ def _read_onnx(path):
     if 'meta' in graph.metadata and graph.metadata.get('project') == 'gogh-figure':
         architecture, styles, meta = networks.read_meta(path, graph.metadata['meta'])
         convolutions, _ = _walk(graph)
-        settings = {name: getattr(architecture, name) for name in architecture.__dataclass_fields__
-                    if name not in ('widths', 'up_widths', 'residual_blocks', 'filter_sizes')}
+        settings = {
+            name: getattr(architecture, name)
+            for name in architecture.__dataclass_fields__
+            if name not in ('widths', 'up_widths', 'residual_blocks', 'filter_sizes')
+        }
         found, _, _, values = _assemble(convolutions, styles, **settings)
         shapes = architecture.shapes(max(1, len(styles)))
         if found != architecture or len(shapes) != len(values):
             raise ValueError('its convolutions are not those that its metadata name')
-        return architecture, styles, meta, [value.reshape(shape) for value, (_, shape) in zip(values, shapes)
-                                            if value.size == numpy.prod(shape)]
+        return (
+            architecture,
+            styles,
+            meta,
+            [value.reshape(shape) for value, (_, shape) in zip(values, shapes) if value.size == numpy.prod(shape)],
+        )
     convolutions, seen = _walk(graph)
     _check_counts(convolutions, seen)
-    settings = dict(upsampling='deconv' if seen['ConvTranspose'] else 'nearest',
-                    pad='reflect' if seen['Pad'] else 'zero')
+    settings = dict(
+        upsampling='deconv' if seen['ConvTranspose'] else 'nearest', pad='reflect' if seen['Pad'] else 'zero'
+    )
     if seen['epsilon']:
         settings['epsilon'] = float(min(seen['epsilon'], key=abs))
     if seen['Sigmoid']:
@@ -139,11 +157,12 @@ def _linear(convolutions, style, **settings):
     What biases the other convolutions have, instance normalization takes away.
     """
     filters, rows = convolutions[0]
-    convolutions[0] = Convolution(numpy.float32(255) * filters, rows)       # for a photo in [0, 1]
+    convolutions[0] = Convolution(numpy.float32(255) * filters, rows)  # for a photo in [0, 1]
     filters, rows = convolutions[-1]
     convolutions[-1] = Convolution(filters, [rows[-1] - numpy.float32(127.5)])
-    return _assemble(convolutions, [style], network='fns', preprocessing='none', output='linear', last='bias',
-                     **settings)
+    return _assemble(
+        convolutions, [style], network='fns', preprocessing='none', output='linear', last='bias', **settings
+    )
 
 
 def _walk(graph):
@@ -184,9 +203,12 @@ def _walk(graph):
             if not others or others[0] not in graph.arrays and not root(others[0]):
                 raise ValueError('it has a convolution without filters')
             filters = graph.arrays[root(others[0])] if root(others[0]) else graph.arrays[others[0]]
-            stride = (2 if node.op == 'ConvTranspose' or len(found) in (1, 2) else 1)
-            plain = (node.attributes.get('strides', [1, 1]) == [stride] * 2 and node.attributes.get('group', 1) == 1
-                     and node.attributes.get('dilations', [1, 1]) == [1, 1])
+            stride = 2 if node.op == 'ConvTranspose' or len(found) in (1, 2) else 1
+            plain = (
+                node.attributes.get('strides', [1, 1]) == [stride] * 2
+                and node.attributes.get('group', 1) == 1
+                and node.attributes.get('dilations', [1, 1]) == [1, 1]
+            )
             if not plain:
                 raise ValueError('convolution %d is not one of these networks' % (len(found) + 1))
             if node.attributes.get('auto_pad', 'NOTSET') != 'NOTSET':
@@ -226,6 +248,7 @@ def _take(graph, node, others, root, parts, seen):
 
 # PyTorch ----------------------------------------------------------------------------------------------------
 
+
 def _read_pytorch(path):
     """A network of pytorch/examples' fast_neural_style: a state dict, in a file of ``torch.save``."""
     state = torch.read_state(_contents(path))
@@ -240,17 +263,20 @@ def _read_pytorch(path):
     for name in known + ['deconv3.conv2d.weight', 'deconv3.conv2d.bias']:
         if name not in state:
             raise ValueError("not a network of PyTorch's examples: %s is missing" % name)
-    convolutions = [Convolution(state[conv + '.conv2d.weight'], [state[norm + '.bias'], state[norm + '.weight']])
-                    for conv, norm in names]
+    convolutions = [
+        Convolution(state[conv + '.conv2d.weight'], [state[norm + '.bias'], state[norm + '.weight']])
+        for conv, norm in names
+    ]
     convolutions.append(Convolution(state['deconv3.conv2d.weight'], [state['deconv3.conv2d.bias']]))
     return _linear(convolutions, _stem(path))
 
 
 # TensorFlow -------------------------------------------------------------------------------------------------
 
+
 def _read_tensorflow(path):
     """A network of Magenta's image_stylization or of lengstrom's: a checkpoint of TensorFlow, in either format."""
-    stem = path[:-len('.index')] if path.endswith('.index') else path
+    stem = path[: -len('.index')] if path.endswith('.index') else path
     numbers = None if stem == path else _contents(stem + '.data-00000-of-00001')
     variables = tensorflow.read_checkpoint(_contents(path), numbers)
     if 'transformer/contract/conv1/weights' in variables:
@@ -279,10 +305,11 @@ def _of_magenta(variables):
 
 # deeplearn.js -----------------------------------------------------------------------------------------------
 
+
 def _read_deeplearnjs(path):
     """A folder of deeplearn.js: a manifest, and a file of little-endian float32 for each variable of TensorFlow's."""
     try:
-        manifest = json.loads(_contents(os.path.join(path, 'manifest.json'))[:10**6].decode('utf-8'))
+        manifest = json.loads(_contents(os.path.join(path, 'manifest.json'))[: 10**6].decode('utf-8'))
         entries = {name: (entry['filename'], tuple(entry['shape'])) for name, entry in manifest.items()}
     except (AttributeError, KeyError, TypeError, RecursionError):
         raise ValueError('its manifest.json is not one')
@@ -313,6 +340,14 @@ def _of_lengstrom(variables, style):
     # Filters are HWIO, and HWOI where they are of stride 1/2.
     convolutions = [Convolution(filters.transpose(3, 2, 0, 1), rows) for filters, *rows in zip(*[iter(values)] * 3)]
     filters, rows = convolutions[0]
-    convolutions[0] = Convolution(numpy.float32(255) * filters, rows)       # for a photo in [0, 1]
-    return _assemble(convolutions, [style], turned=True, network='fns', epsilon=1e-3, pad='same', upsampling='deconv',
-                     preprocessing='none')
+    convolutions[0] = Convolution(numpy.float32(255) * filters, rows)  # for a photo in [0, 1]
+    return _assemble(
+        convolutions,
+        [style],
+        turned=True,
+        network='fns',
+        epsilon=1e-3,
+        pad='same',
+        upsampling='deconv',
+        preprocessing='none',
+    )

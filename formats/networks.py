@@ -2,6 +2,7 @@
 
 Nothing here needs Theano, so that a script can answer what a file holds at once.
 """
+
 import collections
 import dataclasses
 import json
@@ -15,7 +16,20 @@ import files
 import utils
 from architecture import Architecture
 
-__all__ = ['VERSION', 'MODELS', 'shipped', 'find', 'read', 'read_settings', 'check', 'write', 'meta_entry', 'read_meta', 'describe', 'list_styles']
+__all__ = [
+    'VERSION',
+    'MODELS',
+    'shipped',
+    'find',
+    'read',
+    'read_settings',
+    'check',
+    'write',
+    'meta_entry',
+    'read_meta',
+    'describe',
+    'list_styles',
+]
 
 VERSION = '1.0'
 FORMAT = 1
@@ -27,7 +41,7 @@ ORIGINAL_EPSILON = 1e-4
 
 def shipped():
     """Names of the networks that come with the project."""
-    return sorted(name[:-len('.npz')] for name in os.listdir(MODELS) if name.endswith('.npz'))
+    return sorted(name[: -len('.npz')] for name in os.listdir(MODELS) if name.endswith('.npz'))
 
 
 def find(name):
@@ -42,9 +56,11 @@ def find(name):
     if not os.path.isfile(name) and os.path.basename(name) == name and os.path.exists(path):
         return path
     if not os.path.exists(name):
-        raise utils.UserError('%s: no such network; these come with the project: %s (as in --model misc32); one of '
-                              'your own: python train.py --style-dir data/styles/misc32 --output %s'
-                              % (name, ', '.join(shipped()), name if name.endswith('.npz') else 'cin.npz'))
+        raise utils.UserError(
+            '%s: no such network; these come with the project: %s (as in --model misc32); one of '
+            'your own: python train.py --style-dir data/styles/misc32 --output %s'
+            % (name, ', '.join(shipped()), name if name.endswith('.npz') else 'cin.npz')
+        )
     return name
 
 
@@ -115,10 +131,14 @@ def check(path, architecture, styles, values):
     if 4 * sum(math.prod(shape) for _, shape in expected) > utils.limit('GOGH_MAX_BYTES', files.MAX_BYTES):
         raise utils.UserError('%s: describes a network of unreasonable size' % path)
     if len(values) != len(expected):
-        raise utils.UserError('%s: a network of its settings has %d arrays, not %d' % (path, len(expected), len(values)))
+        raise utils.UserError(
+            '%s: a network of its settings has %d arrays, not %d' % (path, len(expected), len(values))
+        )
     for i, ((name, shape), value) in enumerate(zip(expected, values)):
         if value.shape != shape:
-            raise utils.UserError('%s: arr_%d (%s) has the shape %s instead of %s' % (path, i, name, value.shape, shape))
+            raise utils.UserError(
+                '%s: arr_%d (%s) has the shape %s instead of %s' % (path, i, name, value.shape, shape)
+            )
         if not numpy.isfinite(value).all():
             raise utils.UserError('%s: arr_%d (%s) holds numbers that are not finite' % (path, i, name))
 
@@ -142,8 +162,10 @@ def write(path, architecture, styles, meta, values):
 
 def meta_entry(architecture, styles, meta):
     """What a file says of its network: format version, architecture, names of the styles and the rest, in JSON."""
-    return json.dumps(dict(meta, styles=list(styles), format=FORMAT, version=VERSION,
-                           **dataclasses.asdict(architecture)), sort_keys=True)
+    return json.dumps(
+        dict(meta, styles=list(styles), format=FORMAT, version=VERSION, **dataclasses.asdict(architecture)),
+        sort_keys=True,
+    )
 
 
 def describe(architecture, styles, meta):
@@ -158,25 +180,48 @@ def describe(architecture, styles, meta):
     -------
     list of str
     """
-    kind = {'cin': 'many styles: conditional instance normalization (arXiv:1610.07629)',
-            'fns': 'a single style: fast neural style (arXiv:1603.08155)'}[architecture.network]
+    kind = {
+        'cin': 'many styles: conditional instance normalization (arXiv:1610.07629)',
+        'fns': 'a single style: fast neural style (arXiv:1603.08155)',
+    }[architecture.network]
     shape = ['%d×%d → %d' % (size, size, width) for size, width in zip(architecture.filter_sizes, architecture.widths)]
-    lines = ['network          ' + kind,
-             'convolutions     %s; %d residual blocks; %s to %s; 9×9 → 3'
-             % (', '.join(shape), architecture.residual_blocks, architecture.upsampling,
-                ' and '.join(map(str, architecture.up_widths))),
-             'normalization    %s, epsilon %g' % (architecture.norm, architecture.epsilon),
-             'padding          %s%s' % (architecture.pad, '; the pastiche lacks %d pixels of the photo on each side'
-                                        % architecture.lost if architecture.lost else '')]
+    lines = [
+        'network          ' + kind,
+        'convolutions     %s; %d residual blocks; %s to %s; 9×9 → 3'
+        % (
+            ', '.join(shape),
+            architecture.residual_blocks,
+            architecture.upsampling,
+            ' and '.join(map(str, architecture.up_widths)),
+        ),
+        'normalization    %s, epsilon %g' % (architecture.norm, architecture.epsilon),
+        'padding          %s%s'
+        % (
+            architecture.pad,
+            '; the pastiche lacks %d pixels of the photo on each side' % architecture.lost if architecture.lost else '',
+        ),
+    ]
     if architecture.network == 'fns':
-        lines.append('photo, pastiche  preprocessing %s; %s; the last convolution has a %s'
-                     % (architecture.preprocessing, '%g tanh' % architecture.tanh_constant
-                        if architecture.output == 'tanh' else 'linear', architecture.last))
+        lines.append(
+            'photo, pastiche  preprocessing %s; %s; the last convolution has a %s'
+            % (
+                architecture.preprocessing,
+                '%g tanh' % architecture.tanh_constant if architecture.output == 'tanh' else 'linear',
+                architecture.last,
+            )
+        )
     training = meta.get('training')
     if isinstance(training, dict):
-        lines.append('training         ' + utils.one_line(
-            ', '.join('%s %s' % (name.replace('_', ' '), value) for name, value in sorted(training.items())
-                      if value not in (None, False) and not isinstance(value, dict))))
+        lines.append(
+            'training         '
+            + utils.one_line(
+                ', '.join(
+                    '%s %s' % (name.replace('_', ' '), value)
+                    for name, value in sorted(training.items())
+                    if value not in (None, False) and not isinstance(value, dict)
+                )
+            )
+        )
     return lines + ['styles           %d' % max(1, len(styles))] + list_styles(styles)
 
 
@@ -213,8 +258,10 @@ def _of_the_original(path, shapes, network):
     betas = shapes[1]
     styles = betas[0] if len(betas) == 2 else 1
     if styles == 1 and len(betas) == 2 and network is None:
-        raise utils.UserError('%s: a file of the original repository with a single style, which does not say of what '
-                              'kind the network is: give --network cin or --network fns' % path)
+        raise utils.UserError(
+            '%s: a file of the original repository with a single style, which does not say of what '
+            'kind the network is: give --network cin or --network fns' % path
+        )
     if styles > 1 and network == 'fns':
         raise utils.UserError('%s: a network of %d styles, and --network fns is of one' % (path, styles))
     if len(betas) == 1 or network == 'fns':

@@ -1,4 +1,5 @@
 """What an ONNX file holds, read from its protocol buffers without running or trusting anything in it."""
+
 import collections
 import math
 import struct
@@ -159,7 +160,7 @@ def _tensor(data):
     if kind is None:
         return name, None
     if len(dims) > 8 or math.prod(dims) * numpy.dtype(kind).itemsize != len(content):
-        if kind != TYPES[FLOAT]:        # its numbers are in a field that is not read
+        if kind != TYPES[FLOAT]:  # its numbers are in a field that is not read
             return name, None
         raise ValueError('%s has %d bytes, which is not what its shape %s takes' % (name, len(content), dims[:8]))
     return name, numpy.frombuffer(content, kind).reshape(dims)

@@ -2,6 +2,7 @@
 
 The graph computes what `models.pastiche_function` does. What `image`, `style` and `pastiche` are is said in `model`.
 """
+
 import json
 
 import numpy
@@ -22,7 +23,7 @@ __all__ = ['model', 'write']
 # ONNX Runtime since 1.12 has them; in operator sets from 18 on ReduceMean takes its axes otherwise.
 OPSET, IR_VERSION = 17, 8
 # That of `backend.formulas`, whose import would take Theano along.
-ROUNDING = 2.**-20, 2.**-32
+ROUNDING = 2.0**-20, 2.0**-32
 
 
 class _Graph:
@@ -86,8 +87,11 @@ class _Graph:
         centred = self.add('Sub', x, mean)
         variance = self.add('ReduceMean', self.add('Mul', centred, centred), axes=[2, 3])
         scale = self.add('Div', gamma, self.add('Sqrt', self.add('Add', variance, self.constant(epsilon))))
-        rounding = self.add('Add', self.constant(ROUNDING[0] * epsilon),
-                            self.add('Mul', self.constant(ROUNDING[1]), self.add('Mul', mean, mean)))
+        rounding = self.add(
+            'Add',
+            self.constant(ROUNDING[0] * epsilon),
+            self.add('Mul', self.constant(ROUNDING[1]), self.add('Mul', mean, mean)),
+        )
         scale = self.add('Where', self.add('Greater', variance, rounding), scale, self.constant(0))
         return self.add('Add', self.add('Mul', centred, scale), beta)
 
@@ -122,8 +126,12 @@ class _Network:
         beta, gamma = next(self.values), next(self.values)
         if self.architecture.norm == 'batch':
             moments = next(self.values), next(self.values)
-            return self.graph.add('BatchNormalization', x, *map(self.graph.constant, (gamma, beta) + moments),
-                                  epsilon=self.architecture.epsilon)
+            return self.graph.add(
+                'BatchNormalization',
+                x,
+                *map(self.graph.constant, (gamma, beta) + moments),
+                epsilon=self.architecture.epsilon,
+            )
         return self.graph.norm(x, self.row(beta), self.row(gamma), self.architecture.epsilon)
 
     def conv(self, x, stride=1, pad=None):
@@ -145,8 +153,17 @@ class _Network:
     def upsampling_block(self, x):
         if self.architecture.upsampling == 'nearest':
             scales = self.graph.constant([1, 1, 2, 2])
-            return self.conv_block(self.graph.add('Resize', x, '', scales, mode='nearest', nearest_mode='floor',
-                                                  coordinate_transformation_mode='asymmetric'))
+            return self.conv_block(
+                self.graph.add(
+                    'Resize',
+                    x,
+                    '',
+                    scales,
+                    mode='nearest',
+                    nearest_mode='floor',
+                    coordinate_transformation_mode='asymmetric',
+                )
+            )
         x = self.graph.conv('ConvTranspose', x, next(self.values), strides=[2, 2], pads=[1] * 4, output_padding=[1, 1])
         return self.graph.add('Relu', self.normalize(x))
 
@@ -223,7 +240,7 @@ def model(architecture, styles, meta, values, half=False, style=None):
         If the package onnx is missing, or the network has no such style.
     """
     if onnx is None:
-        raise utils.UserError("the package onnx is missing: python install.py onnx, or pip install onnx")
+        raise utils.UserError('the package onnx is missing: python install.py onnx, or pip install onnx')
     index = None
     if style is not None:
         if style not in styles:
@@ -243,8 +260,9 @@ def model(architecture, styles, meta, values, half=False, style=None):
     def images(name, height, width):
         info = helper.make_tensor_value_info(name, TensorProto.FLOAT, ['N', 3, height, width])
         info.type.denotation = 'IMAGE'
-        for dim, denotation in zip(info.type.tensor_type.shape.dim,
-                                   ('DATA_BATCH', 'DATA_CHANNEL', 'DATA_FEATURE', 'DATA_FEATURE')):
+        for dim, denotation in zip(
+            info.type.tensor_type.shape.dim, ('DATA_BATCH', 'DATA_CHANNEL', 'DATA_FEATURE', 'DATA_FEATURE')
+        ):
             dim.denotation = denotation
         return info
 
@@ -252,15 +270,31 @@ def model(architecture, styles, meta, values, half=False, style=None):
     if architecture.network == 'cin' and index is None:
         inputs.append(helper.make_tensor_value_info('style', TensorProto.FLOAT, ['N', len(styles)]))
     made = helper.make_model(
-        helper.make_graph(graph.nodes, 'pastiche', inputs, [images('pastiche', 'pastiche_height', 'pastiche_width')],
-                          [numpy_helper.from_array(array, name) for name, array in graph.constants.values()]),
-        opset_imports=[helper.make_opsetid('', OPSET)], ir_version=IR_VERSION, producer_name='gogh-figure',
-        producer_version=networks.VERSION, doc_string='Photos in the style of paintings (arXiv:1610.07629)')
-    helper.set_model_props(made, {
-        'project': 'gogh-figure', 'version': networks.VERSION, 'styles': json.dumps(list(styles)),
-        'meta': networks.meta_entry(architecture, styles, meta),
-        'Image.BitmapPixelFormat': 'Rgb8', 'Image.ColorSpaceGamma': 'SRGB',
-        'Image.NominalPixelRange': 'Normalized_0_1'})
+        helper.make_graph(
+            graph.nodes,
+            'pastiche',
+            inputs,
+            [images('pastiche', 'pastiche_height', 'pastiche_width')],
+            [numpy_helper.from_array(array, name) for name, array in graph.constants.values()],
+        ),
+        opset_imports=[helper.make_opsetid('', OPSET)],
+        ir_version=IR_VERSION,
+        producer_name='gogh-figure',
+        producer_version=networks.VERSION,
+        doc_string='Photos in the style of paintings (arXiv:1610.07629)',
+    )
+    helper.set_model_props(
+        made,
+        {
+            'project': 'gogh-figure',
+            'version': networks.VERSION,
+            'styles': json.dumps(list(styles)),
+            'meta': networks.meta_entry(architecture, styles, meta),
+            'Image.BitmapPixelFormat': 'Rgb8',
+            'Image.ColorSpaceGamma': 'SRGB',
+            'Image.NominalPixelRange': 'Normalized_0_1',
+        },
+    )
     onnx.checker.check_model(made)
     return made
 

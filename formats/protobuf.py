@@ -44,7 +44,7 @@ def fields(data):
                 size, at = varint(data, at)
             if size > len(data) - at:
                 raise ValueError('it is cut off or damaged')
-            value, at = data[at:at + size], at + size
+            value, at = data[at : at + size], at + size
         else:
             raise ValueError('it is no file of this format')
         yield number, value
@@ -73,4 +73,4 @@ def signed(value):
 
 def text(data):
     """The text in a field."""
-    return bytes(data[:10**6]).decode('utf-8', 'replace')
+    return bytes(data[: 10**6]).decode('utf-8', 'replace')

@@ -4,6 +4,7 @@ A checkpoint of the first format is a table (LevelDB's) of protocol buffers in o
 such a table, ``.index``, that says where in a file beside it, ``.data-00000-of-00001``, the numbers of each variable
 lie.
 """
+
 import math
 
 import numpy
@@ -12,7 +13,7 @@ from formats import protobuf
 
 __all__ = ['read_checkpoint']
 
-MAGIC = 0xdb4775248b80fb57.to_bytes(8, 'little')
+MAGIC = 0xDB4775248B80FB57.to_bytes(8, 'little')
 FOOTER, TRAILER = 48, 5
 LONGEST_NAME = 1000
 FLOAT = 1
@@ -76,7 +77,7 @@ def _second_format(table, data):
             name, offset, size = _name(key), entry.get(ENTRY_OFFSET, 0), entry.get(ENTRY_SIZE, 0)
             if entry.get(ENTRY_SHARD, 0) or not isinstance(offset, int) or not isinstance(size, int):
                 raise ValueError('it is in several pieces')
-            variables[name] = _array(name, data[offset:offset + size], _shape(entry.get(ENTRY_SHAPE, b'')))
+            variables[name] = _array(name, data[offset : offset + size], _shape(entry.get(ENTRY_SHAPE, b'')))
     return variables
 
 
@@ -100,7 +101,7 @@ def _array(name, data, shape):
 
 def _table(data):
     """The entries of a table of LevelDB's, {bytes: view of bytes}."""
-    if len(data) < FOOTER or data[-len(MAGIC):] != MAGIC:
+    if len(data) < FOOTER or data[-len(MAGIC) :] != MAGIC:
         raise ValueError('it is no checkpoint of TensorFlow, or cut off')
     _, at = _handle(data[-FOOTER:], 0)
     (offset, size), _ = _handle(data[-FOOTER:], at)
@@ -127,7 +128,7 @@ def _block(data, offset, size):
         raise ValueError('it is cut off or damaged')
     if data[offset + size]:
         raise ValueError('it is compressed, as checkpoints of TensorFlow are not')
-    block = data[offset:offset + size]
+    block = data[offset : offset + size]
     restarts = int.from_bytes(block[-4:], 'little')
     end, at, key, pairs = size - 4 - 4 * restarts, 0, b'', []
     while at < end:
@@ -136,7 +137,7 @@ def _block(data, offset, size):
         length, at = protobuf.varint(block, at)
         if shared > len(key) or shared + own > LONGEST_NAME or at + own + length > end:
             raise ValueError('it is cut off or damaged')
-        key = key[:shared] + bytes(block[at:at + own])
-        pairs.append((key, block[at + own:at + own + length]))
+        key = key[:shared] + bytes(block[at : at + own])
+        pairs.append((key, block[at + own : at + own + length]))
         at += own + length
     return pairs

@@ -1,4 +1,5 @@
 """The tensors in a file of ``torch.save``, old or zip format, read without torch and without running anything in it."""
+
 import collections
 import io
 import math
@@ -10,7 +11,7 @@ from files import pickles
 
 __all__ = ['read_state']
 
-MAGIC, PROTOCOL = 0x1950a86a20f9469cfc6c, 1001
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 MOST_INSTRUCTIONS = 10**6
 STORAGES = {'Float': '<f4', 'Double': '<f8', 'Half': '<f2', 'Long': '<i8', 'Int': '<i4'}
 
@@ -20,15 +21,26 @@ _Tensor = collections.namedtuple('_Tensor', 'storage offset shape strides')
 
 class _Machine(pickles.PickleMachine):
     """Reads a pickle of torch's: tensors become `_Tensor`, whose numbers are elsewhere."""
-    names = dict(pickles.PickleMachine.names, **{
-        'collections.OrderedDict': 'dict', 'torch._utils._rebuild_tensor': 'tensor',
-        'torch._utils._rebuild_tensor_v2': 'tensor', 'torch._utils._rebuild_parameter': 'parameter'})
+
+    names = dict(
+        pickles.PickleMachine.names,
+        **{
+            'collections.OrderedDict': 'dict',
+            'torch._utils._rebuild_tensor': 'tensor',
+            'torch._utils._rebuild_tensor_v2': 'tensor',
+            'torch._utils._rebuild_parameter': 'parameter',
+        },
+    )
     names.update(('torch.%sStorage' % name, dtype) for name, dtype in STORAGES.items())
 
     def persistent(self, item):
         """A storage: ('storage', its class, key, device, count), and in the old format a view, which is None."""
-        if (not isinstance(item, tuple) or len(item) not in (5, 6) or item[0] != 'storage'
-                or item[5:] not in ((), (None,))):
+        if (
+            not isinstance(item, tuple)
+            or len(item) not in (5, 6)
+            or item[0] != 'storage'
+            or item[5:] not in ((), (None,))
+        ):
             raise ValueError('the pickle is malformed')
         dtype = getattr(item[1], 'job', None)
         if dtype not in STORAGES.values() or not isinstance(item[2], str) or type(item[4]) is not int:
@@ -38,8 +50,9 @@ class _Machine(pickles.PickleMachine):
     def call(self, job, arguments):
         if job == 'dict':
             pairs = arguments[0] if arguments else []
-            if not isinstance(pairs, list) or not all(isinstance(pair, (list, tuple)) and len(pair) == 2
-                                                      for pair in pairs):
+            if not isinstance(pairs, list) or not all(
+                isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs
+            ):
                 raise ValueError('the pickle is malformed')
             return {self.key(key): value for key, value in pairs}
         if job == 'parameter':
@@ -47,14 +60,18 @@ class _Machine(pickles.PickleMachine):
         if job == 'tensor':
             storage, offset, shape, strides = arguments[:4]
             numbers = [offset, *shape, *strides]
-            if (not isinstance(storage, _Storage) or len(shape) != len(strides) or len(shape) > 8
-                    or any(type(number) is not int or not 0 <= number < 2**40 for number in numbers)):
+            if (
+                not isinstance(storage, _Storage)
+                or len(shape) != len(strides)
+                or len(shape) > 8
+                or any(type(number) is not int or not 0 <= number < 2**40 for number in numbers)
+            ):
                 raise ValueError('it describes a tensor that is none')
             return _Tensor(storage, offset, tuple(shape), tuple(strides))
         return super().call(job, arguments)
 
     def build(self, item, state):
-        if type(item) is not dict:          # an OrderedDict has attributes, such as the versions of modules
+        if type(item) is not dict:  # an OrderedDict has attributes, such as the versions of modules
             super().build(item, state)
 
 
@@ -79,20 +96,23 @@ def read_state(data):
     state, contents = (_read_zip if data[:2] == b'PK' else _read_old)(io.BytesIO(data), len(data))
     if not isinstance(state, dict):
         raise ValueError('it is not a state dict: names and tensors')
-    return {name: _tensor(tensor, contents) for name, tensor in state.items()
-            if isinstance(name, str) and isinstance(tensor, _Tensor)}
+    return {
+        name: _tensor(tensor, contents)
+        for name, tensor in state.items()
+        if isinstance(name, str) and isinstance(tensor, _Tensor)
+    }
 
 
 def _tensor(tensor, contents):
     """The array of a tensor whose storage is in `contents`, {key: bytes}."""
     storage, offset, shape, strides = tensor
-    row_major = [math.prod(shape[i + 1:]) for i in range(len(shape))]
+    row_major = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
     if any(size > 1 and stride != expected for size, stride, expected in zip(shape, strides, row_major)):
         raise ValueError('it holds a tensor that is not contiguous')
     values = numpy.frombuffer(contents[storage.key], storage.dtype)
     if len(values) != storage.count or offset + math.prod(shape) > len(values):
         raise ValueError('a tensor is longer than its storage')
-    return values[offset:offset + math.prod(shape)].reshape(shape)
+    return values[offset : offset + math.prod(shape)].reshape(shape)
 
 
 def _read_zip(file, size):
@@ -108,12 +128,14 @@ def _read_zip(file, size):
             raise ValueError('its numbers are not little-endian')
         pickled = archive.read(parts['data.pkl'])
         state = _Machine(io.BytesIO(pickled), len(pickled), size).run(MOST_INSTRUCTIONS)
-        return state, {name[len('data/'):]: archive.read(member) for name, member in parts.items()
-                       if name.startswith('data/')}
+        return state, {
+            name[len('data/') :]: archive.read(member) for name, member in parts.items() if name.startswith('data/')
+        }
 
 
 def _read_old(file, size):
     """The format before: pickles of a number, the protocol, the system, the state and the keys, then the storages."""
+
     def unpickle():
         return _Machine(file, size - file.tell(), size).run(MOST_INSTRUCTIONS)
 
@@ -124,8 +146,11 @@ def _read_old(file, size):
         raise ValueError('its numbers are not little-endian')
     if not isinstance(state, dict) or not isinstance(keys, list):
         raise ValueError('it is not a state dict: names and tensors')
-    sizes = {tensor.storage.key: numpy.dtype(tensor.storage.dtype).itemsize for tensor in state.values()
-             if isinstance(tensor, _Tensor)}
+    sizes = {
+        tensor.storage.key: numpy.dtype(tensor.storage.dtype).itemsize
+        for tensor in state.values()
+        if isinstance(tensor, _Tensor)
+    }
     contents = {}
     for key in keys:
         count = int.from_bytes(file.read(8), 'little')

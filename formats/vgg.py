@@ -1,4 +1,5 @@
 """Weights of VGG networks (arXiv:1409.1556): the files that they come in, and how genuine ones are told."""
+
 import hashlib
 import os
 import re
@@ -55,14 +56,17 @@ VGG16_SHA256 = {
 
 def layer_names(architecture='vgg19'):
     """Names of the convolutions of 'vgg16' or 'vgg19', from the first to the last."""
-    return ['conv%d_%d' % (block, i) for block, count in enumerate(BLOCKS[architecture], 1)
-            for i in range(1, count + 1)]
+    return [
+        'conv%d_%d' % (block, i) for block, count in enumerate(BLOCKS[architecture], 1) for i in range(1, count + 1)
+    ]
 
 
 def find():
     """The path of the VGG16 that data/download.py has fetched, or would fetch."""
-    paths = [os.path.join(WEIGHTS, name) for name in
-             ('vgg16.npz', 'vgg16.pkl', 'vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5')]
+    paths = [
+        os.path.join(WEIGHTS, name)
+        for name in ('vgg16.npz', 'vgg16.pkl', 'vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5')
+    ]
     return next(filter(os.path.exists, paths), paths[0])
 
 
@@ -101,8 +105,10 @@ def read_all(paths):
     list of dict
     """
     if paths == ['random']:
-        print('WARNING: the loss network is random: it sees no content and no style, and serves trials only',
-              file=sys.stderr)
+        print(
+            'WARNING: the loss network is random: it sees no content and no style, and serves trials only',
+            file=sys.stderr,
+        )
         return [random_weights()]
     for path in paths:
         if not os.path.exists(path):
@@ -118,8 +124,8 @@ def read(path):
     path : str
         A ``.pkl`` of the Lasagne model zoo (a Python 2 pickle, read without running any code that it
         names), Keras' ``.h5`` without the top, an ``.onnx`` whose arrays have Keras' names, an ``.npz`` with
-        ``conv1_1_W``, ``conv1_1_b`` … that may end at any layer, or the original repository's ``vgg16_loss_net.npz``, whose
-        arrays are W and b of VGG16's convolutions in order.
+        ``conv1_1_W``, ``conv1_1_b`` … that may end at any layer, or the original repository's ``vgg16_loss_net.npz``,
+        whose arrays are W and b of VGG16's convolutions in order.
 
     Returns
     -------
@@ -175,7 +181,8 @@ def _read_keras(path):
                         raise ValueError('%s is too large' % name)
                     value = item[()]
                     weights['conv%s_%s_%s' % (block, i, {'kernel': 'W', 'bias': 'b'}.get(kind, kind))] = (
-                        value.transpose(3, 2, 0, 1) if value.ndim == 4 else value)
+                        value.transpose(3, 2, 0, 1) if value.ndim == 4 else value
+                    )
     except files.ERRORS as error:
         raise utils.UserError('%s: not a readable HDF5 file of a VGG network: %s' % (path, utils.reason(error)))
     return weights
@@ -187,8 +194,10 @@ def _name_original(path, weights):
         return weights
     names = [name + suffix for name in layer_names('vgg16') for suffix in ('_W', '_b')]
     if list(weights) != ['arr_%d' % i for i in range(len(weights))] or len(weights) > len(names):
-        raise utils.UserError('%s: not the loss network of the original repository: its arrays should be arr_0 to arr_%d '
-                              'at most' % (path, len(names) - 1))
+        raise utils.UserError(
+            '%s: not the loss network of the original repository: its arrays should be arr_0 to arr_%d '
+            'at most' % (path, len(names) - 1)
+        )
     return dict(zip(names, weights.values()))
 
 
@@ -216,7 +225,7 @@ def random_weights(architecture='vgg16', seed=0):
     weights, channels = {}, 3
     for name in layer_names(architecture):
         width = WIDTHS[int(name[4]) - 1]
-        deviation = numpy.sqrt(2. / (9 * channels))
+        deviation = numpy.sqrt(2.0 / (9 * channels))
         weights[name + '_W'] = generator.normal(0, deviation, (width, channels, 3, 3)).astype('float32')
         weights[name + '_b'] = numpy.zeros(width, 'float32')
         channels = width

@@ -1,4 +1,5 @@
 """What the figures have in common: the networks that they train, the loss that judges, and pictures and tables."""
+
 import contextlib
 import os
 import shutil
@@ -17,30 +18,37 @@ import utils
 from formats import networks
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-VARIANTS = {'instance norm': (), 'batch norm': ('--norm', 'batch'), 'zero padding': ('--pad', 'zero'),
-            'deconvolution': ('--upsampling', 'deconv')}
+VARIANTS = {
+    'instance norm': (),
+    'batch norm': ('--norm', 'batch'),
+    'zero padding': ('--pad', 'zero'),
+    'deconvolution': ('--upsampling', 'deconv'),
+}
 
 
 def style_images(args, count, skip=0):
     """The paths of the style images number `skip` to `skip` + `count`."""
     paths = files.find_images(args.style_dir)
     if len(paths) < skip + count:
-        raise utils.UserError('%s has %d images, and %s needs %d'
-                              % (args.style_dir, len(paths), args.figure, skip + count))
-    return paths[skip:skip + count]
+        raise utils.UserError(
+            '%s has %d images, and %s needs %d' % (args.style_dir, len(paths), args.figure, skip + count)
+        )
+    return paths[skip : skip + count]
 
 
 def show_photos(args):
     """The photos to show and to measure on: {name: array (1, 3, S, S)}."""
-    return evaluation.read_photos(files.find_images(args.photos)[:args.shown], args.picture_size)
+    return evaluation.read_photos(files.find_images(args.photos)[: args.shown], args.picture_size)
 
 
 def run(command):
     """Run a command to its end and return its exit status; an interrupt is left to it."""
     process = subprocess.Popen(command)
     # A terminal sends Ctrl-C to both; SIGTERM comes to one process only.
-    handlers = {signal.SIGINT: signal.signal(signal.SIGINT, lambda number, frame: None),
-                signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())}
+    handlers = {
+        signal.SIGINT: signal.signal(signal.SIGINT, lambda number, frame: None),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, frame: process.terminate()),
+    }
     try:
         # A signal that another thread was given is seen between two waits only.
         while process.poll() is None:
@@ -75,8 +83,23 @@ def train(args, name, styles, *more, iterations=None):
     files.make_folder(folder)
     for path in styles:
         shutil.copy(path, folder)
-    command = [sys.executable, os.path.join(ROOT, 'train.py'), '--resume', '--style-dir', folder, '--output', output,
-               '--content', args.content, '--iterations', str(iterations), '--device', args.device, '--backend', args.backend]
+    command = [
+        sys.executable,
+        os.path.join(ROOT, 'train.py'),
+        '--resume',
+        '--style-dir',
+        folder,
+        '--output',
+        output,
+        '--content',
+        args.content,
+        '--iterations',
+        str(iterations),
+        '--device',
+        args.device,
+        '--backend',
+        args.backend,
+    ]
     for option in ('image_size', 'style_size', 'batch_size', 'checkpoint_every', 'tf32') + options.LOSSES:
         value = getattr(args, option)
         if value is not None and value is not False:
@@ -114,6 +137,7 @@ def judge(args, network='cin', gradient=False):
         contents = targets_of(photo)[0]
         grams = targets_of(files.to_float(files.read_image(style, size=args.style_size)))[1]
         return lambda image: objective_of(image, *contents, *grams)
+
     return objective_for
 
 
@@ -143,8 +167,10 @@ def plot(args, panels, xlabel, log=True):
         {title: [(x, y, label, style of the line)]}.
     """
     import matplotlib
+
     matplotlib.use('Agg')
     from matplotlib import pyplot
+
     figure, axes = pyplot.subplots(1, len(panels), figsize=(5 * len(panels), 4), squeeze=False)
     for axis, (title, lines) in zip(axes[0], panels.items()):
         for x, y, label, style in lines:
@@ -171,8 +197,10 @@ def network_to_show(args):
         return many_styles_network(args)[0]
     path = networks.find(args.model)
     if networks.read_settings(path)[0].lost:
-        raise utils.UserError("%s: the pastiches of a network with the padding 'none' are smaller than the photos that "
-                              'the figures compare them with' % path)
+        raise utils.UserError(
+            "%s: the pastiches of a network with the padding 'none' are smaller than the photos that "
+            'the figures compare them with' % path
+        )
     return path
 
 

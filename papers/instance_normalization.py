@@ -1,4 +1,5 @@
 """Figures of *Instance Normalization: The Missing Ingredient for Fast Stylization* (arXiv:1607.08022)."""
+
 import evaluation
 import files
 import models

@@ -1,4 +1,5 @@
 """Figures of *A Learned Representation for Artistic Style* (arXiv:1610.07629)."""
+
 import numpy
 
 import evaluation
@@ -40,26 +41,52 @@ def many_styles(args):
         values = []
         for photo in photos.values():
             of_image = objective_for(photo, style)
-            images = [evaluation.stylize(many_function, many, photo, number),
-                      evaluation.stylize(single_function, single, photo, 0)]
+            images = [
+                evaluation.stylize(many_function, many, photo, number),
+                evaluation.stylize(single_function, single, photo, 0),
+            ]
             values.append([of_image(image)[0][1:3] for image in images])
         grid.append([common.as_picture(image) for image in images])
         (content, style_loss), (content_single, style_single) = numpy.mean(values, axis=0).tolist()
-        rows.append([models.style_name(style), content, content_single, 100 * (content / content_single - 1),
-                     style_loss, style_single, 100 * (style_loss / style_single - 1)])
+        rows.append(
+            [
+                models.style_name(style),
+                content,
+                content_single,
+                100 * (content / content_single - 1),
+                style_loss,
+                style_single,
+                100 * (style_loss / style_single - 1),
+            ]
+        )
     numbers = numpy.array([row[1:] for row in rows])
     rows += [['mean'] + numbers.mean(axis=0).tolist(), ['deviation'] + numbers.std(axis=0).tolist()]
-    common.write_table(args, ['style_name', 'content_many', 'content_single', 'content_percent_more',
-                       'style_many', 'style_single', 'style_percent_more'], rows)
-    common.write_picture(args, files.contact_sheet(grid, ['%d styles' % len(styles), 'one style'],
-                                            [row[0] for row in rows[:len(styles)]]))
+    common.write_table(
+        args,
+        [
+            'style_name',
+            'content_many',
+            'content_single',
+            'content_percent_more',
+            'style_many',
+            'style_single',
+            'style_percent_more',
+        ],
+        rows,
+    )
+    common.write_picture(
+        args,
+        files.contact_sheet(grid, ['%d styles' % len(styles), 'one style'], [row[0] for row in rows[: len(styles)]]),
+    )
     panels = {}
     for kind in ('content', 'style'):
         curves = [common.curve(args, 'single-%s' % models.style_name(style), 'val_' + kind) for style in styles]
         mean = numpy.mean([values for _, values in curves], axis=0)
         shared = common.curve(args, 'many-%d' % args.styles, 'val_' + kind, args.many_iterations)
-        panels[kind + ' loss'] = [shared + ('%d styles' % len(styles), 'k-'),
-                                  (curves[0][0], mean, 'one style: mean', 'C0-')]
+        panels[kind + ' loss'] = [
+            shared + ('%d styles' % len(styles), 'k-'),
+            (curves[0][0], mean, 'one style: mean', 'C0-'),
+        ]
         panels[kind + ' loss'] += [values + (None, 'C0:') for values in curves]
     common.plot(args, panels, 'iteration')
 
@@ -74,7 +101,9 @@ def finetune(args):
     for label, (run, more) in variants.items():
         network = models.load_network(common.train(args, run, new, *more))
         function, style = models.pastiche_function(network), len(network.styles) - 1
-        grid.append([common.as_picture(evaluation.stylize(function, network, photo, style)) for photo in photos.values()])
+        grid.append(
+            [common.as_picture(evaluation.stylize(function, network, photo, style)) for photo in photos.values()]
+        )
         for kind in ('content', 'style', 'total'):
             iterations, values = common.curve(args, run, 'val_' + kind)
             panels.setdefault(kind + ' loss', []).append((iterations, values, label, '-'))
@@ -93,16 +122,28 @@ def blend(args):
     function, photos = models.pastiche_function(network), common.show_photos(args)
     photo = next(iter(photos.values()))
     steps = numpy.linspace(0, 1, 5)
-    grid = [[common.as_picture(evaluation.stylize(function, network, photo, {
-        0: (1 - down) * (1 - right), 1: (1 - down) * right, 2: down * (1 - right), 3: down * right}))
-        for right in steps] for down in steps]
+    grid = [
+        [
+            common.as_picture(
+                evaluation.stylize(
+                    function,
+                    network,
+                    photo,
+                    {0: (1 - down) * (1 - right), 1: (1 - down) * right, 2: down * (1 - right), 3: down * right},
+                )
+            )
+            for right in steps
+        ]
+        for down in steps
+    ]
     common.write_picture(args, files.contact_sheet(grid))
 
     # The style losses along the line between the first two, with respect to either.
     styles = [path for _, path in evaluation.find_styles(files.find_images(args.style_dir), network.styles[:2])]
     if len(styles) < 2:
-        raise utils.UserError('%s lacks an image of one of the styles %s'
-                              % (args.style_dir, ' and '.join(network.styles[:2])))
+        raise utils.UserError(
+            '%s lacks an image of one of the styles %s' % (args.style_dir, ' and '.join(network.styles[:2]))
+        )
     objective_for, rows = common.judge(args), []
     objectives = [[objective_for(photo, style) for style in styles] for photo in photos.values()]
     weights = numpy.linspace(0, 1, 11)
@@ -114,8 +155,16 @@ def blend(args):
         rows.append([float(weight)] + numpy.mean(values, axis=0).tolist())
     names = network.styles[:2]
     common.write_table(args, ['weight_of_' + names[1]] + ['style_loss_to_' + name for name in names], rows)
-    common.plot(args, {'style loss': [([row[0] for row in rows], [row[i] for row in rows], 'to ' + name, 'o-')
-                               for i, name in enumerate(names, 1)]}, 'weight of ' + names[1])
+    common.plot(
+        args,
+        {
+            'style loss': [
+                ([row[0] for row in rows], [row[i] for row in rows], 'to ' + name, 'o-')
+                for i, name in enumerate(names, 1)
+            ]
+        },
+        'weight of ' + names[1],
+    )
 
 
 def checkerboard(image):
@@ -125,7 +174,7 @@ def checkerboard(image):
     they agree.
     """
     _, height, width = image.shape
-    image = image[:, :height // 16 * 16, :width // 16 * 16]
+    image = image[:, : height // 16 * 16, : width // 16 * 16]
     blocks = image.reshape(3, height // 16, 8, 2, width // 16, 8, 2).mean(axis=(2, 5))
     return 255 * float(blocks.std(axis=(2, 4)).mean())
 
@@ -161,8 +210,10 @@ def borders(args):
             numbers.append((checkerboard(image[0]),) + border_difference(function, network, photo))
         # A corner, four times as large.
         size = args.picture_size
-        corner = common.as_picture(image)[:size // 4, :size // 4].repeat(4, axis=0).repeat(4, axis=1)
+        corner = common.as_picture(image)[: size // 4, : size // 4].repeat(4, axis=0).repeat(4, axis=1)
         grid.append([common.as_picture(image), corner])
         rows.append([title] + numpy.mean(numbers, axis=0).tolist() + [common.curve(args, name, 'val_total')[1][-1]])
     common.write_picture(args, files.contact_sheet(grid, ['pastiche', 'its corner, enlarged'], titles))
-    common.write_table(args, ['network', 'checkerboard', 'difference_in_border', 'difference_inside', 'val_total'], rows)
+    common.write_table(
+        args, ['network', 'checkerboard', 'difference_in_border', 'difference_inside', 'val_total'], rows
+    )

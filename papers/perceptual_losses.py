@@ -1,4 +1,5 @@
 """Figures of *Perceptual Losses for Real-Time Style Transfer and Super-Resolution* (arXiv:1603.08155)."""
+
 import os
 import sys
 import time
@@ -52,11 +53,20 @@ def speed(args):
                 seconds += numpy.median(numpy.diff(passes, axis=0)[1:], axis=0).tolist()
                 runs.append_row(table, [size, timed] + ['%r' % value for value in seconds], sync=True)
             step, _, once, _ = seconds
-            rows.append(['%d×%d' % (size, size), int(timed)] + seconds + [count * step for count in (100, 300, 500)]
-                        + [count * step / once for count in (100, 300, 500)])
+            rows.append(
+                ['%d×%d' % (size, size), int(timed)]
+                + seconds
+                + [count * step for count in (100, 300, 500)]
+                + [count * step / once for count in (100, 300, 500)]
+            )
     print('seconds of 100, 300 and 500 steps: extrapolated from those of the steps that were timed', file=sys.stderr)
-    common.write_table(args, ['image'] + columns[1:] + ['seconds_100', 'seconds_300', 'seconds_500', 'speedup_100',
-                                                 'speedup_300', 'speedup_500'], rows)
+    common.write_table(
+        args,
+        ['image']
+        + columns[1:]
+        + ['seconds_100', 'seconds_300', 'seconds_500', 'speedup_100', 'speedup_300', 'speedup_500'],
+        rows,
+    )
 
 
 def objective(args):
@@ -68,10 +78,13 @@ def objective(args):
     cache = os.path.join(args.run_dir, 'objective.csv')
     columns = ['photo', 'start', 'step', 'total']
     done = runs.read_table(cache) if os.path.exists(cache) else []
-    starts = {'photo': lambda photo: photo,
-              'noise': lambda photo: numpy.random.RandomState(0).uniform(0.25, 0.75, photo.shape).astype('float32')}
-    with runs.open_table(cache, columns, done) as table, \
-            utils.progress(total=2 * len(photos) * args.steps, desc='optimizing', unit='it') as bar:
+    starts = {
+        'photo': lambda photo: photo,
+        'noise': lambda photo: numpy.random.RandomState(0).uniform(0.25, 0.75, photo.shape).astype('float32'),
+    }
+    with runs.open_table(cache, columns, done) as table, utils.progress(
+        total=2 * len(photos) * args.steps, desc='optimizing', unit='it'
+    ) as bar:
         for name, photo in photos.items():
             of_image = objective_for(photo, style)
             for start, first in starts.items():
@@ -93,8 +106,10 @@ def objective(args):
     table = {}
     for row in runs.read_table(cache):
         table.setdefault((row['start'], int(row['step'])), {})[row['photo']] = float(row['total'])
-    mean = {start: [float(numpy.mean([table[start, step][name] for name in photos])) for step in range(args.steps + 1)]
-            for start in starts}
+    mean = {
+        start: [float(numpy.mean([table[start, step][name] for name in photos])) for step in range(args.steps + 1)]
+        for start in starts
+    }
     of_network, of_photo = [], []
     for photo in photos.values():
         of_image = objective_for(photo, style)
@@ -102,14 +117,21 @@ def objective(args):
         of_photo.append(of_image(photo)[0][0])
     of_network, of_photo = float(numpy.mean(of_network)), float(numpy.mean(of_photo))
     steps = list(range(args.steps + 1))
-    common.plot(args, {'objective': [(steps, mean['photo'], 'L-BFGS from the photo', 'C0-'),
-                              (steps, mean['noise'], 'L-BFGS from noise', 'C1-'),
-                              (steps, [of_network] * len(steps), 'network', 'C2-'),
-                              (steps, [of_photo] * len(steps), 'untouched photo', 'k:')]}, 'step of the optimization')
+    common.plot(
+        args,
+        {
+            'objective': [
+                (steps, mean['photo'], 'L-BFGS from the photo', 'C0-'),
+                (steps, mean['noise'], 'L-BFGS from noise', 'C1-'),
+                (steps, [of_network] * len(steps), 'network', 'C2-'),
+                (steps, [of_photo] * len(steps), 'untouched photo', 'k:'),
+            ]
+        },
+        'step of the optimization',
+    )
     rows = [['untouched photo', '', of_photo], ['network', '', of_network]]
     for start in starts:
         reached = [step for step in steps if mean[start][step] <= of_network]
         rows.append(['L-BFGS from the %s reaches the network' % start, reached[0] if reached else 'never', ''])
-        rows += [['L-BFGS from the %s' % start, step, mean[start][step]]
-                 for step in steps[::max(1, args.steps // 10)]]
+        rows += [['L-BFGS from the %s' % start, step, mean[start][step]] for step in steps[:: max(1, args.steps // 10)]]
     common.write_table(args, ['image', 'step', 'objective'], rows)

@@ -1,4 +1,5 @@
 """What the tests share: a way to compile without a C compiler, and a way to run the scripts."""
+
 import os
 import subprocess
 import sys
@@ -12,8 +13,9 @@ sys.path.insert(0, ROOT)
 sys.path.insert(0, os.path.join(ROOT, 'tests'))
 
 # Examples compile networks: a failing one is reported as it is, and continuous integration draws the same each time.
-settings.register_profile('gogh', deadline=None, derandomize=bool(os.environ.get('CI')),
-                          phases=[Phase.explicit, Phase.reuse, Phase.generate])
+settings.register_profile(
+    'gogh', deadline=None, derandomize=bool(os.environ.get('CI')), phases=[Phase.explicit, Phase.reuse, Phase.generate]
+)
 settings.load_profile('gogh')
 
 
@@ -21,6 +23,7 @@ settings.load_profile('gogh')
 def backend_as_before():
     """`devices.use` configures the process for good; the tests of the next file start from where these did."""
     from backend import theano
+
     config, mode = theano.config, theano.compile.mode
     before = config.cxx, config.linker, mode.instantiated_default_mode
     yield
@@ -29,10 +32,12 @@ def backend_as_before():
 
 def _compiler(linker):
     from backend import theano
+
     mode = theano.Mode(linker=linker, optimizer='fast_compile').excluding('onednn')
 
     def function(inputs, outputs, **options):
         return theano.function(inputs, outputs, mode=mode, **options)
+
     function.mode = mode
     return function
 
@@ -52,16 +57,25 @@ def compile_c():
 @pytest.fixture(scope='session')
 def run():
     """Run a script as a user does; returns the finished process with its output as text."""
+
     def run(*command, timeout=600, cwd=None, **environment):
-        return subprocess.run([sys.executable, os.path.join(ROOT, command[0])] + [str(a) for a in command[1:]],
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
-                              timeout=timeout, cwd=cwd or ROOT, env=dict(os.environ, **environment))
+        return subprocess.run(
+            [sys.executable, os.path.join(ROOT, command[0])] + [str(a) for a in command[1:]],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            universal_newlines=True,
+            timeout=timeout,
+            cwd=cwd or ROOT,
+            env=dict(os.environ, **environment),
+        )
+
     return run
 
 
 @pytest.fixture(scope='session')
 def fails(run):
     """Run a script that must refuse its input: one line on stderr, no traceback, a non-zero exit status."""
+
     def fails(*command, **options):
         result = run(*command, **options)
         assert result.returncode == 1, result.stderr
@@ -69,22 +83,33 @@ def fails(run):
         lines = result.stderr.strip().splitlines()
         assert len(lines) == 1 and lines[0].startswith('error: '), result.stderr
         return lines[0]
+
     return fails
 
 
 @pytest.fixture(scope='session')
 def without_theano():
     """Run a script where there is no compiler, and make sure that it has not imported Theano when it ends."""
+
     def without_theano(script, *arguments, cwd=None):
         path = os.path.join(ROOT, script)
-        code = ("import runpy, sys; sys.path.insert(0, %r); sys.argv = %r\n"
-                "try: runpy.run_path(%r, run_name='__main__')\n"
-                "finally: assert not {'theano', 'lasagne'} & set(sys.modules)"
-                % (os.path.dirname(path), [path] + list(arguments), path))
-        done = subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              universal_newlines=True, env=dict(os.environ, PATH=''), cwd=cwd or ROOT)
+        code = (
+            'import runpy, sys; sys.path.insert(0, %r); sys.argv = %r\n'
+            "try: runpy.run_path(%r, run_name='__main__')\n"
+            "finally: assert not {'theano', 'lasagne'} & set(sys.modules)"
+            % (os.path.dirname(path), [path] + list(arguments), path)
+        )
+        done = subprocess.run(
+            [sys.executable, '-c', code],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            universal_newlines=True,
+            env=dict(os.environ, PATH=''),
+            cwd=cwd or ROOT,
+        )
         assert 'Traceback' not in done.stderr, done.stderr
         return done
+
     return without_theano
 
 

@@ -4,6 +4,7 @@
 
 Prints a line for each operation. Loading resolves every symbol, so it fails if the library lacks a function.
 """
+
 import os
 import sys
 import tempfile
@@ -38,7 +39,8 @@ def nodes(dnn, variable):
     reserve, output, last = dnn.GpuDnnRNNOp('gru', 'unidirectional')(descriptor, weights, sequence, state)
     yield output
     yield dnn.GpuDnnRNNGradInputs('gru', True, False)(
-        descriptor, sequence, output, output, last, None, weights, state, None, reserve, return_list=True)[1]
+        descriptor, sequence, output, output, last, None, weights, state, None, reserve, return_list=True
+    )[1]
     yield dnn.GpuDnnRNNGradWeights()(descriptor, sequence, state, output, reserve, weights)
     yield dnn._RNNSplitParams('gru')(weights, None, 0, [1, 1], 0)[0]
 
@@ -59,6 +61,7 @@ def main(folder):
     compatibility.configure('--tf32' in sys.argv)
     import pygpu
     from theano.gpuarray import GpuArrayType, dnn, reg_context
+
     print('cuDNN', dnn.version(), 'TF32' if '--tf32' in sys.argv else 'FMA')
     # Operations only ask their context for the handle of cuDNN, and nothing runs.
     context = pygpu.gpuarray.GpuContext.__new__(pygpu.gpuarray.GpuContext)
@@ -68,8 +71,9 @@ def main(folder):
     for name, node in found.items():
         inputs = [i if isinstance(i, theano.Constant) else i.type() for i in node.inputs]
         node = node.clone_with_new_inputs(inputs)
-        graph = theano.gof.FunctionGraph([i for i in inputs if not isinstance(i, theano.Constant)], node.outputs,
-                                         clone=False)
+        graph = theano.gof.FunctionGraph(
+            [i for i in inputs if not isinstance(i, theano.Constant)], node.outputs, clone=False
+        )
         theano.gof.CLinker().accept(graph).compile_cmodule(tempfile.mkdtemp(dir=folder))
         print(name)
 

@@ -38,9 +38,19 @@ except ImportError:
     atheris = None
 
 if atheris and __name__ == '__main__' and '--child' in sys.argv:
-    with atheris.instrument_imports(include=['PIL', 'data.photos', 'files', 'formats', 'json', 'models', 'utils', 'zipfile']):
-        from PIL import (BmpImagePlugin, GifImagePlugin, JpegImagePlugin, MpoImagePlugin,  # noqa: F401
-                         PngImagePlugin, PpmImagePlugin, TiffImagePlugin, WebPImagePlugin)
+    with atheris.instrument_imports(
+        include=['PIL', 'data.photos', 'files', 'formats', 'json', 'models', 'utils', 'zipfile']
+    ):
+        from PIL import (
+            BmpImagePlugin,
+            GifImagePlugin,
+            JpegImagePlugin,
+            MpoImagePlugin,  # noqa: F401
+            PngImagePlugin,
+            PpmImagePlugin,
+            TiffImagePlugin,
+            WebPImagePlugin,
+        )
         import data.photos  # noqa: F401
         import models
         from formats import foreign, networks, vgg
@@ -69,13 +79,16 @@ TARGETS = {}
 
 def target(name, seeds):
     """Decorator: register a function that feeds bytes to a parser."""
+
     def register(feed):
         TARGETS[name] = seeds, feed
         return feed
+
     return register
 
 
 # ---------------------------------------------------------------------------------------------------- parsers
+
 
 def image_seeds(form):
     """Small images of every mode that a format can hold, with and without extras such as EXIF."""
@@ -87,12 +100,15 @@ def image_seeds(form):
     exif = Image.Exif()
     exif[0x0112] = 6
     variants = [{}, dict(exif=exif)]
-    variants += {'JPEG': [dict(progressive=True)],
-                 'PNG': [dict(transparency=3), dict(interlace=1)],
-                 'WEBP': [dict(lossless=True)],
-                 'TIFF': [dict(compression=name) for name in (
-                     'tiff_lzw', 'tiff_adobe_deflate', 'packbits', 'jpeg', 'group4', 'tiff_ccitt')],
-                 }.get(form, [])
+    variants += {
+        'JPEG': [dict(progressive=True)],
+        'PNG': [dict(transparency=3), dict(interlace=1)],
+        'WEBP': [dict(lossless=True)],
+        'TIFF': [
+            dict(compression=name)
+            for name in ('tiff_lzw', 'tiff_adobe_deflate', 'packbits', 'jpeg', 'group4', 'tiff_ccitt')
+        ],
+    }.get(form, [])
     if form in ('GIF', 'WEBP', 'PNG', 'TIFF'):
         variants.append(dict(save_all=True, append_images=[rgba.rotate(90).convert('RGB')]))
     seeds = []
@@ -102,7 +118,7 @@ def image_seeds(form):
             try:
                 image.save(file, form, **variant)
             except Exception:
-                continue      # a mode or option that the format does not have
+                continue  # a mode or option that the format does not have
             seeds.append(file.getvalue())
     return sorted(set(seeds))
 
@@ -117,9 +133,9 @@ def feed_png(data):
     """A PNG; with its checksums put right, or the parser would look no further than at them."""
     chunks, place = [data[:8]], 8
     while place + 8 <= len(data):
-        length = int.from_bytes(data[place:place + 4], 'big')
-        body = data[place + 4:place + 8 + length]
-        chunks.append(data[place:place + 4] + body + struct.pack('>I', zlib.crc32(body)))
+        length = int.from_bytes(data[place : place + 4], 'big')
+        body = data[place + 4 : place + 8 + length]
+        chunks.append(data[place : place + 4] + body + struct.pack('>I', zlib.crc32(body)))
         place += 12 + length
     feed_image(b''.join(chunks))
 
@@ -170,10 +186,11 @@ def npz_seeds():
     seeds = []
     for save in (np.savez, np.savez_compressed):
         file = io.BytesIO()
-        save(file, np.arange(6, dtype=np.float32).reshape(2, 3), np.asfortranarray(np.eye(2)),
-             meta=np.array('{"a": 1}'))
+        save(
+            file, np.arange(6, dtype=np.float32).reshape(2, 3), np.asfortranarray(np.eye(2)), meta=np.array('{"a": 1}')
+        )
         seeds.append(b'z' + file.getvalue())
-    for array in (np.arange(3.), np.array('text'), np.array(True), np.zeros((0, 2), '>i2'), np.array([{}])):
+    for array in (np.arange(3.0), np.array('text'), np.array(True), np.zeros((0, 2), '>i2'), np.array([{}])):
         file = io.BytesIO()
         np.save(file, array)
         seeds.append(b'n' + file.getvalue())
@@ -193,16 +210,23 @@ def feed_npz(data):
 
 
 def pickle_seeds():
-    value = {'param values': [np.arange(4, dtype=np.float32).reshape(2, 2), np.float64(2.5),
-                              np.array(['a', 'b'])],
-             'text': ['é', b'bytes', (1, 2.5, -3, 2**40, True, None), {}, ()], 'set': {1, 'a'}}
+    value = {
+        'param values': [np.arange(4, dtype=np.float32).reshape(2, 2), np.float64(2.5), np.array(['a', 'b'])],
+        'text': ['é', b'bytes', (1, 2.5, -3, 2**40, True, None), {}, ()],
+        'set': {1, 'a'},
+    }
     seeds = [pickle.dumps(value, protocol) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
     # what Python 2 wrote: str for the bytes of an array, a one-byte length, no memo
-    seeds.append(b"\x80\x02}U\x06valuescnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\0tU\1btR"
-                 b"(K\1(K\2tcnumpy\ndtype\n(U\2f4K\0K\1tR(K\3U\1<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb"
-                 b"\x89U\x08\0\0\x80?\0\0\0@tbs.")
-    return seeds + [b'cos\nsystem\n(U\2lstR.', b'(icollections\nOrderedDict\n.',
-                    b'\x80\x04\x8c\x02os\x8c\x06system\x93.']
+    seeds.append(
+        b'\x80\x02}U\x06valuescnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\0tU\1btR'
+        b'(K\1(K\2tcnumpy\ndtype\n(U\2f4K\0K\1tR(K\3U\1<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb'
+        b'\x89U\x08\0\0\x80?\0\0\0@tbs.'
+    )
+    return seeds + [
+        b'cos\nsystem\n(U\2lstR.',
+        b'(icollections\nOrderedDict\n.',
+        b'\x80\x04\x8c\x02os\x8c\x06system\x93.',
+    ]
 
 
 @target('pickle', pickle_seeds)
@@ -212,9 +236,11 @@ def feed_pickle(data):
 
 def with_limit(load):
     """A loader that reads MAX_BYTES at most."""
+
     def limited(path):
         with mock.patch.dict(os.environ, GOGH_MAX_BYTES=str(MAX_BYTES)):
             return load(path)
+
     return limited
 
 
@@ -223,8 +249,9 @@ def network_arrays():
     network = transformer('cin', ['style'], (1, 1, 1), (1, 1), 0)
     values = models.lasagne.layers.get_all_param_values(network.output)
     arrays = {'arr_%d' % i: value for i, value in enumerate(values)}
-    return arrays, json.dumps(dict(dataclasses.asdict(network.architecture), styles=network.styles,
-                                   format=networks.FORMAT)).encode()
+    return arrays, json.dumps(
+        dict(dataclasses.asdict(network.architecture), styles=network.styles, format=networks.FORMAT)
+    ).encode()
 
 
 def npz(arrays):
@@ -235,8 +262,15 @@ def npz(arrays):
 
 def network_seeds():
     arrays, meta = network_arrays()
-    return [b'm' + meta, b'm' + meta.replace(b'cin', b'fns'), b'm' + meta.replace(b'"style"', b''), b'm[]', b'm1e999',
-            b'z' + npz(arrays), b'z' + npz(dict(arrays, meta=np.array(meta.decode())))]
+    return [
+        b'm' + meta,
+        b'm' + meta.replace(b'cin', b'fns'),
+        b'm' + meta.replace(b'"style"', b''),
+        b'm[]',
+        b'm1e999',
+        b'z' + npz(arrays),
+        b'z' + npz(dict(arrays, meta=np.array(meta.decode()))),
+    ]
 
 
 _network_arrays = []
@@ -263,12 +297,19 @@ def vgg_arrays():
 def vgg_npz_seeds():
     names = [name + suffix for name in vgg.layer_names('vgg16') for suffix in ('_W', '_b')]
     arrays = dict(zip(names, vgg_arrays()))
-    return [npz(arrays), npz({name: arrays[name] for name in names[:4]}), npz({name: arrays[name] for name in names[4:]})]
+    return [
+        npz(arrays),
+        npz({name: arrays[name] for name in names[:4]}),
+        npz({name: arrays[name] for name in names[4:]}),
+    ]
 
 
 def vgg_pkl_seeds():
-    return [pickle.dumps({'param values': values, 'model type': 'vgg16'}, protocol)
-            for values in (vgg_arrays(), vgg_arrays()[:4]) for protocol in (0, 2, 4)]
+    return [
+        pickle.dumps({'param values': values, 'model type': 'vgg16'}, protocol)
+        for values in (vgg_arrays(), vgg_arrays()[:4])
+        for protocol in (0, 2, 4)
+    ]
 
 
 def hdf5(datasets, libver='earliest', **options):
@@ -282,46 +323,66 @@ def hdf5(datasets, libver='earliest', **options):
 
 def vgg_h5_seeds():
     seeds = []
-    for pattern, kinds in (('block%s_conv%s/block%s_conv%s_%s_1:0', 'Wb'),
-                           ('block%s_conv%s/block%s_conv%s/%s:0', ('kernel', 'bias'))):
-        datasets = {pattern % (name * 2 + (kind,)): np.ones(shape, 'float32') for name in ('11', '12')
-                    for name in [tuple(name)] for kind, shape in zip(kinds, [(3, 3, 1, 1), (1,)])}
-        seeds += [hdf5(datasets), hdf5(datasets, 'latest'), hdf5(datasets, chunks=True),
-                  hdf5(datasets, chunks=True, compression='gzip', shuffle=True)]
+    for pattern, kinds in (
+        ('block%s_conv%s/block%s_conv%s_%s_1:0', 'Wb'),
+        ('block%s_conv%s/block%s_conv%s/%s:0', ('kernel', 'bias')),
+    ):
+        datasets = {
+            pattern % (name * 2 + (kind,)): np.ones(shape, 'float32')
+            for name in ('11', '12')
+            for name in [tuple(name)]
+            for kind, shape in zip(kinds, [(3, 3, 1, 1), (1,)])
+        }
+        seeds += [
+            hdf5(datasets),
+            hdf5(datasets, 'latest'),
+            hdf5(datasets, chunks=True),
+            hdf5(datasets, chunks=True, compression='gzip', shuffle=True),
+        ]
     return seeds
 
 
 def content_h5_seeds():
     images = np.arange(2 * 3 * 16 * 16).reshape(2, 3, 16, 16).astype('uint8')
     datasets = {name: images for name in photos.HDF5_NAMES.values()}
-    return [hdf5(datasets), hdf5(datasets, 'latest'), hdf5(datasets, chunks=(1, 3, 16, 16)),
-            hdf5(datasets, chunks=(1, 3, 16, 16), maxshape=(None, 3, 16, 16)),
-            hdf5(datasets, chunks=(1, 3, 16, 16), compression='gzip')]
+    return [
+        hdf5(datasets),
+        hdf5(datasets, 'latest'),
+        hdf5(datasets, chunks=(1, 3, 16, 16)),
+        hdf5(datasets, chunks=(1, 3, 16, 16), maxshape=(None, 3, 16, 16)),
+        hdf5(datasets, chunks=(1, 3, 16, 16), compression='gzip'),
+    ]
 
 
 @target('h5', content_h5_seeds)
 def feed_content(data):
     """A dataset of content images, of which the first are read."""
+
     def load(path):
         content = photos.open_content(path, 16)
         for split in content[:2]:
             for i in range(min(split.size, 2)):
                 image = split.read(i, np.random.RandomState(0))
                 assert image.dtype == np.uint8 and image.shape == (16, 16, 3)
+
     feed_file(load, data, '.h5')
 
 
 def vgg_onnx_seeds():
     from test_formats import model, tensor
+
     b = np.ones(4, 'float32')
     W = np.ones((4, 3, 3, 3), 'float32')
-    return [model(tensor('block1_conv1_1/convolution/x', W), tensor('block1_conv1_1/Squeeze:0', b, packed=packed))
-            for packed in (False, True)]
+    return [
+        model(tensor('block1_conv1_1/convolution/x', W), tensor('block1_conv1_1/Squeeze:0', b, packed=packed))
+        for packed in (False, True)
+    ]
 
 
 for _name, _seeds in (('npz', vgg_npz_seeds), ('pkl', vgg_pkl_seeds), ('h5', vgg_h5_seeds), ('onnx', vgg_onnx_seeds)):
-    target('vgg-' + _name, _seeds)(lambda data, extension='.' + _name: check_values(
-        feed_file(with_limit(vgg.read), data, extension)))
+    target('vgg-' + _name, _seeds)(
+        lambda data, extension='.' + _name: check_values(feed_file(with_limit(vgg.read), data, extension))
+    )
 
 
 FIXTURES = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'fixtures')
@@ -340,8 +401,12 @@ def read_foreign(path):
     check_values(with_limit(foreign.read)(path)[3])
 
 
-target('foreign-onnx', lambda: fixtures('styles.onnx', 'example.onnx'))(lambda data: feed_file(read_foreign, data, '.onnx'))
-target('foreign-pth', lambda: fixtures('example.pth', 'example-old.pth'))(lambda data: feed_file(read_foreign, data, '.pth'))
+target('foreign-onnx', lambda: fixtures('styles.onnx', 'example.onnx'))(
+    lambda data: feed_file(read_foreign, data, '.onnx')
+)
+target('foreign-pth', lambda: fixtures('example.pth', 'example-old.pth'))(
+    lambda data: feed_file(read_foreign, data, '.pth')
+)
 target('foreign-ckpt', lambda: fixtures('magenta.ckpt'))(lambda data: feed_file(read_foreign, data, '.ckpt'))
 
 
@@ -365,7 +430,9 @@ def manifest_seeds():
 def write_deeplearnjs(folder):
     """A network of lengstrom's with a map everywhere."""
     widths, shapes = (1, 1, 1, 1, 1, 3), [(9, 9, 3, 1)] + [(3, 3, 1, 1)] * 4 + [(9, 9, 1, 3)]
-    arrays = [array for shape, width in zip(shapes, widths) for array in (np.ones(shape), np.zeros(width), np.ones(width))]
+    arrays = [
+        array for shape, width in zip(shapes, widths) for array in (np.ones(shape), np.zeros(width), np.ones(width))
+    ]
     manifest = {}
     for i, array in enumerate(arrays):
         name = 'Variable_%d' % i if i else 'Variable'
@@ -390,8 +457,21 @@ def feed_manifest(data):
 
 # ---------------------------------------------------------------------------------------------------- fuzzing
 
-INTERESTING = [b'\0', b'\xff', b'\x7f', b'\x80', b'\0\0', b'\xff\xff', b'\xff\xff\xff\x7f',
-               b'\x7f\xff\xff\xff', b'\xff' * 4, b'\xff' * 8, b'\0' * 8, b'\0\0\1\0', b'\0\1\0\0']
+INTERESTING = [
+    b'\0',
+    b'\xff',
+    b'\x7f',
+    b'\x80',
+    b'\0\0',
+    b'\xff\xff',
+    b'\xff\xff\xff\x7f',
+    b'\x7f\xff\xff\xff',
+    b'\xff' * 4,
+    b'\xff' * 8,
+    b'\0' * 8,
+    b'\0\0\1\0',
+    b'\0\1\0\0',
+]
 
 
 def mutate(data, other, chance):
@@ -410,14 +490,14 @@ def mutate(data, other, chance):
             data[place] = chance.randrange(256)
         elif kind == 2:
             value = chance.choice(INTERESTING)
-            data[place:place + len(value)] = value
+            data[place : place + len(value)] = value
         elif kind == 3:
-            del data[place:place + chance.choice([1, 2, 4, 16, 1000])]
+            del data[place : place + chance.choice([1, 2, 4, 16, 1000])]
         elif kind == 4:
-            data[place:place] = data[place:place + chance.choice([1, 4, 16, 64])]
+            data[place:place] = data[place : place + chance.choice([1, 4, 16, 64])]
         elif kind == 5:
             start = chance.randrange(len(other) + 1)
-            data[place:place + chance.choice([0, 16])] = other[start:start + chance.choice([1, 4, 16, 64])]
+            data[place : place + chance.choice([0, 16])] = other[start : start + chance.choice([1, 4, 16, 64])]
         elif data:
             data[place:place] = bytes([chance.randrange(256)])
     return bytes(data)
@@ -476,30 +556,44 @@ def run_guided(name, runs, seed, findings, memory):
             feed(data)
         except utils.UserError:
             pass
+
     # libFuzzer's clock runs on while the machine does other work, and following the coverage takes time too.
     longest = max(4096, max(map(len, seeds)))
-    atheris.Setup([sys.argv[0], '-runs=%d' % runs, '-seed=%d' % (seed + 1), '-max_len=%d' % longest,
-                   '-timeout=%d' % (12 * SECONDS), '-rss_limit_mb=%d' % memory, '-verbosity=0',
-                   '-print_final_stats=1',
-                   '-artifact_prefix=%s/%s-' % (findings, name), corpus], once)
+    atheris.Setup(
+        [
+            sys.argv[0],
+            '-runs=%d' % runs,
+            '-seed=%d' % (seed + 1),
+            '-max_len=%d' % longest,
+            '-timeout=%d' % (12 * SECONDS),
+            '-rss_limit_mb=%d' % memory,
+            '-verbosity=0',
+            '-print_final_stats=1',
+            '-artifact_prefix=%s/%s-' % (findings, name),
+            corpus,
+        ],
+        once,
+    )
     atheris.Fuzz()
 
 
 def main():
     parser = options.Parser(__doc__)
-    parser.add_argument('parsers', nargs='+', metavar='PARSER',
-                        help='%s, images (all image formats) or all' % ', '.join(TARGETS))
+    parser.add_argument(
+        'parsers', nargs='+', metavar='PARSER', help='%s, images (all image formats) or all' % ', '.join(TARGETS)
+    )
     parser.add_argument('--runs', type=options.positive_int, default=100000, help='inputs for each parser')
     parser.add_argument('--seed', type=options.whole_number, default=0, help='of the mutations')
-    parser.add_argument('--random', action='store_true',
-                        help='random mutations even where atheris is installed')
+    parser.add_argument('--random', action='store_true', help='random mutations even where atheris is installed')
     parser.add_argument('--memory', type=options.positive_int, default=1500, help='limit in megabytes')
-    parser.add_argument('--findings', default=os.path.join(tempfile.gettempdir(), 'gogh-fuzz'),
-                        help='folder for inputs that a parser fails on')
+    parser.add_argument(
+        '--findings',
+        default=os.path.join(tempfile.gettempdir(), 'gogh-fuzz'),
+        help='folder for inputs that a parser fails on',
+    )
     parser.add_argument('--child', action='store_true', help=argparse.SUPPRESS)
     args = parser.parse_args()
-    groups = {'images': [name for name in TARGETS if name.upper() in files.READ_FORMATS],
-              'all': list(TARGETS)}
+    groups = {'images': [name for name in TARGETS if name.upper() in files.READ_FORMATS], 'all': list(TARGETS)}
     names = [name for parser_name in args.parsers for name in groups.get(parser_name, [parser_name])]
     unknown = [name for name in names if name not in TARGETS]
     if unknown:
@@ -525,20 +619,36 @@ def main():
     failed = False
     for name in names:
         start = time.time()
-        command = [sys.executable, os.path.abspath(__file__), name, '--child', '--runs', str(args.runs),
-                   '--seed', str(args.seed), '--memory', str(args.memory), '--findings', args.findings]
-        child = subprocess.Popen(command + ['--random'] * args.random,
-                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        command = [
+            sys.executable,
+            os.path.abspath(__file__),
+            name,
+            '--child',
+            '--runs',
+            str(args.runs),
+            '--seed',
+            str(args.seed),
+            '--memory',
+            str(args.memory),
+            '--findings',
+            args.findings,
+        ]
+        child = subprocess.Popen(command + ['--random'] * args.random, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         output = child.communicate()[0].decode('utf-8', 'replace')
         for path in glob.glob(input_path(child.pid, '*')):
             kept = os.path.join(args.findings, name + '-finding')
             shutil.move(path, kept)
             output += 'ended by signal %d; the input is kept in %s\n' % (-child.returncode, kept)
-        facts = [line for line in output.split('\n') if line.startswith((
-            'accepted', 'stat::number_of_executed_units', 'stat::peak_rss_mb'))]
-        print('%-8s %s: %d inputs in %.0f s; %s' % (
-            name, 'failed' if child.returncode else 'passed', args.runs, time.time() - start,
-            '; '.join(facts)), flush=True)
+        facts = [
+            line
+            for line in output.split('\n')
+            if line.startswith(('accepted', 'stat::number_of_executed_units', 'stat::peak_rss_mb'))
+        ]
+        print(
+            '%-8s %s: %d inputs in %.0f s; %s'
+            % (name, 'failed' if child.returncode else 'passed', args.runs, time.time() - start, '; '.join(facts)),
+            flush=True,
+        )
         if child.returncode:
             failed = True
             print(output[-5000:])

@@ -1,7 +1,8 @@
 """What test_gpu.py compares: computed on a device, in a process of its own, since Theano has one device for good.
 
-    python tests/on_device.py DEVICE RESULTS.npz
+python tests/on_device.py DEVICE RESULTS.npz
 """
+
 import json
 import os
 import sys
@@ -24,8 +25,11 @@ from support.tiny import transformer  # noqa: E402
 EXPANSIONS = [(1, 1), (1, 4), (2, 0), (2, 1), (3, 2)]
 # The last planes are of several parts, whose last tile is not full.
 NORM_SHAPES = [(1, 1, 1, 2), (2, 3, 5, 7), (3, 2, 64, 65), (1, 2, 131, 173)]
-NETWORKS = {'cin': dict(network='cin', styles=['a', 'b']), 'fns': dict(network='fns', styles=['a']),
-            'fns_batch': dict(network='fns', styles=['a'], norm='batch', pad='zero', upsampling='deconv')}
+NETWORKS = {
+    'cin': dict(network='cin', styles=['a', 'b']),
+    'fns': dict(network='fns', styles=['a']),
+    'fns_batch': dict(network='fns', styles=['a'], norm='batch', pad='zero', upsampling='deconv'),
+}
 BLOCKS = {'cin': 1, 'fns': 0, 'fns_batch': 0}
 
 
@@ -33,15 +37,17 @@ def expansion_inputs(scale, pad):
     """Images, and a gradient with respect to what is made of each."""
     generator = np.random.RandomState(10 * scale + pad)
     for n, c, h, w in [(2, 3) + tuple(pad // scale + 1 + generator.randint(0, 3, 2)), (1, 2, 33, 47), (1, 1, 70, 71)]:
-        yield (generator.randn(n, c, h, w).astype('float32'),
-               generator.randn(n, c, h * scale + 2 * pad, w * scale + 2 * pad).astype('float32'))
+        yield (
+            generator.randn(n, c, h, w).astype('float32'),
+            generator.randn(n, c, h * scale + 2 * pad, w * scale + 2 * pad).astype('float32'),
+        )
 
 
 def norm_inputs(rows):
     """Images with large means, gamma and beta with a row for each or one for all, and a gradient."""
     generator = np.random.RandomState(3)
     for n, c, h, w in NORM_SHAPES:
-        x = (generator.randn(n, c, h, w) * generator.uniform(0.5, 9, (n, c, 1, 1)) + 50 * generator.randn(n, c, 1, 1))
+        x = generator.randn(n, c, h, w) * generator.uniform(0.5, 9, (n, c, 1, 1)) + 50 * generator.randn(n, c, 1, 1)
         gamma, beta = generator.randn(2, n if rows == 'each' else 1, c)
         yield [a.astype('float32') for a in (x, gamma, beta, generator.randn(n, c, h, w))]
 
@@ -49,7 +55,7 @@ def norm_inputs(rows):
 def flat_inputs():
     """Two maps, of which the first is flat but for the rounding of float32; gamma, beta and a gradient."""
     generator = np.random.RandomState(4)
-    x = 9 * (1 + np.array([2.**-20, 1]).reshape(1, 2, 1, 1) * generator.randn(1, 2, 33, 47))
+    x = 9 * (1 + np.array([2.0**-20, 1]).reshape(1, 2, 1, 1) * generator.randn(1, 2, 33, 47))
     return [a.astype('float32') for a in (x, generator.randn(1, 2), generator.randn(1, 2), generator.randn(*x.shape))]
 
 
@@ -70,7 +76,7 @@ def norms(results):
         gradients = theano.grad(None, [x, gamma, beta], known_grads={y: dy})
         function = theano.function([x, gamma, beta, dy], [y] + gradients)
         results['norm_' + rows] = [function(*arrays) for arrays in norm_inputs(rows)]
-    results['norm_flat'] = [function(*flat_inputs())]       # with one row for all
+    results['norm_flat'] = [function(*flat_inputs())]  # with one row for all
 
 
 def loss_inputs():
@@ -89,15 +95,18 @@ def loss_values(results):
 def vgg_weights():
     generator, weights = np.random.RandomState(7), {}
     for name, (c, oc) in dict(conv1_1=(3, 4), conv1_2=(4, 5), conv2_1=(5, 6), conv2_2=(6, 7), conv3_1=(7, 8)).items():
-        weights[name + '_W'] = (generator.randn(oc, c, 3, 3) * (2. / (9 * c)) ** 0.5).astype('float32')
+        weights[name + '_W'] = (generator.randn(oc, c, 3, 3) * (2.0 / (9 * c)) ** 0.5).astype('float32')
         weights[name + '_b'] = generator.randn(oc).astype('float32')
     return weights
 
 
 def known_to_host(x):
     """Whether a number or a few come from the host's own inputs and from the sizes of arrays, not from the device."""
-    return x.ndim < 2 and (x.owner is None or type(x.owner.op).__name__ in ('Shape', 'Shape_i')
-                           or (type(x.owner.op).__name__ != 'HostFromGpu' and all(map(known_to_host, x.owner.inputs))))
+    return x.ndim < 2 and (
+        x.owner is None
+        or type(x.owner.op).__name__ in ('Shape', 'Shape_i')
+        or (type(x.owner.op).__name__ != 'HostFromGpu' and all(map(known_to_host, x.owner.inputs)))
+    )
 
 
 def transfers(function):
@@ -116,8 +125,15 @@ def training_steps(results, graphs):
     for name, settings in NETWORKS.items():
         lasagne.random.set_rng(np.random.RandomState(1))
         network = transformer(residual_blocks=BLOCKS[name], **settings)
-        loss = Objective([vgg_weights()], [('conv2_2', 1.)], [('conv1_2', 1.), ('conv3_1', 1.)], 1e-6, False,
-                                     settings['network'] == 'fns', 'max')
+        loss = Objective(
+            [vgg_weights()],
+            [('conv2_2', 1.0)],
+            [('conv1_2', 1.0), ('conv3_1', 1.0)],
+            1e-6,
+            False,
+            settings['network'] == 'fns',
+            'max',
+        )
         generator = np.random.RandomState(2)
         grams = [generator.rand(len(settings['styles']), c, c).astype('float32') for c in (5, 8)]
         inputs, _, values = training.loss_expressions(network, loss, grams, deterministic=False)
@@ -145,7 +161,7 @@ def stylizing(results, graphs):
     function = models.pastiche_function(network)
     graphs['transfers_stylizing'] = transfers(function)
     images = np.random.RandomState(6).rand(2, 3, 40, 28).astype('float32')
-    styles = np.concatenate([layers.style_weights(style, 2) for style in (0, {0: .3, 1: .7})])
+    styles = np.concatenate([layers.style_weights(style, 2) for style in (0, {0: 0.3, 1: 0.7})])
     results['stylizing'] = [[function(images, styles)]]
 
 
@@ -158,8 +174,12 @@ def main():
     loss_values(results)
     stylizing(results, graphs)
     training_steps(results, graphs)
-    arrays = {'%s/%d/%d' % (name, i, j): np.asarray(array) for name, calls in results.items()
-              for i, call in enumerate(calls) for j, array in enumerate(call)}
+    arrays = {
+        '%s/%d/%d' % (name, i, j): np.asarray(array)
+        for name, calls in results.items()
+        for i, call in enumerate(calls)
+        for j, array in enumerate(call)
+    }
     np.savez(path, graphs=np.array(json.dumps(graphs)), **arrays)
 
 

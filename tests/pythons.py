@@ -3,6 +3,7 @@
 The interpreters are those that the PATH has as ``python3.x``, and pyenv's. Each gets an environment in ``.venv-3.x``,
 by the Makefile's own rules, and from the second on the tests compare what it computes with what the first one does.
 """
+
 import argparse
 import glob
 import os
@@ -24,10 +25,12 @@ def interpreters():
         name = 'python3.%d' % minor
         folders = os.environ.get('PATH', '').split(os.pathsep)
         for path in [os.path.join(folder, name) for folder in folders] + sorted(
-                glob.glob(os.path.join(pyenv, 'versions', '3.%d.*' % minor, 'bin', name))):
+            glob.glob(os.path.join(pyenv, 'versions', '3.%d.*' % minor, 'bin', name))
+        ):
             # pyenv has commands on the PATH that only say that they are not chosen; Debian's Python may lack venv.
-            if os.access(path, os.X_OK) and not subprocess.call([path, '-c', 'import venv, ensurepip'],
-                                                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+            if os.access(path, os.X_OK) and not subprocess.call(
+                [path, '-c', 'import venv, ensurepip'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            ):
                 found[3, minor] = path
                 break
     return found
@@ -53,8 +56,19 @@ def main():
             environment['GOGH_OTHER_PYTHON'] = os.path.join(ROOT, '.venv-%d.%d' % versions[0], 'bin', 'python')
         print('--- Python %d.%d: %s' % (version + (found[version],)), flush=True)
         start = time.time()
-        status = subprocess.call(['make', '-C', ROOT, '--no-print-directory', 'PYTHON=' + found[version], 'VENV=' + venv,
-                                  'PYTEST_ARGS=' + tests, 'test'], env=environment)
+        status = subprocess.call(
+            [
+                'make',
+                '-C',
+                ROOT,
+                '--no-print-directory',
+                'PYTHON=' + found[version],
+                'VENV=' + venv,
+                'PYTEST_ARGS=' + tests,
+                'test',
+            ],
+            env=environment,
+        )
         outcomes.append((version, status, time.time() - start))
     for version, status, seconds in outcomes:
         print('Python %d.%d: %s, %d s' % (version + ('failed' if status else 'passed', seconds)))

@@ -1,4 +1,5 @@
 """The papers' formulas in numpy and scipy, float64, written without a look at the layers."""
+
 import numpy as np
 import scipy.signal
 
@@ -11,8 +12,12 @@ def conv(x, W, stride=1, pad='reflect', flip=True, b=None):
     p = W.shape[2] // 2 if pad != 'none' else 0
     x = np.pad(x, [(0, 0), (0, 0), (p, p), (p, p)], mode='reflect' if pad == 'reflect' else 'constant')
     operation = scipy.signal.convolve if flip else scipy.signal.correlate
-    y = np.array([[sum(operation(channel, kernel, mode='valid') for channel, kernel in zip(image, kernels))
-                   for kernels in W] for image in x])
+    y = np.array(
+        [
+            [sum(operation(channel, kernel, mode='valid') for channel, kernel in zip(image, kernels)) for kernels in W]
+            for image in x
+        ]
+    )
     y = y[:, :, ::stride, ::stride]
     return y if b is None else y + b.reshape(1, -1, 1, 1)
 
@@ -21,7 +26,7 @@ def instance_norm(x, gamma, beta, epsilon=1e-5):
     """gamma and beta of shape (C,) or (N, C). A variance at the level of float32's rounding counts as zero."""
     mean, variance = x.mean(axis=(2, 3), keepdims=True), x.var(axis=(2, 3), keepdims=True)
     gamma, beta = (np.atleast_2d(v)[:, :, np.newaxis, np.newaxis] for v in (gamma, beta))
-    flat = variance <= 2.**-20 * epsilon + 2.**-32 * mean**2
+    flat = variance <= 2.0**-20 * epsilon + 2.0**-32 * mean**2
     return np.where(flat, 0, gamma * (x - mean) / np.sqrt(variance + epsilon)) + beta
 
 
@@ -74,8 +79,9 @@ def conv_same(x, W, stride=1):
         pads.append((total // 2, total - total // 2))
     x = np.pad(x, [(0, 0), (0, 0)] + pads, mode='constant')
     rows, columns = (range(0, n - k + 1, stride) for n in x.shape[2:])
-    return np.array([[np.einsum('nchw,hwcd->nd', x[:, :, i:i + k, j:j + k], W) for j in columns]
-                     for i in rows]).transpose(2, 3, 0, 1)
+    return np.array(
+        [[np.einsum('nchw,hwcd->nd', x[:, :, i : i + k, j : j + k], W) for j in columns] for i in rows]
+    ).transpose(2, 3, 0, 1)
 
 
 def conv_transpose_same(x, W):
@@ -87,7 +93,7 @@ def conv_transpose_same(x, W):
     y = np.zeros((n, W.shape[2], 2 * h + 1, 2 * w + 1))
     for i in range(h):
         for j in range(w):
-            y[:, :, 2 * i:2 * i + 3, 2 * j:2 * j + 3] += np.einsum('nc,hwdc->ndhw', x[:, :, i, j], W)
+            y[:, :, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3] += np.einsum('nc,hwdc->ndhw', x[:, :, i, j], W)
     return y[:, :, :-1, :-1]
 
 
@@ -117,7 +123,7 @@ def deprocess(image):
 
 def max_pool(x):
     n, c, h, w = x.shape
-    return x[:, :, :h // 2 * 2, :w // 2 * 2].reshape(n, c, h // 2, 2, w // 2, 2).max(axis=(3, 5))
+    return x[:, :, : h // 2 * 2, : w // 2 * 2].reshape(n, c, h // 2, 2, w // 2, 2).max(axis=(3, 5))
 
 
 def vgg(image, weights, last, blocks=(2, 2, 3, 3, 3), pad='zero'):
@@ -126,8 +132,15 @@ def vgg(image, weights, last, blocks=(2, 2, 3, 3, 3), pad='zero'):
     for number, count in enumerate(blocks, 1):
         for i in range(1, count + 1):
             name = 'conv%d_%d' % (number, i)
-            x = features[name] = relu(conv(x, weights[name + '_W'].astype('float64'), pad=pad, flip=False,
-                                           b=weights[name + '_b'].astype('float64')))
+            x = features[name] = relu(
+                conv(
+                    x,
+                    weights[name + '_W'].astype('float64'),
+                    pad=pad,
+                    flip=False,
+                    b=weights[name + '_b'].astype('float64'),
+                )
+            )
             if name == last:
                 return features
         x = max_pool(x)
@@ -143,5 +156,5 @@ def total_variation(x):
     for i in range(x.shape[2] - 1):
         for j in range(x.shape[3] - 1):
             down, right = x[:, :, i, j] - x[:, :, i + 1, j], x[:, :, i, j] - x[:, :, i, j + 1]
-            total += ((down ** 2 + right ** 2) ** 1.25).sum(axis=1)
+            total += ((down**2 + right**2) ** 1.25).sum(axis=1)
     return total

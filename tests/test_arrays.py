@@ -1,4 +1,5 @@
 """Facts of files: .npz archives and pickles that need not be trusted."""
+
 import base64
 import io
 import os
@@ -19,20 +20,28 @@ import utils
 from formats import vgg
 from data import photos
 
-SETTINGS = settings(deadline=None, derandomize=True, max_examples=60,
-                    suppress_health_check=[HealthCheck.function_scoped_fixture])
-DTYPES = st.one_of(hnp.boolean_dtypes(), hnp.integer_dtypes(endianness='?'),
-                   hnp.unsigned_integer_dtypes(endianness='?'), hnp.floating_dtypes(endianness='?'),
-                   hnp.complex_number_dtypes(endianness='?'), hnp.byte_string_dtypes(min_len=1, max_len=5),
-                   hnp.unicode_string_dtypes(endianness='?', min_len=1, max_len=5))
+SETTINGS = settings(
+    deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+DTYPES = st.one_of(
+    hnp.boolean_dtypes(),
+    hnp.integer_dtypes(endianness='?'),
+    hnp.unsigned_integer_dtypes(endianness='?'),
+    hnp.floating_dtypes(endianness='?'),
+    hnp.complex_number_dtypes(endianness='?'),
+    hnp.byte_string_dtypes(min_len=1, max_len=5),
+    hnp.unicode_string_dtypes(endianness='?', min_len=1, max_len=5),
+)
 
 
 def fortran(array):
     return np.asfortranarray(array)
 
 
-ARRAYS = st.one_of(hnp.arrays(DTYPES, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)),
-                   hnp.arrays(np.float32, (2, 3)).map(fortran))
+ARRAYS = st.one_of(
+    hnp.arrays(DTYPES, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)),
+    hnp.arrays(np.float32, (2, 3)).map(fortran),
+)
 
 # {'param values': [...], 'mean value': ..., ...} as numpy 1.16 and cPickle of Python 2.7 write it in
 # protocols 0, 1 and 2, deflated; the layout of the Lasagne model zoo's vgg16.pkl.
@@ -66,6 +75,7 @@ PYTHON2 = {
     ),
 }
 
+
 def same(a, b):
     """Whether two values are the same, their types included."""
     if isinstance(a, (np.ndarray, np.generic)):
@@ -97,6 +107,7 @@ def refused(load, path, *words, **options):
 
 # ------------------------------------------------------------------------------------------------------- npz
 
+
 @SETTINGS
 @given(st.lists(ARRAYS, max_size=4))
 def test_npz_round_trip_and_numpy_agrees(tmp_path, arrays):
@@ -113,8 +124,7 @@ def test_npz_round_trip_and_numpy_agrees(tmp_path, arrays):
 @pytest.mark.parametrize('save', [np.savez, np.savez_compressed])
 def test_npz_that_numpy_wrote(tmp_path, save):
     path = str(tmp_path / 'net.npz')
-    save(path, np.eye(3, dtype=np.float32), np.asfortranarray(np.arange(6).reshape(2, 3)),
-         meta=np.array('{"é": 1}'))
+    save(path, np.eye(3, dtype=np.float32), np.asfortranarray(np.arange(6).reshape(2, 3)), meta=np.array('{"é": 1}'))
     arrays = files.load_npz(path)
     assert same(arrays['arr_0'], np.eye(3, dtype=np.float32))
     assert (arrays['arr_1'] == np.arange(6).reshape(2, 3)).all()
@@ -157,9 +167,9 @@ def test_files_that_are_no_npz(tmp_path):
 @given(st.data())
 def test_truncated_or_damaged_npz(tmp_path, data):
     file = io.BytesIO()
-    np.savez_compressed(file, np.arange(100.), np.array('text'))
+    np.savez_compressed(file, np.arange(100.0), np.array('text'))
     whole = bytearray(file.getvalue())
-    del whole[data.draw(st.integers(1, len(whole))):]
+    del whole[data.draw(st.integers(1, len(whole))) :]
     changes = st.tuples(st.integers(0, len(whole) - 1), st.integers(0, 255))
     for place, value in data.draw(st.lists(changes, max_size=3)):
         whole[place] = value
@@ -208,73 +218,100 @@ def test_the_limit_on_bytes_can_be_raised(tmp_path, monkeypatch):
 
 def test_an_array_that_announces_less_than_it_inflates_to(tmp_path):
     # The central directory says 128 bytes; the deflated data has 30 million.
-    data = bytearray(npz(npy("{'descr': '|u1', 'fortran_order': False, 'shape': (30000000,), }\n",
-                             bytes(3 * 10**7))))
+    data = bytearray(npz(npy("{'descr': '|u1', 'fortran_order': False, 'shape': (30000000,), }\n", bytes(3 * 10**7))))
     directory = data.rindex(b'PK\x01\x02')
-    data[directory + 24:directory + 28] = struct.pack('<I', 128)
+    data[directory + 24 : directory + 28] = struct.pack('<I', 128)
     path = write(tmp_path, bytes(data))
     assert peak_of(lambda: refused(files.load_npz, path)) < 10**7
 
 
 @pytest.mark.parametrize('method', [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_methods_that_zipfile_inflates_without_a_limit_are_refused(tmp_path, method):
-    path = write(tmp_path, npz(npy("{'descr': '|u1', 'fortran_order': False, 'shape': (4,), }\n", b'1234'),
-                               method=method))
+    path = write(
+        tmp_path, npz(npy("{'descr': '|u1', 'fortran_order': False, 'shape': (4,), }\n", b'1234'), method=method)
+    )
     refused(files.load_npz, path, 'unusual')
 
 
-@pytest.mark.parametrize('header', [
-    "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,), }",
-    "{'descr': '<f4', 'fortran_order': False, 'shape': (0, 999999999999999999), }",
-    "{'descr': '<f4', 'fortran_order': False, 'shape': " + '(' * 5000 + "1,), }",
-    "{'descr': '<f4', 'fortran_order': False, 'shape': (" + '1, ' * 40 + "), }",
-    "{'descr': '|S0', 'fortran_order': False, 'shape': (5,), }",
-    "{'descr': '<U999999999', 'fortran_order': False, 'shape': (1,), }",
-    "{'descr': '<f3', 'fortran_order': False, 'shape': (1,), }",
-    "{'descr': '<M8[s]', 'fortran_order': False, 'shape': (1,), }",
-    "{'descr': __import__('os').getcwd(), 'fortran_order': False, 'shape': (1,), }",
-    "{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }",
-    "{'descr': '<f4', 'fortran_order': 0, 'shape': (1,), }",
-    "{'descr': '<f4'}", "", "\0" * 20000])
+@pytest.mark.parametrize(
+    'header',
+    [
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (0, 999999999999999999), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': " + '(' * 5000 + '1,), }',
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (" + '1, ' * 40 + '), }',
+        "{'descr': '|S0', 'fortran_order': False, 'shape': (5,), }",
+        "{'descr': '<U999999999', 'fortran_order': False, 'shape': (1,), }",
+        "{'descr': '<f3', 'fortran_order': False, 'shape': (1,), }",
+        "{'descr': '<M8[s]', 'fortran_order': False, 'shape': (1,), }",
+        "{'descr': __import__('os').getcwd(), 'fortran_order': False, 'shape': (1,), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }",
+        "{'descr': '<f4', 'fortran_order': 0, 'shape': (1,), }",
+        "{'descr': '<f4'}",
+        '',
+        '\0' * 20000,
+    ],
+)
 def test_headers_that_lie(tmp_path, header):
     path = write(tmp_path, npz(npy(header, b'1234')))
     assert peak_of(lambda: refused(files.load_npz, path)) < 10**7
 
 
 def test_text_that_is_not_unicode_is_refused(tmp_path):
-    for point in (0x110000, 0xd800, 0xffffffff):
+    for point in (0x110000, 0xD800, 0xFFFFFFFF):
         for order in '<>':
-            data = npy("{'descr': '%sU1', 'fortran_order': False, 'shape': (), }" % order,
-                       struct.pack(order + 'I', point))
+            data = npy(
+                "{'descr': '%sU1', 'fortran_order': False, 'shape': (), }" % order, struct.pack(order + 'I', point)
+            )
             refused(files.load_npz, write(tmp_path, npz(data)), 'Unicode')
 
 
 def test_an_array_that_is_there_twice_is_refused(tmp_path):
-    data = npz(npy("{'descr': '|u1', 'fortran_order': False, 'shape': (4,), }\n", b'1234'),
-               npy("{'descr': '|u1', 'fortran_order': False, 'shape': (4,), }\n", b'5678'))
+    data = npz(
+        npy("{'descr': '|u1', 'fortran_order': False, 'shape': (4,), }\n", b'1234'),
+        npy("{'descr': '|u1', 'fortran_order': False, 'shape': (4,), }\n", b'5678'),
+    )
     refused(files.load_npz, write(tmp_path, data.replace(b'arr_1', b'arr_0')), 'twice')
 
 
 # --------------------------------------------------------------------------------------------------- pickles
 
+
 @pytest.mark.parametrize('protocol', [0, 1, 2])
 def test_a_pickle_of_python_2(tmp_path, protocol):
     content = files.load_pickle(write(tmp_path, zlib.decompress(base64.b64decode(PYTHON2[protocol]))))
-    expected = {'param values': [np.arange(24, dtype=np.float32).reshape(2, 3, 4) / 8,
-                                 np.array([0.5, -1], np.float32)],
-                'mean value': np.array([103.939, 116.779, 123.68]), 'model type': 'vgg16',
-                'synset words': ['tench, Tinca tinca', 'caf\xe9', '\u20ac'], 'count': 3,
-                'scalar': np.float64(2.5), 'flag': True, 'nothing': None, 'big': np.arange(2, dtype='>i2')}
+    expected = {
+        'param values': [np.arange(24, dtype=np.float32).reshape(2, 3, 4) / 8, np.array([0.5, -1], np.float32)],
+        'mean value': np.array([103.939, 116.779, 123.68]),
+        'model type': 'vgg16',
+        'synset words': ['tench, Tinca tinca', 'caf\xe9', '\u20ac'],
+        'count': 3,
+        'scalar': np.float64(2.5),
+        'flag': True,
+        'nothing': None,
+        'big': np.arange(2, dtype='>i2'),
+    }
     assert same({key: content[key] for key in expected}, expected) and len(content) == len(expected)
 
 
 PLAIN = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-2**70, 2**70), st.floats(), st.text(max_size=300),
-              st.binary(max_size=300), ARRAYS,
-              hnp.arrays(hnp.floating_dtypes(), ()).map(lambda array: array[()])),
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.lists(inner, max_size=5).map(tuple),
-                            st.dictionaries(st.text(max_size=9) | st.integers(), inner, max_size=4)),
-    max_leaves=10)
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**70), 2**70),
+        st.floats(),
+        st.text(max_size=300),
+        st.binary(max_size=300),
+        ARRAYS,
+        hnp.arrays(hnp.floating_dtypes(), ()).map(lambda array: array[()]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.lists(inner, max_size=5).map(tuple),
+        st.dictionaries(st.text(max_size=9) | st.integers(), inner, max_size=4),
+    ),
+    max_leaves=10,
+)
 
 
 @pytest.mark.parametrize('protocol', range(pickle.HIGHEST_PROTOCOL + 1))
@@ -317,8 +354,12 @@ class Plain:
 @pytest.mark.parametrize('protocol', range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_pickle_that_names_anything_else_is_refused_by_name_and_not_run(tmp_path, protocol):
     marker = tmp_path / 'run'
-    for function, arguments, name in ((os.mkdir, (str(marker),), 'mkdir'), (eval, ('1/0',), 'eval'),
-                                      (np.load, ('x',), 'load'), (getattr, (1, 'real'), 'getattr')):
+    for function, arguments, name in (
+        (os.mkdir, (str(marker),), 'mkdir'),
+        (eval, ('1/0',), 'eval'),
+        (np.load, ('x',), 'load'),
+        (getattr, (1, 'real'), 'getattr'),
+    ):
         for value in (Evil(function, *arguments), [np.arange(3), {'deep': Evil(function, *arguments)}]):
             text = refused(files.load_pickle, write(tmp_path, pickle.dumps(value, protocol)), name)
             assert 'names' in text
@@ -331,8 +372,8 @@ def test_a_pickle_that_names_anything_else_is_refused_by_name_and_not_run(tmp_pa
     assert not marker.exists()
 
 
-ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\0tU\1btR"
-FLOAT = b"cnumpy\ndtype\n(U\2f4K\0K\1tR(K\3U\1<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb"
+ARRAY = b'cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\0tU\1btR'
+FLOAT = b'cnumpy\ndtype\n(U\2f4K\0K\1tR(K\3U\1<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb'
 
 
 def array_of(shape, data, dtype=FLOAT):
@@ -344,50 +385,115 @@ def test_the_parts_used_below_make_an_array(tmp_path):
     assert same(files.load_pickle(path), np.array([1, 2], np.float32))
 
 
-@pytest.mark.parametrize('data', [
-    # a giant array from a tiny file, in several ways
-    array_of(b'(J\xff\xff\xff\x7ft', b'U\4abcd'),
-    array_of(b'(J\xff\xff\xff\x7fJ\xff\xff\xff\x7ft', b'U\0'),
-    array_of(b'(K\0J\xff\xff\xff\x7fJ\xff\xff\xff\x7fJ\xff\xff\xff\x7ft', b'U\0'),
-    array_of(b'(J\xff\xff\xff\xfft', b'U\4abcd'),
-    array_of(b'(U\x011t', b'U\4abcd'),
-    array_of(b'(I01\nt', b'U\4abcd'),
-    array_of(b'K\1', b'U\4abcd'),
-    array_of(b'(' + b'K\1' * 40 + b't', b'U\4abcd'),
-    array_of(b'(K\1t', b'(]lt'),
-    array_of(b'(K\1t', b'N'),
-    array_of(b'(K\1t', b'U\4abcd', b'U\2f4'),
-    array_of(b'(K\1t', b'U\4abcd', b'N'),
-    array_of(b'(K\1t', b'U\4abcd', b'cnumpy\ndtype\n(U\2f4K\0K\1tR'),
-    array_of(b'(K\1t', b'U\4abcd', b'cnumpy\ndtype\n'),
-    array_of(b'(K\1t', b'U\4abcd', b'cnumpy\ndtype\n(U\2O8K\0K\1tR(K\3U\1|NNNK\0K\0K\0tb'),
-    array_of(b'(K\1t', b'U\4abcd', b'cnumpy\ndtype\n(U\2V4K\0K\1tR(K\3U\1|NNNK\0K\0K\0tb'),
-    array_of(b'(K\1t', b'U\4abcd', b"cnumpy\ndtype\n(U\2f4K\0K\1tR(K\3U\1zNNNK\0K\0K\0tb"),
-    array_of(b'(K\1t', b'U\4abcd', b"cnumpy\ndtype\n(U\2f4K\0K\1tR(K\3U\1<(K\1K\2tNNK\0K\0K\0tb"),
-    ARRAY + b'.', ARRAY + b'(tb.', ARRAY + b'Nb.', ARRAY + b'0.', ARRAY[:-1] + b'.',
-    b'cnumpy.core.multiarray\nscalar\n(' + FLOAT + b'U\x03abctR.',
-    b'cnumpy.core.multiarray\nscalar\n(tR.',
-    b'cnumpy.core.numeric\n_frombuffer\n(U\4abcd' + FLOAT + b'(J\xff\xff\xff\x7ftU\1CtR.',
-    b'cnumpy.core.numeric\n_frombuffer\n(U\4abcd' + FLOAT + b'(K\1tU\1ZtR.',
-    # lengths that are not there
-    b'T\xff\xff\xff\x7f', b'B\xff\xff\xff\xff', b'X\xff\xff\xff\xff', b'\x8b\xff\xff\xff\x7f',
-    b'\x8e' + b'\xff' * 7 + b'\x7f', b'\x8d' + b'\xff' * 8, b'\x96' + b'\xff' * 7 + b'\x7f',
-    b'\x95' + b'\xff' * 8,
-    # a memo of four billion entries, which a list of them would have
-    b'Nr\xff\xff\xff\xff0j\xff\xff\xff\x7f.',
-    # other things than values and arrays
-    b'(cos\nsystem\nU\2lso.', b'(U\2lsios\nsystem\n.', b'\x82\1.', b'\x83\1\0.', b'\x84\1\0\0\0.', b'Pid\n.',
-    b'NQ.', b')\x81.', b'))}\x92.', b'\x97.', b'\x98.', b'cnumpy\nndarray\n.', b'(cnumpy\nndarray\nt.',
-    b'](cnumpy\nndarray\nta.', b'\x8c\x02os\x8c\x06system\x93.', b'NN\x93.', b'NN\x86)R.', b'c\n\n.',
-    b'c_codecs\nencode\n(V\xe9\nU\5utf-8tR.', b'c_codecs\nencode\n(V\\u20ac\nU\6latin1tR.',
-    b'c_codecs\nencode\n(K\1U\6latin1tR.', b'cbuiltins\nbytes\n(J\xff\xff\xff\x7ftR.',
-    # broken programs
-    b'', b'.', b'0.', b'1.', b'2.', b't.', b'a.', b's.', b'e.', b'u.', b'b.', b'R.', b'q\0.', b'h\0.',
-    b'gx\n.', b'(.', b'(((t0.', b'K\1K\2a.', b'](K\1u.', b'}(K\1u.', b']K\1\x90.', b'(]d.', b'}]K\1s.',
-    b'}}K\1s.', b'}(]K\1u.', b'\x8f(]\x90.', b'(]\x91.', b'Ix\n.', b'L\n.', b'Fx\n.', b'S\n.', b"S'\n.", b"S'a\n.",
-    b'Kx',
-    b'\x80\x09N.', b'\xff.', b'I' + b'9' * 5000 + b'\n.', b'\x8a\xff' + b'\xff' * 10, b'X\1\0\0\0\xff.',
-    b'K\1' * 99], ids=lambda data: repr(bytes(data[:20])))
+@pytest.mark.parametrize(
+    'data',
+    [
+        # a giant array from a tiny file, in several ways
+        array_of(b'(J\xff\xff\xff\x7ft', b'U\4abcd'),
+        array_of(b'(J\xff\xff\xff\x7fJ\xff\xff\xff\x7ft', b'U\0'),
+        array_of(b'(K\0J\xff\xff\xff\x7fJ\xff\xff\xff\x7fJ\xff\xff\xff\x7ft', b'U\0'),
+        array_of(b'(J\xff\xff\xff\xfft', b'U\4abcd'),
+        array_of(b'(U\x011t', b'U\4abcd'),
+        array_of(b'(I01\nt', b'U\4abcd'),
+        array_of(b'K\1', b'U\4abcd'),
+        array_of(b'(' + b'K\1' * 40 + b't', b'U\4abcd'),
+        array_of(b'(K\1t', b'(]lt'),
+        array_of(b'(K\1t', b'N'),
+        array_of(b'(K\1t', b'U\4abcd', b'U\2f4'),
+        array_of(b'(K\1t', b'U\4abcd', b'N'),
+        array_of(b'(K\1t', b'U\4abcd', b'cnumpy\ndtype\n(U\2f4K\0K\1tR'),
+        array_of(b'(K\1t', b'U\4abcd', b'cnumpy\ndtype\n'),
+        array_of(b'(K\1t', b'U\4abcd', b'cnumpy\ndtype\n(U\2O8K\0K\1tR(K\3U\1|NNNK\0K\0K\0tb'),
+        array_of(b'(K\1t', b'U\4abcd', b'cnumpy\ndtype\n(U\2V4K\0K\1tR(K\3U\1|NNNK\0K\0K\0tb'),
+        array_of(b'(K\1t', b'U\4abcd', b'cnumpy\ndtype\n(U\2f4K\0K\1tR(K\3U\1zNNNK\0K\0K\0tb'),
+        array_of(b'(K\1t', b'U\4abcd', b'cnumpy\ndtype\n(U\2f4K\0K\1tR(K\3U\1<(K\1K\2tNNK\0K\0K\0tb'),
+        ARRAY + b'.',
+        ARRAY + b'(tb.',
+        ARRAY + b'Nb.',
+        ARRAY + b'0.',
+        ARRAY[:-1] + b'.',
+        b'cnumpy.core.multiarray\nscalar\n(' + FLOAT + b'U\x03abctR.',
+        b'cnumpy.core.multiarray\nscalar\n(tR.',
+        b'cnumpy.core.numeric\n_frombuffer\n(U\4abcd' + FLOAT + b'(J\xff\xff\xff\x7ftU\1CtR.',
+        b'cnumpy.core.numeric\n_frombuffer\n(U\4abcd' + FLOAT + b'(K\1tU\1ZtR.',
+        # lengths that are not there
+        b'T\xff\xff\xff\x7f',
+        b'B\xff\xff\xff\xff',
+        b'X\xff\xff\xff\xff',
+        b'\x8b\xff\xff\xff\x7f',
+        b'\x8e' + b'\xff' * 7 + b'\x7f',
+        b'\x8d' + b'\xff' * 8,
+        b'\x96' + b'\xff' * 7 + b'\x7f',
+        b'\x95' + b'\xff' * 8,
+        # a memo of four billion entries, which a list of them would have
+        b'Nr\xff\xff\xff\xff0j\xff\xff\xff\x7f.',
+        # other things than values and arrays
+        b'(cos\nsystem\nU\2lso.',
+        b'(U\2lsios\nsystem\n.',
+        b'\x82\1.',
+        b'\x83\1\0.',
+        b'\x84\1\0\0\0.',
+        b'Pid\n.',
+        b'NQ.',
+        b')\x81.',
+        b'))}\x92.',
+        b'\x97.',
+        b'\x98.',
+        b'cnumpy\nndarray\n.',
+        b'(cnumpy\nndarray\nt.',
+        b'](cnumpy\nndarray\nta.',
+        b'\x8c\x02os\x8c\x06system\x93.',
+        b'NN\x93.',
+        b'NN\x86)R.',
+        b'c\n\n.',
+        b'c_codecs\nencode\n(V\xe9\nU\5utf-8tR.',
+        b'c_codecs\nencode\n(V\\u20ac\nU\6latin1tR.',
+        b'c_codecs\nencode\n(K\1U\6latin1tR.',
+        b'cbuiltins\nbytes\n(J\xff\xff\xff\x7ftR.',
+        # broken programs
+        b'',
+        b'.',
+        b'0.',
+        b'1.',
+        b'2.',
+        b't.',
+        b'a.',
+        b's.',
+        b'e.',
+        b'u.',
+        b'b.',
+        b'R.',
+        b'q\0.',
+        b'h\0.',
+        b'gx\n.',
+        b'(.',
+        b'(((t0.',
+        b'K\1K\2a.',
+        b'](K\1u.',
+        b'}(K\1u.',
+        b']K\1\x90.',
+        b'(]d.',
+        b'}]K\1s.',
+        b'}}K\1s.',
+        b'}(]K\1u.',
+        b'\x8f(]\x90.',
+        b'(]\x91.',
+        b'Ix\n.',
+        b'L\n.',
+        b'Fx\n.',
+        b'S\n.',
+        b"S'\n.",
+        b"S'a\n.",
+        b'Kx',
+        b'\x80\x09N.',
+        b'\xff.',
+        b'I' + b'9' * 5000 + b'\n.',
+        b'\x8a\xff' + b'\xff' * 10,
+        b'X\1\0\0\0\xff.',
+        b'K\1' * 99,
+    ],
+    ids=lambda data: repr(bytes(data[:20])),
+)
 def test_hostile_pickles_are_refused_without_taking_memory(tmp_path, data):
     path = write(tmp_path, data)
     assert peak_of(lambda: refused(files.load_pickle, path)) < 10**7
@@ -402,8 +508,11 @@ def test_one_string_used_many_times_takes_no_memory_without_end(tmp_path):
 
 
 def test_deep_nesting_does_not_crash(tmp_path):
-    for data in (b')' + b'\x85' * 100000 + b'.', b']' * 100000 + b'a' * 99999 + b'.',
-                 b'}' + b')' + b'\x85' * 100000 + b'Ns.'):
+    for data in (
+        b')' + b'\x85' * 100000 + b'.',
+        b']' * 100000 + b'a' * 99999 + b'.',
+        b'}' + b')' + b'\x85' * 100000 + b'Ns.',
+    ):
         try:
             files.load_pickle(write(tmp_path, data))
         except utils.UserError:
@@ -425,9 +534,13 @@ def test_files_that_are_no_pickles(tmp_path):
 @SETTINGS
 @given(st.data())
 def test_truncated_or_damaged_pickles(tmp_path, data):
-    whole = bytearray(pickle.dumps({'values': [np.arange(9.), np.float32(1)], 'text': ['a', b'b', 3]},
-                                   data.draw(st.integers(0, pickle.HIGHEST_PROTOCOL))))
-    del whole[data.draw(st.integers(1, len(whole))):]
+    whole = bytearray(
+        pickle.dumps(
+            {'values': [np.arange(9.0), np.float32(1)], 'text': ['a', b'b', 3]},
+            data.draw(st.integers(0, pickle.HIGHEST_PROTOCOL)),
+        )
+    )
+    del whole[data.draw(st.integers(1, len(whole))) :]
     changes = st.tuples(st.integers(0, len(whole) - 1), st.integers(0, 255))
     for place, value in data.draw(st.lists(changes, max_size=3)):
         whole[place] = value
@@ -439,7 +552,7 @@ def test_truncated_or_damaged_pickles(tmp_path, data):
 
 # ------------------------------------------------------------------------------------------------------ HDF5
 
-SECRET = np.full((3, 3, 3, 4), .5, 'float32')
+SECRET = np.full((3, 3, 3, 4), 0.5, 'float32')
 
 
 def elsewhere(file, name):
@@ -474,13 +587,23 @@ def objects(file, name):
     file.create_dataset(name, SECRET.shape, h5py.special_dtype(vlen=np.uint8))
 
 
-@pytest.mark.parametrize('make, words', [(elsewhere, 'other files'), (virtual, 'other files'), (bomb, 'compressed'),
-                                         (unwritten, 'longer than the file'), (huge_chunk, 'longer than the file'),
-                                         (objects, 'plain numbers')])
+@pytest.mark.parametrize(
+    'make, words',
+    [
+        (elsewhere, 'other files'),
+        (virtual, 'other files'),
+        (bomb, 'compressed'),
+        (unwritten, 'longer than the file'),
+        (huge_chunk, 'longer than the file'),
+        (objects, 'plain numbers'),
+    ],
+)
 def test_hdf5_that_leads_elsewhere_or_takes_memory_is_refused(tmp_path, monkeypatch, make, words):
     monkeypatch.chdir(tmp_path)
-    for load, name in ((vgg.read, 'block1_conv1/block1_conv1_W_1:0'),
-                       (lambda path: photos.open_content(path, 16), 'train2014/images')):
+    for load, name in (
+        (vgg.read, 'block1_conv1/block1_conv1_W_1:0'),
+        (lambda path: photos.open_content(path, 16), 'train2014/images'),
+    ):
         with h5py.File('a.h5', 'w') as file:
             make(file, name)
         refused(load, 'a.h5', name, words)
@@ -506,8 +629,8 @@ def test_hdf5_of_groups_without_end(tmp_path):
     with h5py.File(path, 'w') as file:
         for i in range(30):
             file['g%d' % i] = file['/']
-        file[b'\xff'] = 1.
-        file['number'] = 2.
+        file[b'\xff'] = 1.0
+        file['number'] = 2.0
     with h5py.File(path, 'r') as file:
         with pytest.raises(ValueError, match='more than 10000'):
             files.hdf5_datasets(file)

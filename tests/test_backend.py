@@ -1,4 +1,5 @@
 """The set-up of Theano: what is missing is named, and nothing is printed otherwise."""
+
 import os
 import subprocess
 import sys
@@ -11,8 +12,19 @@ from backend import T, cache, theano, theano_setup
 from conftest import ROOT
 
 
-@pytest.mark.parametrize('script', ['train.py', 'stylize.py', 'optimize.py', 'evaluate.py', 'figures.py', 'data/download.py',
-                                    'data/make_dataset.py', 'data/make_styles.py'])
+@pytest.mark.parametrize(
+    'script',
+    [
+        'train.py',
+        'stylize.py',
+        'optimize.py',
+        'evaluate.py',
+        'figures.py',
+        'data/download.py',
+        'data/make_dataset.py',
+        'data/make_styles.py',
+    ],
+)
 def test_help_waits_for_neither_theano_nor_a_compiler(without_theano, script):
     done = without_theano(script, '--help')
     assert done.returncode == 0 and done.stdout.startswith('usage: %s' % os.path.basename(script)) and not done.stderr
@@ -20,8 +32,9 @@ def test_help_waits_for_neither_theano_nor_a_compiler(without_theano, script):
 
 def test_a_missing_compiler_is_named_with_its_package(fails, tmp_path):
     photo = os.path.join(ROOT, 'data', 'samples', 'cat.jpg')
-    assert 'apt install g++' in fails('stylize.py', '--model', 'misc32', '--style-index', 0, photo, cwd=str(tmp_path),
-                                      PATH=str(tmp_path))
+    assert 'apt install g++' in fails(
+        'stylize.py', '--model', 'misc32', '--style-index', 0, photo, cwd=str(tmp_path), PATH=str(tmp_path)
+    )
 
 
 def test_missing_headers_are_named_with_their_package(monkeypatch, tmp_path):
@@ -52,17 +65,21 @@ def test_the_cache_moves_where_it_can_be_written(monkeypatch, tmp_path):
 
 def test_unknown_backends_are_refused(fails, tmp_path):
     photo = os.path.join(ROOT, 'data', 'samples', 'pavilion.jpg')
-    assert 'quick' in fails('stylize.py', '--model', 'misc32', '--style-index', 0, photo, cwd=str(tmp_path),
-                            GOGH_BACKEND='quick')
+    assert 'quick' in fails(
+        'stylize.py', '--model', 'misc32', '--style-index', 0, photo, cwd=str(tmp_path), GOGH_BACKEND='quick'
+    )
 
 
 def test_a_missing_onednn_is_said_once_and_the_plain_path_runs(run, tmp_path):
     # The library looks for oneDNN under the prefix of Python.
-    code = ("import sys; sys.prefix = %r\n"
-            "from backend import devices; assert devices.use(devices.Device()).backend == 'plain'\n"
-            "from backend import theano, T; x = T.vector(); print(theano.function([x], 2 * x)([1])[0])" % str(tmp_path))
-    result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            universal_newlines=True)
+    code = (
+        'import sys; sys.prefix = %r\n'
+        "from backend import devices; assert devices.use(devices.Device()).backend == 'plain'\n"
+        'from backend import theano, T; x = T.vector(); print(theano.function([x], 2 * x)([1])[0])' % str(tmp_path)
+    )
+    result = subprocess.run(
+        [sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
+    )
     assert result.stdout == '2.0\n'
     assert result.stderr.startswith('warning: oneDNN is not installed') and result.stderr.count('\n') == 1
 
@@ -76,6 +93,7 @@ def test_theano_links_with_blas(generator):
 def test_lasagnes_own_pooling_works(generator):
     x = T.tensor4()
     from backend import lasagne
+
     pool = lasagne.layers.Pool2DLayer((None, 1, None, None), 2)
     image = generator.rand(1, 1, 4, 6).astype('float32')
     expected = image.reshape(1, 1, 2, 2, 3, 2).max(axis=(3, 5))

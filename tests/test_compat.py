@@ -1,4 +1,5 @@
 """What newer Pythons and numpys have dropped is there for Theano, and for nobody else."""
+
 import ast
 import glob
 import os
@@ -18,8 +19,14 @@ import install
 
 
 def python(code, *arguments, **environment):
-    return subprocess.run([sys.executable, '-c', code] + list(arguments), cwd=ROOT, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, universal_newlines=True, env=dict(os.environ, **environment))
+    return subprocess.run(
+        [sys.executable, '-c', code] + list(arguments),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        env=dict(os.environ, **environment),
+    )
 
 
 # ---------------------------------------------------------------------------------------------
@@ -40,10 +47,10 @@ def test_every_name_that_theano_takes_from_numpy_is_there():
                 if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ALIASES:
                     if not hasattr(vars(module).get(node.value.id, theano.tensor.basic.np), node.attr):
                         missing.add(node.attr)
-    assert missing <= {'getbuffer'}     # of Python 2
+    assert missing <= {'getbuffer'}  # of Python 2
 
 
-LEFT_BEHIND = '''if True:
+LEFT_BEHIND = """if True:
     import sys, numpy, scipy, h5py, PIL
     def look():
         lent = {'distutils', 'imp', 'pkg_resources', 'numpy.distutils', 'numpy.linalg.linalg'}
@@ -55,7 +62,7 @@ LEFT_BEHIND = '''if True:
     for name, value in before.items():
         after = vars(numpy).get(name)
         assert after is value or getattr(after, '__file__', None), name     # a module of numpy's own
-'''
+"""
 
 
 def test_nothing_that_was_lent_is_left_behind():
@@ -77,7 +84,9 @@ def test_the_stand_ins_answer_as_distutils_does():
     for options in {}, {'plat_specific': True}:
         assert compat._python_include(**options) == distutils.get_python_inc(**options)
     library = compat._python_library(plat_specific=True, standard_lib=True)
-    assert os.path.basename(library) == os.path.basename(distutils.get_python_lib(plat_specific=True, standard_lib=True))
+    assert os.path.basename(library) == os.path.basename(
+        distutils.get_python_lib(plat_specific=True, standard_lib=True)
+    )
 
 
 def test_the_compilers_flags_of_a_user_come_on_top_of_ours():
@@ -87,7 +96,9 @@ def test_the_compilers_flags_of_a_user_come_on_top_of_ours():
     both = [' '.join((ours + ' -O1 -g').split()), 'True']
     assert python(code, THEANO_FLAGS=flags).stdout.splitlines() == both
     # A process that this one starts inherits the flags as they are then.
-    child = 'import backend.theano_setup, subprocess, sys; sys.exit(subprocess.call([sys.executable, "-c", sys.argv[1]]))'
+    child = (
+        'import backend.theano_setup, subprocess, sys; sys.exit(subprocess.call([sys.executable, "-c", sys.argv[1]]))'
+    )
     assert python(child, code, THEANO_FLAGS=flags).stdout.splitlines() == both
 
 
@@ -95,12 +106,34 @@ def test_the_compilers_flags_of_a_user_come_on_top_of_ours():
 # Types: what numpy 1.23 gives, which all of Theano's rewrites count on
 # ---------------------------------------------------------------------------------------------
 
-CONSTANTS = [(0, 'int8'), (127, 'int8'), (128, 'int16'), (255, 'int16'), (256, 'int16'), (-128, 'int8'), (-129, 'int16'),
-             (32767, 'int16'), (32768, 'int32'), (65535, 'int32'), (2 ** 31 - 1, 'int32'), (2 ** 31, 'int64'),
-             (-2 ** 31 - 1, 'int64'), (2 ** 63 - 1, 'int64'), (2 ** 63, 'uint64'), (2 ** 64 - 1, 'uint64'),
-             (True, 'int8'), (0.5, 'float32'), (1e300, 'float32'), (np.float64(2), 'float64'), (np.uint8(3), 'uint8'),
-             (np.arange(3), 'int64'), (np.zeros(2, 'float32'), 'float32'), ([1, 300], 'int64'), ([0.5, 1], 'float64'),
-             (np.bool_(True), 'bool')]
+CONSTANTS = [
+    (0, 'int8'),
+    (127, 'int8'),
+    (128, 'int16'),
+    (255, 'int16'),
+    (256, 'int16'),
+    (-128, 'int8'),
+    (-129, 'int16'),
+    (32767, 'int16'),
+    (32768, 'int32'),
+    (65535, 'int32'),
+    (2**31 - 1, 'int32'),
+    (2**31, 'int64'),
+    (-(2**31) - 1, 'int64'),
+    (2**63 - 1, 'int64'),
+    (2**63, 'uint64'),
+    (2**64 - 1, 'uint64'),
+    (True, 'int8'),
+    (0.5, 'float32'),
+    (1e300, 'float32'),
+    (np.float64(2), 'float64'),
+    (np.uint8(3), 'uint8'),
+    (np.arange(3), 'int64'),
+    (np.zeros(2, 'float32'), 'float32'),
+    ([1, 300], 'int64'),
+    ([0.5, 1], 'float64'),
+    (np.bool_(True), 'bool'),
+]
 
 
 @pytest.mark.parametrize('value, dtype', CONSTANTS)
@@ -113,19 +146,38 @@ def test_constants_have_the_types_of_numpy_1(value, dtype):
 
 def test_integers_beyond_64_bits_are_refused():
     with pytest.raises(OverflowError):
-        T.constant(2 ** 64)
+        T.constant(2**64)
 
 
 @pytest.mark.parametrize('number', [2, 255, -300, 30000, 123.68, 0.5, np.float32(3)])
 def test_numbers_leave_float32_as_it_is(number):
     x = T.fmatrix()
-    for result in (number * x, x + number, x - number, number - x, x / number, T.maximum(x, number), T.sqr(x) * number,
-                   T.switch(x > number, x, number), T.clip(x, 0, 255) * number, T.grad((number * x).sum(), x)):
+    for result in (
+        number * x,
+        x + number,
+        x - number,
+        number - x,
+        x / number,
+        T.maximum(x, number),
+        T.sqr(x) * number,
+        T.switch(x > number, x, number),
+        T.clip(x, 0, 255) * number,
+        T.grad((number * x).sum(), x),
+    ):
         assert result.dtype == 'float32'
 
 
-@pytest.mark.parametrize('number, dtype, expected', [(300, 'int8', 44), (-1, 'uint8', 255), (2 ** 31, 'int32', -2 ** 31),
-                                                     (255, 'int8', -1), (40000, 'int16', -25536), (7, 'bool', 1)])
+@pytest.mark.parametrize(
+    'number, dtype, expected',
+    [
+        (300, 'int8', 44),
+        (-1, 'uint8', 255),
+        (2**31, 'int32', -(2**31)),
+        (255, 'int8', -1),
+        (40000, 'int16', -25536),
+        (7, 'bool', 1),
+    ],
+)
 def test_casts_wrap_as_those_of_c(compile, number, dtype, expected):
     x = T.lscalar()
     assert compile([x], T.cast(x, dtype))(number) == expected
@@ -134,9 +186,17 @@ def test_casts_wrap_as_those_of_c(compile, number, dtype, expected):
     assert theano._asarray(number, dtype=dtype) == expected and theano._asarray(number, dtype=dtype).dtype == dtype
 
 
-@pytest.mark.parametrize('dtypes, expected', [(('int8', 'int8'), 'int8'), (('int8', 'uint8'), 'int16'),
-                                              (('int64', 'float32'), 'float64'), (('int16', 'float32'), 'float32'),
-                                              (('int32', 'float32'), 'float64'), (('float32', 'float64'), 'float64')])
+@pytest.mark.parametrize(
+    'dtypes, expected',
+    [
+        (('int8', 'int8'), 'int8'),
+        (('int8', 'uint8'), 'int16'),
+        (('int64', 'float32'), 'float64'),
+        (('int16', 'float32'), 'float32'),
+        (('int32', 'float32'), 'float64'),
+        (('float32', 'float64'), 'float64'),
+    ],
+)
 def test_types_are_joined_as_by_numpy_1(compile, dtypes, expected):
     x, y = (T.TensorType(dtype, (False,))() for dtype in dtypes)
     assert (x * y).dtype == expected
@@ -146,6 +206,7 @@ def test_types_are_joined_as_by_numpy_1(compile, dtypes, expected):
 # ---------------------------------------------------------------------------------------------
 # C code, with the headers of this numpy
 # ---------------------------------------------------------------------------------------------
+
 
 def test_c_code_reduces_over_all_axes(compile_c, generator):
     x = T.fmatrix()
@@ -175,6 +236,7 @@ def test_c_code_sees_integers_shapes_and_slices(compile_c, generator):
 # Environments in which something is missing or wrong
 # ---------------------------------------------------------------------------------------------
 
+
 def in_front(folder, files):
     """Files of Python in a folder, by their names; the environment with which they are found before all others."""
     for name, text in files.items():
@@ -192,10 +254,20 @@ def error_of(code='import environment; from backend import theano', *arguments, 
     return lines[0]
 
 
-@pytest.mark.parametrize('module, package', [('theano', 'Theano'), ('lasagne', 'Lasagne'), ('numpy', 'numpy'),
-                                             ('h5py', 'h5py'), ('PIL', 'pillow'), ('matplotlib', 'matplotlib'), ('scipy', 'scipy')])
+@pytest.mark.parametrize(
+    'module, package',
+    [
+        ('theano', 'Theano'),
+        ('lasagne', 'Lasagne'),
+        ('numpy', 'numpy'),
+        ('h5py', 'h5py'),
+        ('PIL', 'pillow'),
+        ('matplotlib', 'matplotlib'),
+        ('scipy', 'scipy'),
+    ],
+)
 def test_a_missing_package_is_named(module, package):
-    code = '''if True:
+    code = """if True:
         import sys
         class Missing:
             @staticmethod
@@ -207,7 +279,7 @@ def test_a_missing_package_is_named(module, package):
         importlib.util.find_spec = lambda name: None if name == %r else find(name)
         sys.meta_path.insert(0, Missing)
         import environment
-    ''' % (module, module)
+    """ % (module, module)
     assert error_of(code).startswith('error: %s is not installed; ' % package)
 
 
@@ -247,18 +319,21 @@ def test_older_pythons_are_refused_and_newer_ones_warned_of(monkeypatch, capsys)
 # Installing
 # ---------------------------------------------------------------------------------------------
 
+
 def test_installing_gives_theanos_set_up_what_it_misses_and_takes_it_back(monkeypatch, tmp_path):
     monkeypatch.setattr(sysconfig, 'get_path', lambda name: str(tmp_path))
     monkeypatch.setattr(sys, 'version_info', (3, 13, 0))
 
     def pip(command):
         assert command[1:4] == ['-m', 'pip', 'install'] and command[-1] == ROOT + '[test]'
-        path, = glob.glob(str(tmp_path / '*.pth'))
+        (path,) = glob.glob(str(tmp_path / '*.pth'))
         with open(path) as f:
-            line, = f
+            (line,) = f
         # What the set-up of Theano does with it.
-        code = line + ('import configparser, io; parser = configparser.SafeConfigParser()\n'
-                       'parser.readfp(io.StringIO("[a]\\nb = c")); assert parser.get("a", "b") == "c"')
+        code = line + (
+            'import configparser, io; parser = configparser.SafeConfigParser()\n'
+            'parser.readfp(io.StringIO("[a]\\nb = c")); assert parser.get("a", "b") == "c"'
+        )
         assert python('import warnings; warnings.simplefilter("ignore")\n' + code).returncode == 0
         return 7
 

@@ -3,6 +3,7 @@
 No GPU is needed: what is tested is what gets compiled, linked and called. ``GOGH_CUDNN=site-packages/nvidia/cudnn``
 names a cuDNN to test with.
 """
+
 import ctypes
 import os
 import re
@@ -20,7 +21,7 @@ DEFAULT_MATH, TENSOR_OP_MATH, FMA_MATH = 0, 1, 3
 NO_WORKSPACE, PREFER_FASTEST, LIMIT = 0, 1, 2
 
 # What Theano's operations do with the header that they include, as functions for ctypes.
-CALLS = '''
+CALLS = """
 #include <cudnn.h>
 #define GET(name, Preference, Algo) \\
   extern "C" int get_##name(int preference, size_t limit) { \\
@@ -45,7 +46,7 @@ extern "C" int math_set_to(int wanted) {
   return math;
 }
 extern "C" int recurrent() { return cudnnSetRNNDescriptor(0, 0, 8, 1, 0, 0, 0, 0, 0, CUDNN_DATA_FLOAT); }
-'''
+"""
 
 
 def build(*arguments):
@@ -59,8 +60,13 @@ def standin(tmp_path_factory):
     for name in ('include', 'lib'):
         (folder / name).mkdir()
     shutil.copy(os.path.join(TESTS, 'cudnn_standin.h'), str(folder / 'include' / 'cudnn.h'))
-    build('-I' + dnn.INCLUDE, os.path.join(TESTS, 'cudnn_standin.cpp'), '-Wl,-soname,libcudnn.so.9',
-          '-o', str(folder / 'lib' / 'libcudnn.so.9'))
+    build(
+        '-I' + dnn.INCLUDE,
+        os.path.join(TESTS, 'cudnn_standin.cpp'),
+        '-Wl,-soname,libcudnn.so.9',
+        '-o',
+        str(folder / 'lib' / 'libcudnn.so.9'),
+    )
     return folder
 
 
@@ -70,11 +76,21 @@ def calls(request, standin, tmp_path_factory):
     tmp = tmp_path_factory.mktemp('calls')
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('XDG_CACHE_HOME', str(tmp))
-        folder = dnn._write_folder(str(standin / 'include' / 'cudnn.h'), str(standin / 'lib' / 'libcudnn.so.9'),
-                                   request.param)
+        folder = dnn._write_folder(
+            str(standin / 'include' / 'cudnn.h'), str(standin / 'lib' / 'libcudnn.so.9'), request.param
+        )
     (tmp / 'calls.cpp').write_text(CALLS)
-    build('-I' + folder, '-I' + dnn.INCLUDE, str(tmp / 'calls.cpp'), '-L' + folder, '-lcudnn',
-          '-Wl,-rpath,' + str(standin / 'lib'), '-Wl,--no-undefined', '-o', str(tmp / 'calls.so'))
+    build(
+        '-I' + folder,
+        '-I' + dnn.INCLUDE,
+        str(tmp / 'calls.cpp'),
+        '-L' + folder,
+        '-lcudnn',
+        '-Wl,-rpath,' + str(standin / 'lib'),
+        '-Wl,--no-undefined',
+        '-o',
+        str(tmp / 'calls.so'),
+    )
     library = ctypes.CDLL(str(tmp / 'calls.so'))
     for name in ('Forward', 'BackwardFilter', 'BackwardData'):
         getattr(library, 'get_' + name).argtypes = [ctypes.c_int, ctypes.c_size_t]
@@ -82,24 +98,29 @@ def calls(request, standin, tmp_path_factory):
     return library
 
 
-@pytest.mark.parametrize('preference, limit, choice', [
-    (LIMIT, 5000, 2),       # not the fastest, which may give other bits each time
-    (LIMIT, 100, 2),
-    (LIMIT, 99, 3),         # what fits, deterministic or not
-    (LIMIT, 0, 3),
-    (NO_WORKSPACE, 5000, 3),
-    (PREFER_FASTEST, 0, 2)])
-@pytest.mark.parametrize('name, algorithms', [
-    ('Forward', [6, 4, 1, 0]), ('BackwardFilter', [3, 2, 1, 0]), ('BackwardData', [4, 2, 1, 0])])
+@pytest.mark.parametrize(
+    'preference, limit, choice',
+    [
+        (LIMIT, 5000, 2),  # not the fastest, which may give other bits each time
+        (LIMIT, 100, 2),
+        (LIMIT, 99, 3),  # what fits, deterministic or not
+        (LIMIT, 0, 3),
+        (NO_WORKSPACE, 5000, 3),
+        (PREFER_FASTEST, 0, 2),
+    ],
+)
+@pytest.mark.parametrize(
+    'name, algorithms', [('Forward', [6, 4, 1, 0]), ('BackwardFilter', [3, 2, 1, 0]), ('BackwardData', [4, 2, 1, 0])]
+)
 def test_the_getters_choose_what_fits_and_is_deterministic(calls, name, algorithms, preference, limit, choice):
     assert getattr(calls, 'get_' + name)(preference, limit) == algorithms[choice]
 
 
 def test_float32_is_float32_unless_tf32_was_asked_for(calls):
     expected = DEFAULT_MATH if calls.tf32 else FMA_MATH
-    assert calls.math_of_new_descriptor() == expected       # by which the algorithm is chosen
-    assert calls.math_set_to(DEFAULT_MATH) == expected      # before each convolution
-    assert calls.math_set_to(TENSOR_OP_MATH) == TENSOR_OP_MATH      # for float16, which the user asked for
+    assert calls.math_of_new_descriptor() == expected  # by which the algorithm is chosen
+    assert calls.math_set_to(DEFAULT_MATH) == expected  # before each convolution
+    assert calls.math_set_to(TENSOR_OP_MATH) == TENSOR_OP_MATH  # for float16, which the user asked for
 
 
 def test_recurrent_networks_say_that_they_are_not_supported(calls):
@@ -127,19 +148,24 @@ def test_find_says_that_there_is_none_and_how_to_get_it(tmp_path, monkeypatch):
         dnn.find()
 
 
-@pytest.mark.parametrize('of_header, of_library, message', [
-    ((9, 1, 2), (9, 5, 0), r'include/cudnn.h is of cuDNN 9.1.2, and .*libcudnn.so of 9.5.0 \(reinstall'),
-    ((8, 9, 7), (8, 9, 7), None),
-    ((7, 6, 5), (7, 6, 5), None),
-    ((9, 28, 1), (9, 28, 1), None),
-    ((6, 0, 21), (6, 0, 21), r'cuDNN 6.0.21 in .* is not of a version that can be used, 7, 8, 9 \(pip install'),
-    ((10, 0, 1), (10, 0, 1), r'cuDNN 10.0.1 in .* is not of a version that can be used')])
+@pytest.mark.parametrize(
+    'of_header, of_library, message',
+    [
+        ((9, 1, 2), (9, 5, 0), r'include/cudnn.h is of cuDNN 9.1.2, and .*libcudnn.so of 9.5.0 \(reinstall'),
+        ((8, 9, 7), (8, 9, 7), None),
+        ((7, 6, 5), (7, 6, 5), None),
+        ((9, 28, 1), (9, 28, 1), None),
+        ((6, 0, 21), (6, 0, 21), r'cuDNN 6.0.21 in .* is not of a version that can be used, 7, 8, 9 \(pip install'),
+        ((10, 0, 1), (10, 0, 1), r'cuDNN 10.0.1 in .* is not of a version that can be used'),
+    ],
+)
 def test_find_checks_the_versions(of_header, of_library, message, tmp_path, monkeypatch):
     (tmp_path / 'include').mkdir()
     (tmp_path / 'lib64').mkdir()
     (tmp_path / 'include' / 'cudnn.h').write_text('#include "cudnn_version.h"\n')
     (tmp_path / 'include' / 'cudnn_version.h').write_text(
-        '#define CUDNN_MAJOR %d\n#define CUDNN_MINOR %d\n#define CUDNN_PATCHLEVEL %d\n' % of_header)
+        '#define CUDNN_MAJOR %d\n#define CUDNN_MINOR %d\n#define CUDNN_PATCHLEVEL %d\n' % of_header
+    )
     number = of_library[0] * (10000 if of_library[0] > 8 else 1000) + of_library[1] * 100 + of_library[2]
     (tmp_path / 'version.c').write_text('unsigned long cudnnGetVersion(void) { return %d; }\n' % number)
     build('-x', 'c', str(tmp_path / 'version.c'), '-o', str(tmp_path / 'lib64' / 'libcudnn.so'))
@@ -162,6 +188,7 @@ def test_a_library_that_cannot_be_loaded_is_reported(standin, tmp_path, monkeypa
 
 def need_pygpu():
     from backend.gpu import setup
+
     try:
         setup.import_pygpu()
     except setup.Unavailable as reason:
@@ -170,16 +197,30 @@ def need_pygpu():
 
 def run_operations(*arguments, **environment):
     need_pygpu()
-    return subprocess.run([sys.executable, os.path.join(TESTS, 'cudnn_ops.py')] + list(arguments),
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
-                          env=dict(os.environ, **environment))
+    return subprocess.run(
+        [sys.executable, os.path.join(TESTS, 'cudnn_ops.py')] + list(arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        env=dict(os.environ, **environment),
+    )
 
 
 def check_operations(result):
     assert result.returncode == 0, result.stderr[-3000:]
-    for name in ('GpuDnnConv', 'GpuDnnConvGradW', 'GpuDnnConvGradI', 'GpuDnnPool', 'GpuDnnPoolGrad', 'GpuDnnBatchNorm',
-                 'GpuDnnBatchNormInference', 'GpuDnnBatchNormGrad', 'GpuDnnSoftmax', 'GpuDnnSoftmaxGrad',
-                 'GpuDnnReduction'):
+    for name in (
+        'GpuDnnConv',
+        'GpuDnnConvGradW',
+        'GpuDnnConvGradI',
+        'GpuDnnPool',
+        'GpuDnnPoolGrad',
+        'GpuDnnBatchNorm',
+        'GpuDnnBatchNormInference',
+        'GpuDnnBatchNormGrad',
+        'GpuDnnSoftmax',
+        'GpuDnnSoftmaxGrad',
+        'GpuDnnReduction',
+    ):
         assert re.search('^%s{' % name, result.stdout, re.MULTILINE), name
     # The algorithm is asked for each time, as Theano's default would not.
     assert result.stdout.count("algo='guess_on_shape_change'") == 3
@@ -208,11 +249,12 @@ def test_a_header_that_does_not_compile_is_reported(standin, tmp_path):
     (tmp_path / 'include' / 'cudnn.h').write_text(text + 'cudnnUnknown_t unknown;\n')
     result = run_operations(GOGH_CUDNN=str(tmp_path))
     assert result.returncode
-    assert re.search('Unavailable: Theano cannot use .*libcudnn.so.9: .* error: .cudnnUnknown_t. does not name a type',
-                     result.stderr)
+    assert re.search(
+        'Unavailable: Theano cannot use .*libcudnn.so.9: .* error: .cudnnUnknown_t. does not name a type', result.stderr
+    )
 
 
-HANDLE_OF_CUDNN = '''
+HANDLE_OF_CUDNN = """
 import contextlib, sys
 sys.path.insert(0, sys.argv[1])
 from backend.gpu import dnn, setup
@@ -220,36 +262,48 @@ setup.import_pygpu()
 dnn.configure()
 import theano.gpuarray.dnn
 theano.gpuarray.dnn._make_handle(contextlib.ExitStack())
-'''
+"""
 
 
 def test_a_cudnn_that_does_not_start_is_reported(standin, tmp_path):
     need_pygpu()
     shutil.copytree(str(standin / 'include'), str(tmp_path / 'include'))
     (tmp_path / 'lib').mkdir()
-    build('-I' + dnn.INCLUDE, os.path.join(TESTS, 'cudnn_standin.cpp'), '-DBODY={ return (cudnnStatus_t)1001; }',
-          '-o', str(tmp_path / 'lib' / 'libcudnn.so'))
-    result = subprocess.run([sys.executable, '-c', HANDLE_OF_CUDNN, ROOT], stderr=subprocess.PIPE,
-                            universal_newlines=True, env=dict(os.environ, GOGH_CUDNN=str(tmp_path)))
-    assert re.search(r'RuntimeError: .*lib/libcudnn.so does not start on this card and driver: an error of the stand-in '
-                     r'\(pip install nvidia-cudnn-cu12, .*dnn.enabled=False', result.stderr), result.stderr
+    build(
+        '-I' + dnn.INCLUDE,
+        os.path.join(TESTS, 'cudnn_standin.cpp'),
+        '-DBODY={ return (cudnnStatus_t)1001; }',
+        '-o',
+        str(tmp_path / 'lib' / 'libcudnn.so'),
+    )
+    result = subprocess.run(
+        [sys.executable, '-c', HANDLE_OF_CUDNN, ROOT],
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        env=dict(os.environ, GOGH_CUDNN=str(tmp_path)),
+    )
+    assert re.search(
+        r'RuntimeError: .*lib/libcudnn.so does not start on this card and driver: an error of the stand-in '
+        r'\(pip install nvidia-cudnn-cu12, .*dnn.enabled=False',
+        result.stderr,
+    ), result.stderr
 
 
-CUBLAS = '''
+CUBLAS = """
 extern "C" int cublasCreate_v2(int **handle) { *handle = new int(0); return 0; }
 extern "C" int cublasSetMathMode(int *handle, int mode) { *handle = mode; return 0; }
 extern "C" int cublasGetMathMode(int *handle, int *mode) { *mode = *handle; return 0; }
-'''
+"""
 
 # What libgpuarray does, and the question which mode its handle has.
-HANDLE = '''
+HANDLE = """
 import ctypes, sys
 shim = ctypes.CDLL(sys.argv[1])
 cublas = ctypes.CDLL('libcublas.so')
 handle, mode = ctypes.c_void_p(), ctypes.c_int(-1)
 assert not cublas.cublasCreate_v2(ctypes.byref(handle)) and not cublas.cublasGetMathMode(handle, ctypes.byref(mode))
 print(mode.value)
-'''
+"""
 
 
 def test_tf32_is_set_on_the_handle_that_libgpuarray_gets(tmp_path, monkeypatch):
@@ -260,7 +314,7 @@ def test_tf32_is_set_on_the_handle_that_libgpuarray_gets(tmp_path, monkeypatch):
     shim = dnn.tf32_cublas(library)
     assert shim == dnn.tf32_cublas(library)
     result = subprocess.run([sys.executable, '-c', HANDLE, shim], stdout=subprocess.PIPE, universal_newlines=True)
-    assert result.stdout == '3\n'       # CUBLAS_TF32_TENSOR_OP_MATH
+    assert result.stdout == '3\n'  # CUBLAS_TF32_TENSOR_OP_MATH
 
 
 def test_a_cublas_that_cannot_be_linked_is_reported(tmp_path):

@@ -1,4 +1,5 @@
 """Facts of data/make_dataset.py: folders and zip files of photos to the HDF5 layout of fast-neural-style."""
+
 import contextlib
 import importlib.util
 import io
@@ -111,8 +112,7 @@ def test_the_script_as_a_command(photos):
     assert done.returncode == 0
     assert done.stdout == '%s: train2014/images 3\n' % (photos / 'out.h5')
     assert 'train2014' in done.stderr and '3/3' in done.stderr
-    done = subprocess.run(command[:2] + ['--train', 'missing'], stderr=subprocess.PIPE,
-                          universal_newlines=True)
+    done = subprocess.run(command[:2] + ['--train', 'missing'], stderr=subprocess.PIPE, universal_newlines=True)
     assert (done.returncode, done.stderr) == (1, 'error: missing: no such folder or zip file\n')
 
 
@@ -174,20 +174,29 @@ def test_a_zip_file_is_read_without_writing_what_it_names(tmp_path):
     assert not os.path.exists('/tmp/gogh-escaped.png')
     # a damaged member is left out like any other unreadable file
     place = data.index(good.getvalue()[60:80]) if good.getvalue()[60:80] in data else 100
-    data[place:place + 8] = b'\xff' * 8
+    data[place : place + 8] = b'\xff' * 8
     (tmp_path / 'a.zip').write_bytes(bytes(data))
     done = run(tmp_path, '--train', tmp_path / 'a.zip', '--size', 32)
     assert done.returncode == 0 and 'train2014/images 1' in done.stdout
 
 
-@pytest.mark.parametrize('arguments, words', [
-    (['--train', 'missing'], 'no such folder'), (['--train', 'empty'], 'no images'),
-    (['--train', 'file.txt'], 'zip'), (['--train', 'none.zip'], 'no images'),
-    (['--train', 'bad'], 'no photo can be read'), (['--train', 'train', '--size', '0'], '--size'),
-    (['--train', 'train', '--workers', '0'], '--workers'), (['--train', 'train', '--size', 'big'], '--size'),
-    (['--train', 'train', '--size', '100000000'], 'free'), ([], '--train'),
-    (['--train', 'train', '--output', 'missing/out.h5'], 'folder'),
-    (['--train', 'train', '--output', '.'], 'folder')])
+@pytest.mark.parametrize(
+    'arguments, words',
+    [
+        (['--train', 'missing'], 'no such folder'),
+        (['--train', 'empty'], 'no images'),
+        (['--train', 'file.txt'], 'zip'),
+        (['--train', 'none.zip'], 'no images'),
+        (['--train', 'bad'], 'no photo can be read'),
+        (['--train', 'train', '--size', '0'], '--size'),
+        (['--train', 'train', '--workers', '0'], '--workers'),
+        (['--train', 'train', '--size', 'big'], '--size'),
+        (['--train', 'train', '--size', '100000000'], 'free'),
+        ([], '--train'),
+        (['--train', 'train', '--output', 'missing/out.h5'], 'folder'),
+        (['--train', 'train', '--output', '.'], 'folder'),
+    ],
+)
 def test_bad_input_is_one_line_and_the_old_file_stays(photos, arguments, words, monkeypatch):
     monkeypatch.chdir(photos)
     (photos / 'empty').mkdir()
@@ -210,11 +219,23 @@ def test_an_interrupted_run_leaves_the_old_file(photos, number):
     for i in range(1500):
         (photos / 'train' / ('more%d.png' % i)).write_bytes((photos / 'train' / '00.png').read_bytes())
     (photos / 'out.h5').write_bytes(b'old')
-    child = subprocess.Popen([sys.executable, SCRIPT, '--train', str(photos / 'train'), '--workers', '1',
-                              '--overwrite', '--output', str(photos / 'out.h5')],
-                             stderr=subprocess.PIPE, universal_newlines=True,
-                             # What a shell starts in the background ignores Ctrl-C, and so do its children.
-                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    child = subprocess.Popen(
+        [
+            sys.executable,
+            SCRIPT,
+            '--train',
+            str(photos / 'train'),
+            '--workers',
+            '1',
+            '--overwrite',
+            '--output',
+            str(photos / 'out.h5'),
+        ],
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        # What a shell starts in the background ignores Ctrl-C, and so do its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while not any(name.endswith('.tmp') for name in os.listdir(str(photos))):
         assert child.poll() is None
         time.sleep(0.005)
@@ -246,14 +267,16 @@ def test_an_interrupt_waits_until_hdf5_has_returned():
 def test_a_full_disk_is_told_and_nothing_is_left(photos):
     # a limit on the size of files stands for the disk
     (photos / 'out.h5').write_bytes(b'old')
-    code = ("import resource, runpy, signal, sys\n"
-            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-            "resource.setrlimit(resource.RLIMIT_FSIZE, (500000, 500000))\n"
-            "sys.argv = ['make_dataset.py', '--overwrite', '--train', %r, '--output', %r]\n"
-            "runpy.run_path(%r, run_name='__main__')"
-            % (str(photos / 'train'), str(photos / 'out.h5'), SCRIPT))
-    done = subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          universal_newlines=True)
+    code = (
+        'import resource, runpy, signal, sys\n'
+        'signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
+        'resource.setrlimit(resource.RLIMIT_FSIZE, (500000, 500000))\n'
+        "sys.argv = ['make_dataset.py', '--overwrite', '--train', %r, '--output', %r]\n"
+        "runpy.run_path(%r, run_name='__main__')" % (str(photos / 'train'), str(photos / 'out.h5'), SCRIPT)
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
+    )
     assert done.returncode == 1, done.stderr
     last = done.stderr.strip().split('\n')[-1]
     assert last.startswith('error: %s: cannot write' % (photos / 'out.h5')) and 'Traceback' not in done.stderr
@@ -274,11 +297,13 @@ def test_memory_does_not_grow_with_the_number_of_photos(tmp_path):
         for name in os.listdir(str(tmp_path / 'train')):
             if name.startswith(start):
                 os.link(str(tmp_path / 'train' / name), str(pattern / name))
-        code = ("import resource, runpy, sys\n"
-                "sys.argv = ['make_dataset.py', '--train', %r, '--output', %r, '--overwrite', '--workers', '2']\n"
-                "try: runpy.run_path(%r, run_name='__main__')\n"
-                "except SystemExit: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-                % (str(pattern), str(tmp_path / 'out.h5'), SCRIPT))
+        code = (
+            'import resource, runpy, sys\n'
+            "sys.argv = ['make_dataset.py', '--train', %r, '--output', %r, '--overwrite', '--workers', '2']\n"
+            "try: runpy.run_path(%r, run_name='__main__')\n"
+            'except SystemExit: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)'
+            % (str(pattern), str(tmp_path / 'out.h5'), SCRIPT)
+        )
         done = subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         peaks.append(int(done.stdout.split()[-1]))
     assert os.path.getsize(str(tmp_path / 'out.h5')) > 115 * 10**6

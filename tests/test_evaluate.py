@@ -1,4 +1,5 @@
 """evaluate.py against the formulas in float64, and as a user runs it."""
+
 import csv
 import dataclasses
 import shutil
@@ -21,7 +22,7 @@ from support.tiny import transformer
 from lasagne.layers import get_all_param_values, set_all_param_values
 
 STYLES = ['dots', 'waves', 'stripes']
-LAYERS = [('conv1_1', 1.5), ('conv1_2', 4.)]
+LAYERS = [('conv1_1', 1.5), ('conv1_2', 4.0)]
 
 
 @pytest.fixture(scope='module')
@@ -29,14 +30,29 @@ def folder(tmp_path_factory):
     """A network of three styles, the images of two of them, photos, and a loss network of two convolutions."""
     folder = tmp_path_factory.mktemp('evaluate')
     generator = np.random.RandomState(0)
-    training = dict(content_layer='conv1_1', content_weight=2., style_layers='conv1_1=1.5,conv1_2', style_weight=4.,
-                    tv_weight=1e-6, normalize_losses=True, image_size=16, style_size=24)
+    training = dict(
+        content_layer='conv1_1',
+        content_weight=2.0,
+        style_layers='conv1_1=1.5,conv1_2',
+        style_weight=4.0,
+        tv_weight=1e-6,
+        normalize_losses=True,
+        image_size=16,
+        style_size=24,
+    )
     network = transformer('cin', STYLES, (2, 2, 3), (3, 2), 1, dict(training=training))
-    set_all_param_values(network.output, [generator.normal(0, 0.5, value.shape).astype('float32')
-                                          for value in get_all_param_values(network.output)])
+    set_all_param_values(
+        network.output,
+        [generator.normal(0, 0.5, value.shape).astype('float32') for value in get_all_param_values(network.output)],
+    )
     models.save_network(str(folder / 'cin.npz'), network)
-    for name, shape in (('styles/02_stripes.png', (24, 30, 3)), ('styles/dots.png', (40, 24, 3)),
-                        ('photos/a.png', (16, 16, 3)), ('photos/b.png', (16, 24, 3)), ('photos/c.png', (16, 16, 3))):
+    for name, shape in (
+        ('styles/02_stripes.png', (24, 30, 3)),
+        ('styles/dots.png', (40, 24, 3)),
+        ('photos/a.png', (16, 16, 3)),
+        ('photos/b.png', (16, 24, 3)),
+        ('photos/c.png', (16, 16, 3)),
+    ):
         (folder / name).parent.mkdir(exist_ok=True)
         files.write_image(str(folder / name), generator.randint(256, size=shape).astype('uint8'))
     weights, channels = {}, 3
@@ -48,8 +64,23 @@ def folder(tmp_path_factory):
     return folder
 
 
-COMMAND = ['evaluate.py', '--model', 'cin.npz', '--style-dir', 'styles', '--photos', 'photos', '--count', 2,
-           '--iterations', 2, '--loss-weights', 'vgg.npz', '--output', 'evaluation']
+COMMAND = [
+    'evaluate.py',
+    '--model',
+    'cin.npz',
+    '--style-dir',
+    'styles',
+    '--photos',
+    'photos',
+    '--count',
+    2,
+    '--iterations',
+    2,
+    '--loss-weights',
+    'vgg.npz',
+    '--output',
+    'evaluation',
+]
 
 
 @pytest.fixture(scope='module')
@@ -63,8 +94,10 @@ def result(run, folder):
 def table(folder):
     with open(str(folder / 'evaluation' / 'losses.csv')) as file:
         rows = list(csv.DictReader(file))
-    return {(row.pop('style_name'), row.pop('photo'), row.pop('image')): {k: float(v) for k, v in row.items()}
-            for row in rows}
+    return {
+        (row.pop('style_name'), row.pop('photo'), row.pop('image')): {k: float(v) for k, v in row.items()}
+        for row in rows
+    }
 
 
 def expected_losses(folder, image, photo, style):
@@ -76,19 +109,23 @@ def expected_losses(folder, image, photo, style):
 
     of_image, of_photo, of_style = features(image), features(photo), features(style)
     content = of_photo['conv1_1']
-    content = 2 * np.mean((of_image['conv1_1'] - content) ** 2) / np.mean(content ** 2)
+    content = 2 * np.mean((of_image['conv1_1'] - content) ** 2) / np.mean(content**2)
     by_layer = []
     for name, weight in LAYERS:
         target = reference.gram(of_style[name])
-        by_layer.append(weight / 2 * np.mean((reference.gram(of_image[name]) - target) ** 2) / np.mean(target ** 2))
+        by_layer.append(weight / 2 * np.mean((reference.gram(of_image[name]) - target) ** 2) / np.mean(target**2))
     tv = 1e-6 * reference.total_variation(255 * image.astype('float64'))[0]
     return np.array([content + sum(by_layer) + tv, content, sum(by_layer), tv] + by_layer)
 
 
 def test_every_style_and_photo_is_judged(result):
     _, rows = result
-    assert sorted(rows) == sorted((style, photo, kind) for style in ('dots', 'stripes') for photo in ('a', 'b')
-                                  for kind in ('photo', 'network', 'optimization 2'))
+    assert sorted(rows) == sorted(
+        (style, photo, kind)
+        for style in ('dots', 'stripes')
+        for photo in ('a', 'b')
+        for kind in ('photo', 'network', 'optimization 2')
+    )
 
 
 def test_losses_are_those_of_the_formulas(folder, result):
@@ -107,14 +144,33 @@ def test_a_network_that_loses_its_border_is_judged_by_the_middle_of_the_photo(fo
     network = models.load_network(str(folder / 'cin.npz'))
     cropping = network._replace(architecture=dataclasses.replace(network.architecture, pad='none'))
     models.save_network(str(folder / 'none.npz'), cropping)
-    process = run('evaluate.py', '--model', 'none.npz', '--style-dir', 'styles', '--photos', 'photos', '--count', 1,
-                  '--image-size', 32, '--loss-weights', 'vgg.npz', '--iterations', 0, '--output', 'none', cwd=str(folder))
+    process = run(
+        'evaluate.py',
+        '--model',
+        'none.npz',
+        '--style-dir',
+        'styles',
+        '--photos',
+        'photos',
+        '--count',
+        1,
+        '--image-size',
+        32,
+        '--loss-weights',
+        'vgg.npz',
+        '--iterations',
+        0,
+        '--output',
+        'none',
+        cwd=str(folder),
+    )
     assert process.returncode == 0, process.stderr
     rows = {(row['style_name'], row['image']): row for row in csv.DictReader(open(str(folder / 'none' / 'losses.csv')))}
     photo = evaluation.read_photos([str(folder / 'photos' / 'a.png')], 32)['a']
     style = files.to_float(files.read_image(str(folder / 'styles' / 'dots.png'), size=24))
-    pastiche = reference.transformer(photo.astype('float64'), get_all_param_values(network.output), np.eye(3)[[0]], 1,
-                                     pad='none')
+    pastiche = reference.transformer(
+        photo.astype('float64'), get_all_param_values(network.output), np.eye(3)[[0]], 1, pad='none'
+    )
     middle = photo[:, :, 8:-8, 8:-8]
     for kind, image in (('photo', middle), ('network', pastiche)):
         values = [float(rows['dots', kind][name]) for name in list(rows['dots', kind])[3:-1]]
@@ -155,29 +211,42 @@ def test_losses_in_relation_to_the_photo(folder, result):
     """Percentages of each layer, not of their sum, and content that no weight has a part in."""
     process, losses = result
     rows = {(row['style_name'], row['image']): row for row in read(folder, 'relative.csv')}
-    assert sorted(rows) == sorted((style, kind) for style in ('dots', 'stripes', 'all styles')
-                                  for kind in ('network', 'optimization 2'))
+    assert sorted(rows) == sorted(
+        (style, kind) for style in ('dots', 'stripes', 'all styles') for kind in ('network', 'optimization 2')
+    )
     for style in ('dots', 'stripes'):
-        percents = [100 * losses[style, photo, 'network'][name] / losses[style, photo, 'photo'][name]
-                    for photo in 'ab' for name in ('style_conv1_1', 'style_conv1_2')]
+        percents = [
+            100 * losses[style, photo, 'network'][name] / losses[style, photo, 'photo'][name]
+            for photo in 'ab'
+            for name in ('style_conv1_1', 'style_conv1_2')
+        ]
         # The content loss of this network is divided by the photo's square already; its weight is 2.
         contents = [losses[style, photo, 'network']['content'] / 2 for photo in 'ab']
         row = rows[style, 'network']
-        np.testing.assert_allclose([float(row['style_percent_of_photo']), float(row['content_relative'])],
-                                   [np.mean(percents), np.mean(contents)], rtol=1e-3)
+        np.testing.assert_allclose(
+            [float(row['style_percent_of_photo']), float(row['content_relative'])],
+            [np.mean(percents), np.mean(contents)],
+            rtol=1e-3,
+        )
         assert row['style_percent_of_photo'] in process.stdout
 
 
 def test_content_in_relation_to_the_photo_without_normalization():
-    row = dict(style_name='dots', photo='a', total='1', style='1', style_conv1_1='3', style_conv1_2='1', content_of_nothing='4')
-    rows = [dict(row, image='photo', content='0', style_conv1_1='30', style_conv1_2='2'), dict(row, image='network', content='2')]
-    assert evaluate.relate(rows, ['dots']) == [['dots', 'network', 30., 0.5]]
+    row = dict(
+        style_name='dots', photo='a', total='1', style='1', style_conv1_1='3', style_conv1_2='1', content_of_nothing='4'
+    )
+    rows = [
+        dict(row, image='photo', content='0', style_conv1_1='30', style_conv1_2='2'),
+        dict(row, image='network', content='2'),
+    ]
+    assert evaluate.relate(rows, ['dots']) == [['dots', 'network', 30.0, 0.5]]
 
 
 def test_trajectories_lead_from_the_photo_to_the_optimized_image(folder, result):
     rows = read(folder, 'trajectories.csv')
     assert [(row['style_name'], row['photo'], row['iteration']) for row in rows] == [
-        (style, photo, str(i)) for style in ('dots', 'stripes') for photo in ('a', 'b') for i in range(3)]
+        (style, photo, str(i)) for style in ('dots', 'stripes') for photo in ('a', 'b') for i in range(3)
+    ]
     for row in rows:
         kind = {'0': 'photo', '2': 'optimization 2'}.get(row['iteration'])
         if kind:
@@ -189,19 +258,21 @@ def test_network_and_optimization_at_an_equal_style_loss(folder, result):
     """The table holds what the losses and the trajectories say; its means are printed."""
     process, losses = result
     rows, percents = read(folder, 'equal_style.csv'), []
-    for row, (style, photo, *numbers) in zip(rows, evaluate.compare(read(folder, 'losses.csv'),
-                                                                    read(folder, 'trajectories.csv'))):
+    for row, (style, photo, *numbers) in zip(
+        rows, evaluate.compare(read(folder, 'losses.csv'), read(folder, 'trajectories.csv'))
+    ):
         assert (row['style_name'], row['photo']) == (style, photo)
         percents.append(100 * losses[style, photo, 'network']['style'] / losses[style, photo, 'photo']['style'])
         np.testing.assert_allclose(float(row['style_percent_of_photo']), percents[-1], rtol=1e-4)
         assert [row[name] for name in evaluate.EQUAL_STYLE[2:]] == [
-            '' if number is None else '%.5g' % number for number in numbers]
+            '' if number is None else '%.5g' % number for number in numbers
+        ]
     assert len(percents) == len(rows) == 4 and 'all styles' in process.stdout
     assert '%.4g' % np.mean(percents) in process.stdout
 
 
 def test_where_the_optimization_reaches_a_style_loss():
-    path = [(0., 8.), (1., 6.), (3., 2.), (2., 4.), (5., 1.)]
+    path = [(0.0, 8.0), (1.0, 6.0), (3.0, 2.0), (2.0, 4.0), (5.0, 1.0)]
     assert evaluate.at_equal_style(path, 9) == (0, 0)
     assert evaluate.at_equal_style(path, 6) == (1, 1)
     # The first time counts.
@@ -215,12 +286,21 @@ def test_comparison_at_an_equal_style_loss():
         return dict(style_name='dots', photo=photo, image=image, content=str(content), style=str(style))
 
     rows = [row(photo, 'photo', 0, 8) for photo in 'abc'] + [
-        row('a', 'network', 3, 4), row('b', 'network', 3, 0.5), row('c', 'network', 3, 10)]
-    steps = [dict(style_name='dots', photo=photo, content=str(content), style=str(style))
-             for photo in 'abc' for content, style in ((0, 8), (2, 4), (4, 1))]
+        row('a', 'network', 3, 4),
+        row('b', 'network', 3, 0.5),
+        row('c', 'network', 3, 10),
+    ]
+    steps = [
+        dict(style_name='dots', photo=photo, content=str(content), style=str(style))
+        for photo in 'abc'
+        for content, style in ((0, 8), (2, 4), (4, 1))
+    ]
     comparison = evaluate.compare(rows, steps)
-    assert comparison == [['dots', 'a', 50, 1, 2, 1.5], ['dots', 'b', 6.25, None, None, None],
-                          ['dots', 'c', 125, 0, 0, None]]
+    assert comparison == [
+        ['dots', 'a', 50, 1, 2, 1.5],
+        ['dots', 'b', 6.25, None, None, None],
+        ['dots', 'c', 125, 0, 0, None],
+    ]
     assert evaluate.summarize_comparison(comparison, ['dots']) == [['dots', '60.42', '0.5', '1.5', '2 of 3']]
 
 
@@ -259,22 +339,30 @@ def test_settings_come_from_the_network_unless_they_are_given(monkeypatch):
         args = type('Arguments', (), args)
         return evaluation.loss_of_network(args, Architecture('fns'), dict(training=training)), args
 
-    loss, args = settings(dict(style_layers='conv1_1', style_weight=3, content_layers='conv1_2=2,conv1_1', image_size=64))
-    assert loss.style_layers == [('conv1_1', 3.)] and loss.content_layers == [('conv1_2', 2.), ('conv1_1', 1.)] and args.image_size == 64
+    loss, args = settings(
+        dict(style_layers='conv1_1', style_weight=3, content_layers='conv1_2=2,conv1_1', image_size=64)
+    )
+    assert (
+        loss.style_layers == [('conv1_1', 3.0)]
+        and loss.content_layers == [('conv1_2', 2.0), ('conv1_1', 1.0)]
+        and args.image_size == 64
+    )
     assert loss.divide_by_channels and args.content_size == 64
     assert settings(dict(image_size=64, content_size=256))[1].content_size == 256
     # Networks from before there could be several.
-    assert settings(dict(content_layer='conv1_2', content_weight=3))[0].content_layers == [('conv1_2', 3.)]
+    assert settings(dict(content_layer='conv1_2', content_weight=3))[0].content_layers == [('conv1_2', 3.0)]
     # A file of a stranger's may say anything; what makes no sense is as if it were not there.
     for nonsense in (None, 'x', dict(style_layers=3, style_weight='a', image_size=1.5, normalize_losses=1)):
         loss, args = settings(nonsense)
-        assert loss.content_layers == [(options.NETWORK_DEFAULTS['fns']['content_layers'], 1.)]
-        assert [weight for _, weight in loss.style_layers] == [20.] * 4 and not loss.normalize and args.image_size == 256
+        assert loss.content_layers == [(options.NETWORK_DEFAULTS['fns']['content_layers'], 1.0)]
+        assert (
+            [weight for _, weight in loss.style_layers] == [20.0] * 4 and not loss.normalize and args.image_size == 256
+        )
 
 
 @pytest.mark.parametrize('normalize', [False, True])
 def test_the_content_loss_of_nothing_is_that_of_the_sum_over_the_layers(normalize, generator):
-    loss = Objective([], [('conv1_1', 3.), ('conv2_1', 5.)], [], 0., normalize, False, 'max')
+    loss = Objective([], [('conv1_1', 3.0), ('conv2_1', 5.0)], [], 0.0, normalize, False, 'max')
     contents = [generator.rand(1, 2, 4, 5), generator.rand(1, 3, 2, 2)]
     first, second = ((content**2).sum() / content.size for content in contents)
     expected = (3 * first / first + 5 * second / second) / 2 if normalize else (3 * first + 5 * second) / 2
@@ -290,7 +378,10 @@ def test_photos_are_cut_out_of_the_middle_of_the_content_size(tmp_path):
 
 
 def test_styles_are_found_by_name():
-    assert evaluation.find_styles(['x/03_b.jpg', 'x/a.png', 'x/c.png'], ['a', 'b']) == [(0, 'x/a.png'), (1, 'x/03_b.jpg')]
+    assert evaluation.find_styles(['x/03_b.jpg', 'x/a.png', 'x/c.png'], ['a', 'b']) == [
+        (0, 'x/a.png'),
+        (1, 'x/03_b.jpg'),
+    ]
     assert evaluation.find_styles(['x/c.png'], ['style']) == [(0, 'x/c.png')]
     with pytest.raises(utils.UserError):
         evaluation.find_styles(['x/c.png', 'x/d.png'], ['a', 'b'])

@@ -1,4 +1,5 @@
 """Networks for other programs and from them: each against what ran them first."""
+
 import json
 import os
 import shutil
@@ -49,13 +50,20 @@ def network():
 
 # ONNX, out --------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('settings', [
-    dict(styles=['a', 'b'], pad='zero', filter_sizes=(5, 7, 3)),
-    dict(styles=['a', 'b'], pad='reflect-start', residual_blocks=2),
-    dict(styles=['a', 'b'], upsampling='deconv', epsilon=1e-3), dict(network='fns', pad='none', residual_blocks=2),
-    dict(network='fns', norm='batch', upsampling='deconv', pad='zero'),
-    dict(network='fns', residual_blocks=0, tanh_constant=80., last='bias'), dict(network='fns', pad='reflect-start')],
-    ids=str)
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(styles=['a', 'b'], pad='zero', filter_sizes=(5, 7, 3)),
+        dict(styles=['a', 'b'], pad='reflect-start', residual_blocks=2),
+        dict(styles=['a', 'b'], upsampling='deconv', epsilon=1e-3),
+        dict(network='fns', pad='none', residual_blocks=2),
+        dict(network='fns', norm='batch', upsampling='deconv', pad='zero'),
+        dict(network='fns', residual_blocks=0, tanh_constant=80.0, last='bias'),
+        dict(network='fns', pad='reflect-start'),
+    ],
+    ids=str,
+)
 def test_an_onnx_model_computes_what_the_network_does(tmp_path, generator, settings):
     """At sides that are multiples of 4 and others, which both round up, and for several images at once."""
     network = transformer(**settings)
@@ -65,9 +73,9 @@ def test_an_onnx_model_computes_what_the_network_does(tmp_path, generator, setti
     for height, width in [(48, 56), (45, 50)] + [(9, 3)] * (network.architecture.pad == 'reflect-start'):
         inputs = {'image': generator.rand(2, 3, height, width).astype('float32')}
         if network.style:
-            inputs['style'] = np.array([[1, 0], [.3, .7]], 'float32')
+            inputs['style'] = np.array([[1, 0], [0.3, 0.7]], 'float32')
         expected = function(*inputs.values())
-        got, = runtime.run(None, inputs)
+        (got,) = runtime.run(None, inputs)
         assert got.shape == expected.shape
         np.testing.assert_allclose(got, expected, atol=1e-4)
 
@@ -76,7 +84,7 @@ def test_an_onnx_model_keeps_a_photo_of_one_colour_flat(tmp_path, network):
     """A variance that is rounding counts as zero there, too."""
     assert onnx_graph.ROUNDING == formulas.ROUNDING
     network, function = network
-    image, style = np.full((1, 3, 32, 32), .7, 'float32'), style_weights(1, 2)
+    image, style = np.full((1, 3, 32, 32), 0.7, 'float32'), style_weights(1, 2)
     got = run_onnx(exported(str(tmp_path / 'net.npz'), network), image=image, style=style)
     np.testing.assert_allclose(got, function(image, style), atol=1e-4)
 
@@ -93,11 +101,11 @@ def test_half_precision_halves_the_filters_and_changes_little(tmp_path, generato
     path = str(tmp_path / 'net.npz')
     half, whole = exported(path, network, half=True), exported(path, network)
     kinds = [tensor.data_type for tensor in onnx.load_from_string(half).graph.initializer if len(tensor.dims) == 4]
-    assert kinds.count(onnx.TensorProto.FLOAT16) == 8 and len(half) < .6 * len(whole)
+    assert kinds.count(onnx.TensorProto.FLOAT16) == 8 and len(half) < 0.6 * len(whole)
     image, style = generator.rand(1, 3, 24, 20).astype('float32'), style_weights(0, 2)
     expected = function(image, style)
     np.testing.assert_allclose(run_onnx(whole, image=image, style=style), expected, atol=1e-4)
-    assert 0 < np.abs(run_onnx(half, image=image, style=style) - expected).max() < .05
+    assert 0 < np.abs(run_onnx(half, image=image, style=style) - expected).max() < 0.05
 
 
 def test_an_onnx_model_says_what_it_is(tmp_path):
@@ -138,10 +146,14 @@ def test_slips_of_the_command_are_one_line_and_cost_nothing(tmp_path, fails):
 
 def test_an_onnx_file_of_ours_is_read_back(tmp_path):
     """Whatever the architecture: parameters, names and training are those that were written."""
-    for settings in (dict(styles=['a', 'b']), dict(styles=['a'], pad='zero', filter_sizes=(5, 7, 3)),
-                     dict(network='fns', norm='batch', upsampling='deconv'),
-                     dict(network='fns', last='bias', output='linear'),
-                     dict(network='fns', pad='same', preprocessing='none'), dict(network='fns', pad='reflect-start')):
+    for settings in (
+        dict(styles=['a', 'b']),
+        dict(styles=['a'], pad='zero', filter_sizes=(5, 7, 3)),
+        dict(network='fns', norm='batch', upsampling='deconv'),
+        dict(network='fns', last='bias', output='linear'),
+        dict(network='fns', pad='same', preprocessing='none'),
+        dict(network='fns', pad='reflect-start'),
+    ):
         network = transformer(meta={'training': {'seed': 5}}, **settings)
         randomize(network)
         (tmp_path / 'net.onnx').write_bytes(exported(str(tmp_path / 'net.npz'), network))
@@ -152,6 +164,7 @@ def test_an_onnx_file_of_ours_is_read_back(tmp_path):
 
 
 # In ---------------------------------------------------------------------------------------------------
+
 
 def imported(path, tmp_path):
     """A network of another project as one of ours, by way of our own file."""
@@ -167,7 +180,7 @@ def test_networks_of_pytorch_compute_what_torch_did(tmp_path, name):
     network = imported(os.path.join(FIXTURES, name), tmp_path)
     inputs = [results['image']] + ([results['weights'][np.newaxis]] if network.style else [])
     expected = np.clip(results['styles' if network.style else 'example'], 0, 1)
-    assert expected.std() > .05
+    assert expected.std() > 0.05
     np.testing.assert_allclose(models.pastiche_function(network)(*inputs), expected, atol=1e-4)
 
 
@@ -179,7 +192,7 @@ def test_checkpoints_of_tensorflow_compute_what_tensorflow_did(tmp_path, name):
     network = imported(os.path.join(FIXTURES, name), tmp_path)
     inputs = [results['image']] + ([results['weights'][np.newaxis]] if network.style else [])
     expected = np.clip(results[name.split('.')[0]], 0, 1)
-    assert expected.std() > .05
+    assert expected.std() > 0.05
     np.testing.assert_allclose(models.pastiche_function(network)(*inputs), expected, atol=1e-4)
 
 
@@ -192,7 +205,7 @@ def deeplearnjs(folder, generator, widths=(3, 4, 5), up_widths=(4, 3), blocks=1)
     maps = [a, b, c] + [c] * (2 * blocks) + [d, e, 3]
     variables, manifest = [], {}
     for shape, width in zip(shapes, maps):
-        variables += [generator.randn(*shape), .3 * generator.randn(width), 1 + .3 * generator.randn(width)]
+        variables += [generator.randn(*shape), 0.3 * generator.randn(width), 1 + 0.3 * generator.randn(width)]
     os.makedirs(str(folder))
     for i, value in enumerate(variables):
         name = 'Variable_%d' % i if i else 'Variable'
@@ -226,11 +239,13 @@ def test_damaged_networks_of_others_are_refused_in_one_line(tmp_path, fails, gen
     folder = tmp_path / 'net'
     deeplearnjs(folder, generator)
     manifest = json.loads((folder / 'manifest.json').read_text())
-    for change, match in [(dict(Variable_4=dict(filename='../manifest.json', shape=[4])), 'not beside it'),
-                          (dict(Variable_4=dict(filename='Variable_4', shape=[10**9] * 4)), 'no shape'),
-                          (dict(Variable_4=dict(filename='Variable_5', shape=[5])), 'which is not what its shape'),
-                          (dict(Variable_99=dict(filename='Variable_4', shape=[4])), "not those of lengstrom's"),
-                          (dict(Variable_4=3), 'manifest.json is not one')]:
+    for change, match in [
+        (dict(Variable_4=dict(filename='../manifest.json', shape=[4])), 'not beside it'),
+        (dict(Variable_4=dict(filename='Variable_4', shape=[10**9] * 4)), 'no shape'),
+        (dict(Variable_4=dict(filename='Variable_5', shape=[5])), 'which is not what its shape'),
+        (dict(Variable_99=dict(filename='Variable_4', shape=[4])), "not those of lengstrom's"),
+        (dict(Variable_4=3), 'manifest.json is not one'),
+    ]:
         (folder / 'manifest.json').write_text(json.dumps(dict(manifest, **change)))
         refused(folder, match)
     (folder / 'manifest.json').unlink()
@@ -239,13 +254,17 @@ def test_damaged_networks_of_others_are_refused_in_one_line(tmp_path, fails, gen
         with open(os.path.join(FIXTURES, name), 'rb') as file:
             data = file.read()
         path = tmp_path / name
-        path.write_bytes(data[:-len(data) // 3])
+        path.write_bytes(data[: -len(data) // 3])
         refused(path, 'cannot read this network')
     shutil.copy(os.path.join(FIXTURES, 'lengstrom.ckpt.index'), str(tmp_path))
-    refused(tmp_path / 'lengstrom.ckpt.index', 'No such file')      # the numbers are in another one
+    refused(tmp_path / 'lengstrom.ckpt.index', 'No such file')  # the numbers are in another one
     model = onnx.load(os.path.join(FIXTURES, 'example.onnx'))
-    for op, name, value, match in [('Pad', 'mode', b'edge', 'mode'), ('Conv', 'pads', [1, 1, 1, 1], 'pads otherwise'),
-                                   ('Conv', 'strides', [3, 3], 'convolution 1 is not'), ('Relu', None, 'Elu', 'Elu')]:
+    for op, name, value, match in [
+        ('Pad', 'mode', b'edge', 'mode'),
+        ('Conv', 'pads', [1, 1, 1, 1], 'pads otherwise'),
+        ('Conv', 'strides', [3, 3], 'convolution 1 is not'),
+        ('Relu', None, 'Elu', 'Elu'),
+    ]:
         changed = onnx.ModelProto.FromString(model.SerializeToString())
         node = next(node for node in changed.graph.node if node.op_type == op)
         if name is None:

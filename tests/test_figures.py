@@ -1,4 +1,5 @@
 """figures.py at a tiny size: each figure is made, is made of what it says, and is not made twice."""
+
 import csv
 import os
 import signal
@@ -20,21 +21,40 @@ from papers import common, learned_representation
 
 from lasagne.layers import get_all_param_values, set_all_param_values
 
-SCALE = ['--set', 'styles=2', 'width=2', 'residual_blocks=1', 'image_size=16', 'style_size=16', 'batch_size=1',
-         'iterations=2', 'many_iterations=4', 'checkpoint_every=1', 'shown=2', 'picture_size=32', 'steps=3', 'timed_steps=1',
-         'timed_sizes=16,24']
+SCALE = [
+    '--set',
+    'styles=2',
+    'width=2',
+    'residual_blocks=1',
+    'image_size=16',
+    'style_size=16',
+    'batch_size=1',
+    'iterations=2',
+    'many_iterations=4',
+    'checkpoint_every=1',
+    'shown=2',
+    'picture_size=32',
+    'steps=3',
+    'timed_steps=1',
+    'timed_sizes=16,24',
+]
 
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp('figures')
     generator = np.random.RandomState(0)
-    for name in ['styles/%d_style-%s.png' % (i, 'abcde'[i]) for i in range(5)] + [
-            'photos/%d.png' % i for i in range(3)] + ['content/%d.png' % i for i in range(4)]:
+    for name in (
+        ['styles/%d_style-%s.png' % (i, 'abcde'[i]) for i in range(5)]
+        + ['photos/%d.png' % i for i in range(3)]
+        + ['content/%d.png' % i for i in range(4)]
+    ):
         (folder / name).parent.mkdir(exist_ok=True)
         files.write_image(str(folder / name), generator.randint(256, size=(36, 36, 3)).astype('uint8'))
-    weights = {'conv1_1_W': generator.normal(0, 0.02, (4, 3, 3, 3)).astype('float32'),
-               'conv1_1_b': generator.normal(0, 0.1, 4).astype('float32')}
+    weights = {
+        'conv1_1_W': generator.normal(0, 0.02, (4, 3, 3, 3)).astype('float32'),
+        'conv1_1_b': generator.normal(0, 0.1, 4).astype('float32'),
+    }
     files.save_npz(str(folder / 'vgg.npz'), weights)
     return folder
 
@@ -56,16 +76,43 @@ def trainings(monkeypatch):
 @pytest.fixture
 def make(folder, monkeypatch, trainings):
     """Make a figure as the command line would; returns the rows of its table and the trainings that it took."""
+
     def make(figure, *more):
         monkeypatch.chdir(folder)
-        monkeypatch.setattr(sys, 'argv', ['figures.py', figure, '--style-dir', 'styles', '--content', 'content',
-                                          '--photos', 'photos', '--loss-weights', 'vgg.npz', '--style-layers', 'conv1_1',
-                                          '--content-layers', 'conv1_1', '--normalize-losses', '--style-weight', '1',
-                                          '--output', 'out', '--run-dir', 'runs'] + SCALE + list(more))
+        monkeypatch.setattr(
+            sys,
+            'argv',
+            [
+                'figures.py',
+                figure,
+                '--style-dir',
+                'styles',
+                '--content',
+                'content',
+                '--photos',
+                'photos',
+                '--loss-weights',
+                'vgg.npz',
+                '--style-layers',
+                'conv1_1',
+                '--content-layers',
+                'conv1_1',
+                '--normalize-losses',
+                '--style-weight',
+                '1',
+                '--output',
+                'out',
+                '--run-dir',
+                'runs',
+            ]
+            + SCALE
+            + list(more),
+        )
         del trainings[:]
         figures.main()
         with open(str(folder / 'out' / (figure + '.csv'))) as file:
             return list(csv.DictReader(file)), list(trainings)
+
     return make
 
 
@@ -82,8 +129,12 @@ def test_many_styles(make, folder):
     for kind in ('content', 'style'):
         for name in ('style-a', 'style-b'):
             row = numbers[name]
-            np.testing.assert_allclose(row[kind + '_percent_more'], 100 * (row[kind + '_many'] / row[kind + '_single'] - 1),
-                                       rtol=1e-3, atol=0.02)
+            np.testing.assert_allclose(
+                row[kind + '_percent_more'],
+                100 * (row[kind + '_many'] / row[kind + '_single'] - 1),
+                rtol=1e-3,
+                atol=0.02,
+            )
         percents = [numbers[name][kind + '_percent_more'] for name in ('style-a', 'style-b')]
         np.testing.assert_allclose(numbers['mean'][kind + '_percent_more'], np.mean(percents), rtol=1e-3, atol=1e-3)
         np.testing.assert_allclose(numbers['deviation'][kind + '_percent_more'], np.std(percents), rtol=1e-3, atol=1e-3)
@@ -103,8 +154,11 @@ def test_finetune_and_blend(make, folder):
     rows, trained = make('finetune', '--set', *(SCALE[1:] + ['iterations=3', 'styles=4']))
     assert trained == ['runs/many-4.npz', 'runs/finetuned-style-e.npz', 'runs/single-style-e.npz']
     assert [(row['network'], row['loss'], row['iteration']) for row in rows] == [
-        (network, loss, str(i)) for network in ('finetuned', 'from scratch') for loss in ('content', 'style', 'total')
-        for i in (1, 2, 3)]
+        (network, loss, str(i))
+        for network in ('finetuned', 'from scratch')
+        for loss in ('content', 'style', 'total')
+        for i in (1, 2, 3)
+    ]
     rows, trained = make('blend', '--set', *(SCALE[1:] + ['iterations=3', 'styles=4']))
     assert not trained
     assert [float(row['weight_of_style-b']) for row in rows] == [round(0.1 * i, 1) for i in range(11)]
@@ -116,7 +170,7 @@ def test_finetune_and_blend(make, folder):
     function = models.pastiche_function(network)
     for style, (top, left) in enumerate([(8, 8), (8, 168), (168, 8), (168, 168)]):
         pure = common.as_picture(evaluation.stylize(function, network, photo, style))
-        assert abs(grid[top:top + 32, left:left + 32] - pure).mean() < 8
+        assert abs(grid[top : top + 32, left : left + 32] - pure).mean() < 8
 
 
 @pytest.mark.slow
@@ -146,8 +200,10 @@ def misc32(folder):
     names = [models.style_name(path) for path in files.find_images(os.path.join(figures.ROOT, 'data/styles/misc32'))]
     network = transformer('cin', names, (2, 2, 3), (3, 2), 1)
     generator = np.random.RandomState(1)
-    set_all_param_values(network.output, [generator.normal(0, 0.5, value.shape).astype('float32')
-                                          for value in get_all_param_values(network.output)])
+    set_all_param_values(
+        network.output,
+        [generator.normal(0, 0.5, value.shape).astype('float32') for value in get_all_param_values(network.output)],
+    )
     models.save_network(str(folder / 'misc32.npz'), network)
     return network
 
@@ -158,11 +214,21 @@ def test_table_of_32_styles_and_blend_of_a_given_network(make, folder, misc32):
     # Four bands of two photos, nine columns of 32 pixels.
     height, width, _ = size(folder, 'pastiches.jpg')
     assert width == 8 + 9 * 40 and 4 * 2 * 40 < height < 4 * 2 * 40 + 4 * 40
-    rows, trained = make('blend', '--model', 'misc32.npz', '--run-dir', 'runs32',
-                         '--style-dir', os.path.join(figures.ROOT, 'data/styles/misc32'))
+    rows, trained = make(
+        'blend',
+        '--model',
+        'misc32.npz',
+        '--run-dir',
+        'runs32',
+        '--style-dir',
+        os.path.join(figures.ROOT, 'data/styles/misc32'),
+    )
     assert not trained and len(rows) == 11
-    assert list(rows[0]) == ['weight_of_pointillist-meadow', 'style_loss_to_impasto-swirl',
-                             'style_loss_to_pointillist-meadow']
+    assert list(rows[0]) == [
+        'weight_of_pointillist-meadow',
+        'style_loss_to_impasto-swirl',
+        'style_loss_to_pointillist-meadow',
+    ]
 
 
 def test_speed(make):
@@ -172,7 +238,9 @@ def test_speed(make):
         assert row['steps_timed'] == '1'
         assert float(row['seconds_100']) == pytest.approx(100 * float(row['seconds_per_step']), rel=1e-3)
         assert float(row['seconds_500']) == pytest.approx(5 * float(row['seconds_100']), rel=1e-3)
-        assert float(row['speedup_300']) == pytest.approx(float(row['seconds_300']) / float(row['seconds_network']), rel=1e-3)
+        assert float(row['speedup_300']) == pytest.approx(
+            float(row['seconds_300']) / float(row['seconds_network']), rel=1e-3
+        )
     # The times of an interrupted table are kept.
     assert make('speed')[0] == rows
 
@@ -216,6 +284,7 @@ def test_checkerboard_is_seen():
 
 def test_border_difference_tells_the_edge_from_the_middle():
     """A network that paints a white frame of two pixels along the edge."""
+
     def frame(image):
         framed = image.copy()
         framed[:, :, :2] = framed[:, :, -2:] = framed[:, :, :, :2] = framed[:, :, :, -2:] = 1
@@ -229,17 +298,29 @@ def test_border_difference_tells_the_edge_from_the_middle():
 def test_bad_input_is_one_line(fails, folder):
     assert 'FIGURE' in fails('figures.py', 'figure-1')
     assert 'iteration' in fails('figures.py', 'norm', '--set', 'iteration=3')
-    assert 'needs 4' in fails('figures.py', 'pastiches', '--quick', '--style-dir', 'photos', '--content', 'content',
-                             '--loss-weights', 'vgg.npz', cwd=str(folder))
+    assert 'needs 4' in fails(
+        'figures.py',
+        'pastiches',
+        '--quick',
+        '--style-dir',
+        'photos',
+        '--content',
+        'content',
+        '--loss-weights',
+        'vgg.npz',
+        cwd=str(folder),
+    )
 
 
 def test_an_interrupt_is_left_to_the_training(tmp_path):
     """SIGTERM goes on to it; with Ctrl-C, which a terminal sends to both, it may take its time."""
     script = tmp_path / 'script.py'
-    script.write_text('import signal, sys, time\n'
-                      'signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n'
-                      'open(sys.argv[1], "w").close()\n'
-                      'time.sleep(60)\n')
+    script.write_text(
+        'import signal, sys, time\n'
+        'signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n'
+        'open(sys.argv[1], "w").close()\n'
+        'time.sleep(60)\n'
+    )
 
     def interrupt():
         while not (tmp_path / 'ready').exists():

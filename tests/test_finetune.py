@@ -1,4 +1,5 @@
 """train.py --finetune and --start-from: a trained network is trained further (arXiv:1610.07629, section 3.4)."""
+
 import json
 
 import numpy as np
@@ -32,15 +33,41 @@ def folder(tmp_path_factory):
     for name in ('new/1_chalk.png', 'new/ink.png', 'old/waves.png', 'photos/a.png', 'photos/b.png', 'photos/c.png'):
         (folder / name).parent.mkdir(exist_ok=True)
         files.write_image(str(folder / name), generator.randint(256, size=(20, 20, 3)).astype('uint8'))
-    weights = {'conv1_1_W': generator.normal(0, 0.02, (4, 3, 3, 3)).astype('float32'),
-               'conv1_1_b': generator.normal(0, 0.1, 4).astype('float32')}
+    weights = {
+        'conv1_1_W': generator.normal(0, 0.02, (4, 3, 3, 3)).astype('float32'),
+        'conv1_1_b': generator.normal(0, 0.1, 4).astype('float32'),
+    }
     files.save_npz(str(folder / 'vgg.npz'), weights)
     return folder
 
 
-COMMAND = ['train.py', '--finetune', 'old.npz', '--style-dir', 'new', '--content', 'photos', '--loss-weights',
-           'vgg.npz', '--style-layers', 'conv1_1', '--content-layers', 'conv1_1', '--style-weight', 1, '--image-size', 16,
-           '--style-size', 20, '--batch-size', 2, '--checkpoint-every', 2, '--output', 'more.npz']
+COMMAND = [
+    'train.py',
+    '--finetune',
+    'old.npz',
+    '--style-dir',
+    'new',
+    '--content',
+    'photos',
+    '--loss-weights',
+    'vgg.npz',
+    '--style-layers',
+    'conv1_1',
+    '--content-layers',
+    'conv1_1',
+    '--style-weight',
+    1,
+    '--image-size',
+    16,
+    '--style-size',
+    20,
+    '--batch-size',
+    2,
+    '--checkpoint-every',
+    2,
+    '--output',
+    'more.npz',
+]
 
 
 @pytest.fixture(scope='module')
@@ -116,8 +143,15 @@ def test_a_network_starts_from_a_trained_one(run, folder, kind, model):
     """After one step of Adam, which is at most the learning rate, every parameter is near where it started."""
     output = kind + '-more.npz'
     style = 'old' if kind == 'cin' else 'new/ink.png'
-    process = run(*(COMMAND[:1] + ['--start-from', model, '--style-dir', style] + COMMAND[5:-1]
-                    + [output, '--iterations', 1, '--content-size', 18]), cwd=str(folder))
+    process = run(
+        *(
+            COMMAND[:1]
+            + ['--start-from', model, '--style-dir', style]
+            + COMMAND[5:-1]
+            + [output, '--iterations', 1, '--content-size', 18]
+        ),
+        cwd=str(folder),
+    )
     assert process.returncode == 0, process.stderr
     network = models.load_network(str(folder / output))
     assert network.architecture.network == kind and network.styles == ['waves' if kind == 'cin' else 'ink']
@@ -127,7 +161,7 @@ def test_a_network_starts_from_a_trained_one(run, folder, kind, model):
     for old, new in zip(get_all_params(base.output), get_all_params(network.output)):
         old, new = old.get_value(), new.get_value()
         if kind == 'cin' and old.ndim == 2:
-            old = old[1:2]                                      # waves
+            old = old[1:2]  # waves
         assert new.shape == old.shape and abs(new - old).max() < 1.1e-3
         moved += new.ndim == 4 and (new != old).any()
     assert moved == 8
@@ -138,13 +172,15 @@ def test_contradictions_and_bad_input_are_one_line(fails, folder):
         return fails(*(COMMAND[:-1] + ['other.npz', '--iterations', 1] + list(options)), cwd=str(folder))
 
     for option, value in (('--network', 'cin'), ('--width', 32), ('--upsampling=deconv', '')):
-        assert option.split('=')[0] in complaint(*[option, value][:1 if '=' in option else 2])
+        assert option.split('=')[0] in complaint(*[option, value][: 1 if '=' in option else 2])
     assert 'single style' in complaint('--finetune', 'fns.npz')
     assert 'waves' in complaint('--style-dir', 'old')
     assert '--start-from' in complaint('--start-from', 'old.npz')
     assert '--content-size' in complaint('--content-size', 8)
-    assert '--width' in fails('train.py', '--start-from', 'old.npz', '--width', 8, *COMMAND[3:-1], 'other.npz',
-                              cwd=str(folder))
-    assert 'single style' in fails('train.py', '--start-from', 'fns.npz', '--network', 'cin', *COMMAND[3:-1],
-                                   'other.npz', cwd=str(folder))
+    assert '--width' in fails(
+        'train.py', '--start-from', 'old.npz', '--width', 8, *COMMAND[3:-1], 'other.npz', cwd=str(folder)
+    )
+    assert 'single style' in fails(
+        'train.py', '--start-from', 'fns.npz', '--network', 'cin', *COMMAND[3:-1], 'other.npz', cwd=str(folder)
+    )
     assert not (folder / 'other.npz').exists()

@@ -1,4 +1,5 @@
 """Files of networks and of VGG weights, each written from an independent statement of its format."""
+
 import json
 import os
 import struct
@@ -19,6 +20,7 @@ from test_models import randomize
 
 # The original repository's networks --------------------------------------------------------------
 
+
 def original(path, styles, filters=9, up=5, seed=0):
     """Write a file as the original repository does: W, beta, gamma for each convolution, gamma and beta (styles, C)."""
     generator = np.random.RandomState(seed)
@@ -26,7 +28,7 @@ def original(path, styles, filters=9, up=5, seed=0):
     residual = [(5, 3)] * 2
     for width, size in [(3, 9), (4, filters), (5, filters)] + residual + [(up, 3), (up, 3), (3, 9)]:
         arrays.append(generator.normal(0, 1, (width, channels, size, size)).astype('float32'))
-        arrays += [(shift + generator.normal(0, .3, (styles, width))).astype('float32') for shift in (0, 1)]
+        arrays += [(shift + generator.normal(0, 0.3, (styles, width))).astype('float32') for shift in (0, 1)]
         channels = width
     np.savez(str(path), *arrays)
     return arrays
@@ -54,15 +56,20 @@ def test_a_network_of_one_style_of_the_original_does_not_say_of_which_kind_it_is
     image = generator.rand(1, 3, 20, 24)
     many = models.load_network(path, 'cin')
     expected = reference.transformer(image, arrays, np.ones((1, 1)), residual_blocks=1, epsilon=1e-4)
-    np.testing.assert_allclose(models.pastiche_function(many)(image.astype('float32'), style_weights([0], 1)),
-                               np.clip(expected, 0, 1), atol=1e-4)
+    np.testing.assert_allclose(
+        models.pastiche_function(many)(image.astype('float32'), style_weights([0], 1)),
+        np.clip(expected, 0, 1),
+        atol=1e-4,
+    )
     single = models.load_network(path, 'fns')
     assert single.architecture.network == 'fns' and single.style is None
     rows = [array[0] if array.ndim == 2 else array for array in arrays]
-    expected = reference.deprocess(reference.transformer(reference.preprocess(image), rows, residual_blocks=1,
-                                                         epsilon=1e-4))
-    np.testing.assert_allclose(models.pastiche_function(single)(image.astype('float32')), np.clip(expected, 0, 1),
-                               atol=1e-4)
+    expected = reference.deprocess(
+        reference.transformer(reference.preprocess(image), rows, residual_blocks=1, epsilon=1e-4)
+    )
+    np.testing.assert_allclose(
+        models.pastiche_function(single)(image.astype('float32')), np.clip(expected, 0, 1), atol=1e-4
+    )
 
 
 def test_the_kind_matters_only_where_the_file_does_not_say_it(tmp_path):
@@ -95,8 +102,9 @@ def test_filter_sizes_are_kept_and_a_file_that_lacks_them_means_9_3_3(tmp_path):
 @pytest.mark.parametrize('sizes', [[9, 3], [9, 4, 3], [9, 3, 33], [9, 3, '3'], 9])
 def test_impossible_filter_sizes_are_refused(tmp_path, sizes):
     path = str(tmp_path / 'net.npz')
-    np.savez(path, arr_0=np.zeros((3, 3, 9, 9)), meta=np.array(json.dumps(dict(format=1, styles=['a'],
-                                                                              filter_sizes=sizes))))
+    np.savez(
+        path, arr_0=np.zeros((3, 3, 9, 9)), meta=np.array(json.dumps(dict(format=1, styles=['a'], filter_sizes=sizes)))
+    )
     with pytest.raises(utils.UserError, match='does not describe a network'):
         networks.read(path)
 
@@ -112,6 +120,7 @@ def test_networks_are_found_by_path_and_by_name(tmp_path, monkeypatch):
 
 # VGG ---------------------------------------------------------------------------------------------
 
+
 def test_the_loss_network_of_the_original(tmp_path):
     """arr_0 …: W and b of VGG16's convolutions in order; it may end at any of them."""
     weights = vgg.random_weights('vgg16')
@@ -119,8 +128,16 @@ def test_the_loss_network_of_the_original(tmp_path):
     path = str(tmp_path / 'vgg16_loss_net.npz')
     np.savez(path, *arrays[:8])
     got = vgg.read(path)
-    assert list(got) == ['conv1_1_W', 'conv1_1_b', 'conv1_2_W', 'conv1_2_b', 'conv2_1_W', 'conv2_1_b', 'conv2_2_W',
-                         'conv2_2_b']
+    assert list(got) == [
+        'conv1_1_W',
+        'conv1_1_b',
+        'conv1_2_W',
+        'conv1_2_b',
+        'conv2_1_W',
+        'conv2_1_b',
+        'conv2_2_W',
+        'conv2_2_b',
+    ]
     np.testing.assert_array_equal(got['conv2_2_W'], weights['conv2_2_W'])
     np.savez(path, *arrays, np.zeros(3))
     with pytest.raises(utils.UserError, match='vgg16_loss_net'):
@@ -138,8 +155,12 @@ def varint(number):
 
 def message(*fields):
     """A protocol buffer of pairs (number, int or bytes)."""
-    return b''.join(varint(number << 3) + varint(value) if isinstance(value, int)
-                    else varint(number << 3 | 2) + varint(len(value)) + value for number, value in fields)
+    return b''.join(
+        varint(number << 3) + varint(value)
+        if isinstance(value, int)
+        else varint(number << 3 | 2) + varint(len(value)) + value
+        for number, value in fields
+    )
 
 
 def tensor(name, array, dims=None, kind=1, packed=False):
@@ -165,8 +186,13 @@ def test_arrays_of_an_onnx_file(generator):
 def test_vgg16_out_of_an_onnx_file(tmp_path, generator):
     W, b = generator.rand(64, 3, 3, 3).astype('float32'), generator.rand(64).astype('float32')
     path = tmp_path / 'x.onnx'
-    path.write_bytes(model(tensor('functional_1/block1_conv1_1/convolution/ReadVariableOp:0', W),
-                           tensor('functional_1/block1_conv1_1/Squeeze:0', b), tensor('dense', b)))
+    path.write_bytes(
+        model(
+            tensor('functional_1/block1_conv1_1/convolution/ReadVariableOp:0', W),
+            tensor('functional_1/block1_conv1_1/Squeeze:0', b),
+            tensor('dense', b),
+        )
+    )
     got = vgg.read(str(path))
     assert set(got) == {'conv1_1_W', 'conv1_1_b'}
     np.testing.assert_array_equal(got['conv1_1_W'], W)
@@ -177,8 +203,16 @@ def test_onnx_files_that_are_cut_off_damaged_or_claim_too_much_are_refused(tmp_p
     good = model(tensor('block1_conv1/Squeeze:0', b))
     path = tmp_path / 'x.onnx'
     huge = message((7, varint(5 << 3 | 2) + varint(2**60)))
-    for data in (good[:-1], good[:20], huge, model(tensor('x', b, dims=(2**31, 2**31))), model(tensor('x', b, dims=(63,))),
-                 model(tensor('x', b, dims=(1,) * 9 + (64,))), b'\xff' * 30, b'\x07garbage'):
+    for data in (
+        good[:-1],
+        good[:20],
+        huge,
+        model(tensor('x', b, dims=(2**31, 2**31))),
+        model(tensor('x', b, dims=(63,))),
+        model(tensor('x', b, dims=(1,) * 9 + (64,))),
+        b'\xff' * 30,
+        b'\x07garbage',
+    ):
         path.write_bytes(data)
         with pytest.raises(utils.UserError, match='x.onnx: cannot read this ONNX file') as caught:
             vgg.read(str(path))
@@ -196,6 +230,7 @@ def test_sums_tell_the_genuine_vgg16(monkeypatch):
         vgg.check_genuine('f', vgg.random_weights('vgg16'))
     with pytest.raises(utils.UserError, match='conv1_1_W is missing'):
         vgg.check_genuine('f', {})
-    monkeypatch.setattr(vgg, 'VGG16_SHA256', {
-        'conv1_1_b': 'df3f619804a92fdb4057192dc43dd748ea778adc52bc498ce80524c014b81119'})     # of four zero bytes
+    monkeypatch.setattr(
+        vgg, 'VGG16_SHA256', {'conv1_1_b': 'df3f619804a92fdb4057192dc43dd748ea778adc52bc498ce80524c014b81119'}
+    )  # of four zero bytes
     vgg.check_genuine('f', {'conv1_1_b': np.zeros(1, '>f4')})

@@ -2,6 +2,7 @@
 
 The device is what GOGH_TEST_DEVICE says, by default opencl0:0: with PoCL that is the processor itself.
 """
+
 import ctypes
 import importlib.util
 import json
@@ -27,8 +28,14 @@ DEVICE = os.environ.get('GOGH_TEST_DEVICE') or 'opencl0:0'
 
 def python(code, *arguments, **environment):
     """Run code in a process of its own; returns the finished process."""
-    return subprocess.run([sys.executable, '-c', code] + list(arguments), cwd=ROOT, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, universal_newlines=True, env=dict(os.environ, **environment))
+    return subprocess.run(
+        [sys.executable, '-c', code] + list(arguments),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        env=dict(os.environ, **environment),
+    )
 
 
 USE = """
@@ -78,12 +85,18 @@ def close(a, b, tolerance=1e-4):
 # Kernels
 # ---------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize('scale, pad', on_device.EXPANSIONS)
 def test_upsampling_and_reflection_are_numpys(computed, scale, pad):
     for (x, dy), (y, dx) in zip(on_device.expansion_inputs(scale, pad), computed[0][0]['expand_%d_%d' % (scale, pad)]):
+
         def expand(image):
-            return np.pad(image.repeat(scale, -2).repeat(scale, -1), [(0, 0)] * (image.ndim - 2) + [(pad, pad)] * 2,
-                          mode='reflect')
+            return np.pad(
+                image.repeat(scale, -2).repeat(scale, -1),
+                [(0, 0)] * (image.ndim - 2) + [(pad, pad)] * 2,
+                mode='reflect',
+            )
+
         np.testing.assert_array_equal(y, expand(x))
         # Each pixel of the input gets the gradients of all pixels that show it.
         source = expand(np.arange(x[0, 0].size).reshape(x.shape[2:])).ravel()
@@ -114,16 +127,18 @@ def test_gradients_of_instance_norm_are_finite_differences(computed, rows):
                 direction = generator.randn(*inputs[i].shape)
 
                 def value(step):
-                    moved = inputs[:i] + [inputs[i] + step * direction] + inputs[i + 1:]
+                    moved = inputs[:i] + [inputs[i] + step * direction] + inputs[i + 1 :]
                     return (reference.instance_norm(*moved) * dy).sum()
+
                 expected = (value(1e-5) - value(-1e-5)) / 2e-5
-                scale = np.sqrt((gradient.astype('float64') ** 2).sum() * (direction ** 2).sum())
+                scale = np.sqrt((gradient.astype('float64') ** 2).sum() * (direction**2).sum())
                 assert abs((gradient * direction).sum() - expected) <= 1e-4 * max(scale, abs(dy).sum() * 1e-3)
 
 
 # ---------------------------------------------------------------------------------------------
 # Networks
 # ---------------------------------------------------------------------------------------------
+
 
 def test_losses_are_those_of_the_cpu(computed):
     for on_gpu, on_cpu in zip(computed[0][0]['losses'][0], computed[1][0]['losses'][0]):
@@ -137,10 +152,12 @@ def test_stylizing_is_that_of_the_cpu(computed):
 @pytest.mark.parametrize('name', sorted(on_device.NETWORKS))
 def test_a_training_step_is_that_of_the_cpu(computed, name):
     """Losses, gradients and running averages; a parameter moves by its sign where its gradient is not rounding."""
+
     def errors(on_gpu, on_cpu):
         # What feeds a normalization through a convolution alone has a gradient of zero, up to rounding.
         scale = max(np.linalg.norm(a) for a in on_cpu[4:])
         return [np.linalg.norm(a - b) / (np.linalg.norm(b) + 1e-3 * scale) for a, b in zip(on_gpu, on_cpu)]
+
     steps = [errors(*step) for step in zip(computed[0][0][name], computed[1][0][name])]
     # A unit within rounding of zero may fall to either side of its rectifier: hence the median of several draws.
     assert np.median(steps, axis=0).max() <= 1e-4
@@ -160,6 +177,7 @@ def test_the_kernels_of_the_project_take_the_place_of_the_formulas(computed):
 # ---------------------------------------------------------------------------------------------
 # Scripts
 # ---------------------------------------------------------------------------------------------
+
 
 @pytest.fixture(scope='module')
 def place(tmp_path_factory):
@@ -184,17 +202,48 @@ def succeeds(result):
 
 
 def test_a_run_moves_from_the_device_to_the_cpu_and_back(device, run, place):
-    train = ['train.py', '--network', 'fns', '--style-dir', 'styles', '--content', 'photos', '--width', 4,
-             '--residual-blocks', 0, '--image-size', 32, '--style-size', 32, '--batch-size', 2, '--output', 'fns.npz',
-             '--checkpoint-every', 1] + LOSS
+    train = [
+        'train.py',
+        '--network',
+        'fns',
+        '--style-dir',
+        'styles',
+        '--content',
+        'photos',
+        '--width',
+        4,
+        '--residual-blocks',
+        0,
+        '--image-size',
+        32,
+        '--style-size',
+        32,
+        '--batch-size',
+        2,
+        '--output',
+        'fns.npz',
+        '--checkpoint-every',
+        1,
+    ] + LOSS
     result = succeeds(run(*(train + ['--iterations', 1, '--device', device]), cwd=str(place)))
     assert 'computing on %s: ' % device in result.stderr
     succeeds(run(*(train + ['--iterations', 2, '--resume']), cwd=str(place)))
     assert models.load_network(str(place / 'fns.npz')).meta['training']['iterations'] == 2
     images = []
     for where in (device, 'cpu'):
-        succeeds(run('stylize.py', '--model', 'fns.npz', 'photos/a.png', '--device', where, '--output', 'a.png',
-                     cwd=str(place)))
+        succeeds(
+            run(
+                'stylize.py',
+                '--model',
+                'fns.npz',
+                'photos/a.png',
+                '--device',
+                where,
+                '--output',
+                'a.png',
+                cwd=str(place),
+            )
+        )
         images.append(files.read_image(str(place / 'a.png')).astype(int))
     assert abs(images[0] - images[1]).max() <= 1
 
@@ -202,9 +251,27 @@ def test_a_run_moves_from_the_device_to_the_cpu_and_back(device, run, place):
 def test_optimizing_is_that_of_the_cpu(device, run, place):
     totals = []
     for where in (device, 'cpu'):
-        succeeds(run('optimize.py', '--content', 'photos/a.png', '--style', 'styles/dots.png', '--size', 32,
-                     '--iterations', 2, '--optimizer', 'adam', '--output', 'optimized.png', '--device', where, *LOSS,
-                     cwd=str(place)))
+        succeeds(
+            run(
+                'optimize.py',
+                '--content',
+                'photos/a.png',
+                '--style',
+                'styles/dots.png',
+                '--size',
+                32,
+                '--iterations',
+                2,
+                '--optimizer',
+                'adam',
+                '--output',
+                'optimized.png',
+                '--device',
+                where,
+                *LOSS,
+                cwd=str(place),
+            )
+        )
         with open(str(place / 'optimized.csv')) as file:
             totals.append([float(line.split(',')[1]) for line in file.readlines()[1:]])
     assert len(totals[0]) == 3
@@ -215,8 +282,20 @@ def test_optimizing_is_that_of_the_cpu(device, run, place):
 def test_a_photo_that_the_device_has_no_memory_for_fails_alone(device, run, place):
     network = transformer(residual_blocks=0, **on_device.NETWORKS['fns'])
     models.save_network(str(place / 'random.npz'), network)
-    result = run('stylize.py', '--model', 'random.npz', 'large.png', 'photos/b.png', '--output', 'some',
-                 '--device', device, cwd=str(place), POCL_MEMORY_LIMIT='1', GOGH_MAX_MEMORY=str(2**29))
+    result = run(
+        'stylize.py',
+        '--model',
+        'random.npz',
+        'large.png',
+        'photos/b.png',
+        '--output',
+        'some',
+        '--device',
+        device,
+        cwd=str(place),
+        POCL_MEMORY_LIMIT='1',
+        GOGH_MAX_MEMORY=str(2**29),
+    )
     assert result.returncode == 1 and 'Traceback' not in result.stderr
     assert 'error: large.png: not enough memory' in result.stderr and '1 of 2 photos' in result.stderr
     assert os.listdir(str(place / 'some')) == ['b_a.png']
@@ -225,6 +304,7 @@ def test_a_photo_that_the_device_has_no_memory_for_fails_alone(device, run, plac
 # ---------------------------------------------------------------------------------------------
 # Faults
 # ---------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('name', ['', 'gpu', 'cuda-1', 'cuda:0', 'opencl', 'opencl0', 'opencl0:', 'cpu0', 'cuda1e9'])
 def test_what_is_no_device_is_refused_with_those_that_are(name):
@@ -242,6 +322,7 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(device):
 def test_only_auto_falls_back_on_the_cpu_and_says_so(monkeypatch, capsys):
     def use(*args):
         raise setup.Unavailable('no card')
+
     monkeypatch.setattr(setup, 'use', use)
     with pytest.raises(utils.UserError, match='--device cuda: no card'):
         devices.use(devices.Device('cuda', 'plain'))
@@ -268,8 +349,10 @@ def test_a_pygpu_for_another_python_is_named(no_pygpu, monkeypatch, tmp_path):
     (tmp_path / 'pygpu' / '__init__.py').write_text('')
     (tmp_path / 'pygpu' / 'gpuarray.cpython-35m-x86_64-linux-gnu.so').write_text('')
     monkeypatch.setattr(setup, 'DEBIAN_PACKAGES', str(tmp_path))
-    with pytest.raises(setup.Unavailable, match=r'is for Python 3\.5, and this is %d\.%d; .*make PYTHON=python3\.5 '
-                       % sys.version_info[:2]):
+    with pytest.raises(
+        setup.Unavailable,
+        match=r'is for Python 3\.5, and this is %d\.%d; .*make PYTHON=python3\.5 ' % sys.version_info[:2],
+    ):
         setup.import_pygpu()
 
 
@@ -323,8 +406,22 @@ def libraries(tmp_path):
 
     def build(source, path, *options):
         os.makedirs(os.path.dirname(str(tmp_path / path)), exist_ok=True)
-        subprocess.run(['g++', '-shared', '-fPIC', '-x', 'c++', '-', '-Wl,-soname,' + os.path.basename(path), '-o',
-                        str(tmp_path / path)] + list(options), input=source.encode(), check=True)
+        subprocess.run(
+            [
+                'g++',
+                '-shared',
+                '-fPIC',
+                '-x',
+                'c++',
+                '-',
+                '-Wl,-soname,' + os.path.basename(path),
+                '-o',
+                str(tmp_path / path),
+            ]
+            + list(options),
+            input=source.encode(),
+            check=True,
+        )
 
     def find(device='cuda0', driver='-DSTATUS=0', cublas='12', nvrtc='4'):
         if driver:
@@ -345,10 +442,18 @@ def libraries(tmp_path):
             except setup.Unavailable as reason:
                 print(reason)
         """
-        result = python(code, device, XDG_CACHE_HOME=str(tmp_path / 'cache'), LD_LIBRARY_PATH=str(tmp_path), PYTHONPATH=str(tmp_path),
-                        CUDA_HOME='', CUDA_PATH='')
+        result = python(
+            code,
+            device,
+            XDG_CACHE_HOME=str(tmp_path / 'cache'),
+            LD_LIBRARY_PATH=str(tmp_path),
+            PYTHONPATH=str(tmp_path),
+            CUDA_HOME='',
+            CUDA_PATH='',
+        )
         assert result.returncode == 0, result.stderr
         return result.stdout.strip()
+
     return find
 
 
@@ -356,17 +461,24 @@ def test_libraries_of_versioned_names_are_found_by_plain_ones(libraries):
     assert libraries() == '42'
 
 
-@pytest.mark.parametrize('there, message', [
-    (dict(driver=''), 'the NVIDIA driver is missing'),
-    (dict(driver='-DSTATUS=100'), 'no device was found'),
-    (dict(driver='-DSTATUS=803'), 'different versions'),
-    (dict(driver='-DSTATUS=777'), 'error 777'),
-    (dict(device='cuda2'), 'there is no such device; there is cuda0 (Card 0), cuda1 (Card 1)'),
-    (dict(cublas=''), 'libcublas.so is missing: pip install nvidia-cublas-cu12'),
-    (dict(nvrtc=''), 'libnvrtc.so is missing: pip install nvidia-cuda-nvrtc-cu12'),
-    (dict(cublas='13'), 'libcublas.so.13 is for a newer CUDA than the driver, 12.4: pip install nvidia-cublas-cu12'),
-    (dict(nvrtc='9'), "pip install 'nvidia-cuda-nvrtc-cu12==12.4.*'"),
-], ids=str)
+@pytest.mark.parametrize(
+    'there, message',
+    [
+        (dict(driver=''), 'the NVIDIA driver is missing'),
+        (dict(driver='-DSTATUS=100'), 'no device was found'),
+        (dict(driver='-DSTATUS=803'), 'different versions'),
+        (dict(driver='-DSTATUS=777'), 'error 777'),
+        (dict(device='cuda2'), 'there is no such device; there is cuda0 (Card 0), cuda1 (Card 1)'),
+        (dict(cublas=''), 'libcublas.so is missing: pip install nvidia-cublas-cu12'),
+        (dict(nvrtc=''), 'libnvrtc.so is missing: pip install nvidia-cuda-nvrtc-cu12'),
+        (
+            dict(cublas='13'),
+            'libcublas.so.13 is for a newer CUDA than the driver, 12.4: pip install nvidia-cublas-cu12',
+        ),
+        (dict(nvrtc='9'), "pip install 'nvidia-cuda-nvrtc-cu12==12.4.*'"),
+    ],
+    ids=str,
+)
 def test_each_fault_of_cuda_is_one_line_with_the_mend(libraries, there, message):
     line = libraries(**there)
     assert message in line and '\n' not in line

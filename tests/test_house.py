@@ -1,4 +1,5 @@
 """How the house is built: arrows between modules run one way."""
+
 import ast
 import glob
 import os
@@ -16,8 +17,8 @@ def modules():
     paths = glob.glob(os.path.join(ROOT, '*.py'))
     for package in PACKAGES:
         paths += glob.glob(os.path.join(ROOT, package, '**', '*.py'), recursive=True)
-    names = [os.path.relpath(path, ROOT)[:-len('.py')].replace(os.sep, '.') for path in paths]
-    return {name[:-len('.__init__')] if name.endswith('.__init__') else name: path for name, path in zip(names, paths)}
+    names = [os.path.relpath(path, ROOT)[: -len('.py')].replace(os.sep, '.') for path in paths]
+    return {name[: -len('.__init__')] if name.endswith('.__init__') else name: path for name, path in zip(names, paths)}
 
 
 MODULES = modules()
@@ -34,7 +35,7 @@ def imports(name):
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ''
             if node.level:
-                base = '.'.join(package.split('.')[:len(package.split('.')) - node.level + 1] + [base] * bool(base))
+                base = '.'.join(package.split('.')[: len(package.split('.')) - node.level + 1] + [base] * bool(base))
             # A name may be a module of the package, or something in it.
             inner = {'%s.%s' % (base, alias.name) for alias in node.names} & set(MODULES)
             found |= inner if len(inner) == len(node.names) else inner | {base}
@@ -50,7 +51,7 @@ def test_no_module_imports_itself_by_way_of_others():
     done, path = set(), []
 
     def visit(name):
-        assert name not in path, ' -> '.join(path[path.index(name):] + [name])
+        assert name not in path, ' -> '.join(path[path.index(name) :] + [name])
         if name not in done:
             path.append(name)
             for other in sorted(ARROWS[name]):
@@ -68,8 +69,11 @@ def test_no_script_is_imported(script):
 
 
 def test_only_scripts_and_their_options_know_of_command_lines():
-    assert [name for name in MODULES if 'argparse' in imports(name)
-            and name not in SCRIPTS and not name.startswith('options')] == []
+    assert [
+        name
+        for name in MODULES
+        if 'argparse' in imports(name) and name not in SCRIPTS and not name.startswith('options')
+    ] == []
 
 
 def test_the_ground_imports_nothing_of_ours():

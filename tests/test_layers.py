@@ -1,4 +1,5 @@
 """The layers against numpy and scipy in float64, their gradients by finite differences, their shapes."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -39,8 +40,9 @@ def test_reflection_padding_refuses_images_that_are_too_small(compile):
 def test_instance_norm_is_equation_3(compile, generator, epsilon):
     x = 3 + generator.randn(2, 3, 5, 6)
     gamma, beta = generator.rand(3), generator.rand(3)
-    layer = layers.InstanceNormLayer((None, 3, None, None), epsilon, beta=beta.astype('float32'),
-                                     gamma=gamma.astype('float32'))
+    layer = layers.InstanceNormLayer(
+        (None, 3, None, None), epsilon, beta=beta.astype('float32'), gamma=gamma.astype('float32')
+    )
     expected = reference.instance_norm(x, gamma, beta, epsilon)
     np.testing.assert_allclose(output_of(compile, layer, x), expected, rtol=1e-6, atol=1e-6)
 
@@ -51,8 +53,11 @@ def test_a_variance_at_the_level_of_rounding_counts_as_zero(compile, generator, 
     y = formulas.instance_norm(x, gamma, beta)
     function = compile([x, gamma, beta, dy], [y] + theano.grad(None, [x, gamma, beta], known_grads={y: dy}))
     # The first map is flat but for the rounding of float32, the second has a deviation of a thousandth.
-    maps = (mean + np.array([abs(mean) * 2.**-19 + 1e-7, abs(mean) * 1e-3 + 1e-3]).reshape(1, 2, 1, 1)
-            * generator.randn(1, 2, 8, 8)).astype('float32')
+    maps = (
+        mean
+        + np.array([abs(mean) * 2.0**-19 + 1e-7, abs(mean) * 1e-3 + 1e-3]).reshape(1, 2, 1, 1)
+        * generator.randn(1, 2, 8, 8)
+    ).astype('float32')
     parameters = generator.randn(2, 1, 2).astype('float32')
     slope = generator.randn(1, 2, 8, 8).astype('float32')
     out, dx, dgamma, dbeta = function(maps, *parameters, slope)
@@ -76,8 +81,8 @@ def test_conditional_instance_norm_blends_gamma_and_beta(compile, generator):
     x = generator.randn(1, 4, 5, 6)
     gamma, beta = generator.rand(3, 4).astype('float32'), generator.rand(3, 4).astype('float32')
     layer = layers.ConditionalInstanceNormLayer((None, 4, None, None), (None, 3), beta=beta, gamma=gamma)
-    got = output_of(compile, layer, x, np.array([[.25, 0, .75]]))
-    expected = reference.instance_norm(x, .25 * gamma[0] + .75 * gamma[2], .25 * beta[0] + .75 * beta[2])
+    got = output_of(compile, layer, x, np.array([[0.25, 0, 0.75]]))
+    expected = reference.instance_norm(x, 0.25 * gamma[0] + 0.75 * gamma[2], 0.25 * beta[0] + 0.75 * beta[2])
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
 
 
@@ -93,7 +98,7 @@ def test_one_row_of_style_weights_serves_the_whole_batch(compile, generator):
 def test_style_weights():
     np.testing.assert_array_equal(layers.style_weights(1, 3, 2), [[0, 1, 0], [0, 1, 0]])
     np.testing.assert_array_equal(layers.style_weights([2, 0], 3), [[0, 0, 1], [1, 0, 0]])
-    np.testing.assert_array_equal(layers.style_weights({0: .5, 2: .25}, 3), np.float32([[.5, 0, .25]]))
+    np.testing.assert_array_equal(layers.style_weights({0: 0.5, 2: 0.25}, 3), np.float32([[0.5, 0, 0.25]]))
     for bad in (3, -1):
         with pytest.raises(IndexError, match='0 to 2'):
             layers.style_weights(bad, 3)
@@ -101,19 +106,19 @@ def test_style_weights():
 
 def test_batch_norm_takes_the_batch_then_its_running_average(compile, generator):
     x = T.tensor4()
-    layer = layers.BatchNormLayer((None, 3, None, None), average_factor=.25)
+    layer = layers.BatchNormLayer((None, 3, None, None), average_factor=0.25)
     images = (2 + generator.randn(4, 3, 5, 5)).astype('float32')
     train = compile([x], layer.get_output_for(x))
     mean, variance = images.mean(axis=(0, 2, 3)), images.var(axis=(0, 2, 3))
     spread = (1, 3, 1, 1)
     expected = (images - mean.reshape(spread)) / np.sqrt(variance.reshape(spread) + 1e-5)
     np.testing.assert_allclose(train(images), expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(layer.mean.get_value(), .25 * mean, rtol=1e-5)
-    np.testing.assert_allclose(layer.variance.get_value(), .75 + .25 * variance, rtol=1e-5)
+    np.testing.assert_allclose(layer.mean.get_value(), 0.25 * mean, rtol=1e-5)
+    np.testing.assert_allclose(layer.variance.get_value(), 0.75 + 0.25 * variance, rtol=1e-5)
     test = compile([x], layer.get_output_for(x, deterministic=True))
-    expected = (images - .25 * mean.reshape(spread)) / np.sqrt(.75 + .25 * variance.reshape(spread) + 1e-5)
+    expected = (images - 0.25 * mean.reshape(spread)) / np.sqrt(0.75 + 0.25 * variance.reshape(spread) + 1e-5)
     np.testing.assert_allclose(test(images), expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(layer.mean.get_value(), .25 * mean, rtol=1e-5)
+    np.testing.assert_allclose(layer.mean.get_value(), 0.25 * mean, rtol=1e-5)
 
 
 def test_nearest_upsampling_repeats_pixels(compile, generator):
@@ -128,8 +133,9 @@ def test_nearest_upsampling_repeats_pixels(compile, generator):
 def test_convolution_is_scipys(compile_c, generator, flip, pad, size, stride, shape):
     x = generator.rand(2, 3, *shape)
     W, b = generator.randn(4, 3, size, size), generator.randn(4)
-    layer = layers.ConvLayer((None, 3, None, None), 4, size, stride, pad, flip, W.astype('float32'),
-                             b.astype('float32'))
+    layer = layers.ConvLayer(
+        (None, 3, None, None), 4, size, stride, pad, flip, W.astype('float32'), b.astype('float32')
+    )
     expected = reference.conv(x, W, stride, pad, flip, b)
     np.testing.assert_allclose(output_of(compile_c, layer, x), expected, rtol=1e-5, atol=1e-5)
 
@@ -144,21 +150,25 @@ def test_fractional_convolution_is_the_transpose_of_the_strided_one(compile_c, g
     np.testing.assert_allclose((flipped * y).sum(), (x * got).sum(), rtol=1e-5)
 
 
-@pytest.mark.parametrize('formula, shapes', [
-    (formulas.ReflectPad(2), [(2, 2, 4, 3)]),
-    (formulas.UpsampleNearest(2), [(2, 2, 2, 3)]),
-    (formulas.InstanceNorm(1e-3), [(2, 3, 3, 4), (2, 3), (2, 3)]),
-    (formulas.Rectify(), [(2, 2, 3, 3)]),
-], ids=str)
+@pytest.mark.parametrize(
+    'formula, shapes',
+    [
+        (formulas.ReflectPad(2), [(2, 2, 4, 3)]),
+        (formulas.UpsampleNearest(2), [(2, 2, 2, 3)]),
+        (formulas.InstanceNorm(1e-3), [(2, 3, 3, 4), (2, 3), (2, 3)]),
+        (formulas.Rectify(), [(2, 2, 3, 3)]),
+    ],
+    ids=str,
+)
 def test_gradients_by_finite_differences(compile, generator, formula, shapes):
-    theano.tensor.verify_grad(formula, [generator.randn(*shape) for shape in shapes], rng=generator,
-                              mode=compile.mode)
+    theano.tensor.verify_grad(formula, [generator.randn(*shape) for shape in shapes], rng=generator, mode=compile.mode)
 
 
 def test_gradient_keeps_inputs_apart_that_depend_on_each_other(compile, generator):
     # beta is made from x: the gradient with respect to x has a part through it, counted once.
     def function(x):
         return formulas.instance_norm(x, x.max(axis=(2, 3)), x.mean(axis=(2, 3)), 1e-2)
+
     theano.tensor.verify_grad(function, [generator.randn(2, 2, 3, 3)], rng=generator, mode=compile.mode)
 
 

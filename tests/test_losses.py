@@ -1,4 +1,5 @@
 """The losses against numpy in float64, and their gradients by finite differences."""
+
 import numpy as np
 import pytest
 
@@ -26,8 +27,9 @@ def test_gram_matrix(compile, features, by_channels):
 def test_gram_matrix_does_not_see_where_a_feature_is(compile, features, generator):
     flat = features.reshape(2, 4, 30)
     shuffled = flat[:, :, generator.permutation(30)].reshape(2, 4, 6, 5)
-    np.testing.assert_allclose(evaluate(compile, losses.gram_matrix, shuffled),
-                               evaluate(compile, losses.gram_matrix, features), rtol=1e-12)
+    np.testing.assert_allclose(
+        evaluate(compile, losses.gram_matrix, shuffled), evaluate(compile, losses.gram_matrix, features), rtol=1e-12
+    )
 
 
 def test_content_and_style_loss_are_means_for_each_image(compile, features, generator):
@@ -42,13 +44,17 @@ def test_content_and_style_loss_are_means_for_each_image(compile, features, gene
 def test_total_variation(compile, features):
     got = evaluate(compile, losses.total_variation_loss, features)
     np.testing.assert_allclose(got, reference.total_variation(features), rtol=1e-12)
-    assert (evaluate(compile, losses.total_variation_loss, np.full((1, 3, 4, 4), .3)) == 0).all()
+    assert (evaluate(compile, losses.total_variation_loss, np.full((1, 3, 4, 4), 0.3)) == 0).all()
 
 
-@pytest.mark.parametrize('loss', [
-    lambda x: losses.style_loss(losses.gram_matrix(x), T.ones((2, 3, 3))).sum(),
-    lambda x: losses.content_loss(x, T.ones_like(x)).sum(),
-    lambda x: losses.total_variation_loss(x).sum(),
-], ids=['style', 'content', 'total variation'])
+@pytest.mark.parametrize(
+    'loss',
+    [
+        lambda x: losses.style_loss(losses.gram_matrix(x), T.ones((2, 3, 3))).sum(),
+        lambda x: losses.content_loss(x, T.ones_like(x)).sum(),
+        lambda x: losses.total_variation_loss(x).sum(),
+    ],
+    ids=['style', 'content', 'total variation'],
+)
 def test_gradients_by_finite_differences(compile, generator, loss):
     theano.tensor.verify_grad(loss, [generator.rand(2, 3, 4, 3)], rng=generator, mode=compile.mode)

@@ -1,4 +1,5 @@
 """The networks against the papers in float64, and the files of their weights."""
+
 import dataclasses
 import json
 import os
@@ -23,13 +24,14 @@ def randomize(network, seed=1):
     params = lasagne.layers.get_all_params(network.output)
     for param in params:
         shape = param.get_value().shape
-        scale = {'W': 1, 'b': .3, 'beta': .3, 'gamma': .3, 'mean': .1, 'variance': 0}[param.name]
+        scale = {'W': 1, 'b': 0.3, 'beta': 0.3, 'gamma': 0.3, 'mean': 0.1, 'variance': 0}[param.name]
         shift = 1 if param.name in ('gamma', 'variance') else 0
         param.set_value((shift + scale * generator.randn(*shape)).astype('float32'))
     return [param.get_value() for param in params]
 
 
 # Transformer networks ------------------------------------------------------------------------
+
 
 def test_architecture_is_table_1_of_the_paper():
     network = models.transformer_network(styles=['s'] * 32)
@@ -42,7 +44,7 @@ def test_architecture_is_table_1_of_the_paper():
     # A style adds two numbers for each feature map, about 0.2 % of the parameters.
     style = 2 * sum(out for out, _, _ in widths)
     convolutions = sum(np.prod(shape) for shape in shapes if len(shape) == 4)
-    assert round(100 * style / (convolutions + style), 1) == .2
+    assert round(100 * style / (convolutions + style), 1) == 0.2
 
 
 def test_weights_start_as_in_the_paper():
@@ -50,7 +52,7 @@ def test_weights_start_as_in_the_paper():
     for param in lasagne.layers.get_all_params(transformer('cin', ['a', 'b']).output):
         value = param.get_value()
         if param.name == 'W':
-            assert abs(value.std() - .01) < 1e-3 and abs(value.mean()) < 1e-3
+            assert abs(value.std() - 0.01) < 1e-3 and abs(value.mean()) < 1e-3
         else:
             assert (value == (1 if param.name == 'gamma' else 0)).all()
 
@@ -67,8 +69,9 @@ def test_networks_are_the_papers(size, generator):
     network = transformer('fns', ['a'])
     params = randomize(network)
     expected = reference.transformer(reference.preprocess(image.astype('float64')), params, residual_blocks=1)
-    np.testing.assert_allclose(models.pastiche_function(network)(image),
-                               np.clip(reference.deprocess(expected), 0, 1), atol=1e-4)
+    np.testing.assert_allclose(
+        models.pastiche_function(network)(image), np.clip(reference.deprocess(expected), 0, 1), atol=1e-4
+    )
 
 
 @pytest.mark.parametrize('size', [(20, 28), (16, 17)])
@@ -78,9 +81,11 @@ def test_padding_once_at_the_start_and_residual_blocks_that_crop(size, generator
     network = transformer('cin', ['a'], pad='reflect-start', residual_blocks=2)
     params = randomize(network)
     # Two residual blocks lose 16 pixels on each side, and a multiple of 4 is needed beyond.
-    padded = np.pad(image.astype('float64'), [(0, 0), (0, 0)] + [(0, max(0, 20 - side)) for side in size], mode='symmetric')
+    padded = np.pad(
+        image.astype('float64'), [(0, 0), (0, 0)] + [(0, max(0, 20 - side)) for side in size], mode='symmetric'
+    )
     expected = reference.transformer(padded, params, np.ones((1, 1)), residual_blocks=2, pad='reflect-start')
-    expected = expected[:, :, :-(-size[0] // 4) * 4, :-(-size[1] // 4) * 4]
+    expected = expected[:, :, : -(-size[0] // 4) * 4, : -(-size[1] // 4) * 4]
     got = models.pastiche_function(network)(image, style_weights(0, 1))
     assert got.shape[2:] == tuple(-(-side // 4) * 4 for side in size)
     np.testing.assert_allclose(got, expected, atol=1e-4)
@@ -102,12 +107,14 @@ def test_without_padding_the_pastiche_is_of_the_middle_of_the_photo(size, genera
 
 def test_the_tanh_constant_is_the_range_of_an_fns_network(generator):
     image = generator.rand(1, 3, 16, 16).astype('float32')
-    network = transformer('fns', ['a'], tanh_constant=80.)
+    network = transformer('fns', ['a'], tanh_constant=80.0)
     params = randomize(network)
-    expected = reference.transformer(reference.preprocess(image.astype('float64')), params, residual_blocks=1,
-                                     tanh_constant=80)
-    np.testing.assert_allclose(models.pastiche_function(network)(image),
-                               np.clip(reference.deprocess(expected), 0, 1), atol=1e-4)
+    expected = reference.transformer(
+        reference.preprocess(image.astype('float64')), params, residual_blocks=1, tanh_constant=80
+    )
+    np.testing.assert_allclose(
+        models.pastiche_function(network)(image), np.clip(reference.deprocess(expected), 0, 1), atol=1e-4
+    )
 
 
 def test_preprocessing_is_undone(compile, generator):
@@ -118,8 +125,17 @@ def test_preprocessing_is_undone(compile, generator):
     np.testing.assert_allclose(got[1], image, rtol=1e-6)
 
 
-@pytest.mark.parametrize('settings', [dict(norm='batch'), dict(pad='zero'), dict(upsampling='deconv'),
-                                      dict(pad='reflect-start', tanh_constant=80.), dict(pad='none')], ids=str)
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(norm='batch'),
+        dict(pad='zero'),
+        dict(upsampling='deconv'),
+        dict(pad='reflect-start', tanh_constant=80.0),
+        dict(pad='none'),
+    ],
+    ids=str,
+)
 def test_saved_networks_load_with_their_settings(tmp_path, settings):
     network = transformer('fns', ['one'], epsilon=1e-3, meta={'training': {'seed': 5}}, **settings)
     values = randomize(network)
@@ -139,8 +155,9 @@ def test_saved_networks_load_with_their_settings(tmp_path, settings):
 @pytest.mark.parametrize('styles', [5, None])
 def test_files_of_the_original_repository_load(tmp_path, styles):
     # Only arr_i; epsilon 1e-4; upsampling layers of 128 maps.
-    network = transformer('cin' if styles else 'fns', ['s'] * (styles or 1), widths=(32, 64, 128),
-                                         up_widths=(128, 128), residual_blocks=2)
+    network = transformer(
+        'cin' if styles else 'fns', ['s'] * (styles or 1), widths=(32, 64, 128), up_widths=(128, 128), residual_blocks=2
+    )
     path = str(tmp_path / 'original.npz')
     np.savez(path, *lasagne.layers.get_all_param_values(network.output))
     loaded = models.load_network(path)
@@ -152,8 +169,9 @@ def small_arrays(**meta):
     network = transformer('cin', ['a', 'b'])
     values = lasagne.layers.get_all_param_values(network.output)
     arrays = {'arr_%d' % i: value for i, value in enumerate(values)}
-    arrays['meta'] = np.array(json.dumps(dict(
-        dataclasses.asdict(network.architecture), styles=network.styles, format=1, **meta)))
+    arrays['meta'] = np.array(
+        json.dumps(dict(dataclasses.asdict(network.architecture), styles=network.styles, format=1, **meta))
+    )
     return arrays
 
 
@@ -161,23 +179,32 @@ def change(**arrays):
     return lambda good: good.update(arrays)
 
 
-@pytest.mark.parametrize('damage, message', [
-    (change(arr_0=np.zeros((3, 3, 9, 8), 'float32')), r'arr_0 \(W\) has the shape'),
-    (change(arr_0=np.full((3, 3, 9, 9), np.nan, 'float32')), 'not finite'),
-    (change(arr_0=np.zeros((3, 3, 9, 9), 'int32')), 'floating-point'),
-    (change(arr_99=np.zeros(3, 'float32')), 'arr_0, arr_1'),
-    (change(other=np.zeros(3, 'float32')), 'arr_0, arr_1'),
-    (lambda good: good.pop('arr_1'), 'arr_0, arr_1'),
-    (change(meta=np.array('{"format": 2}')), 'format 2'),
-    (change(meta=np.array('[]')), 'meta'),
-    (change(meta=np.array('{')), 'meta'),
-    (change(meta=np.array(3)), 'meta'),
-    (change(meta=np.array(json.dumps(dict(format=1, network='cin', styles=['a'], widths=[4096] * 3,
-                                          residual_blocks=100)))), 'unreasonable'),
-    (change(meta=np.array(json.dumps(dict(format=1, styles=['a'], widths=[1, 2])))), 'meta'),
-    (change(meta=np.array(json.dumps(dict(format=1, styles=['a'], epsilon=-1.)))), 'meta'),
-    (lambda good: good.pop('meta') is not None and (good.pop('arr_23') is not None), 'not those of a transformer'),
-])
+@pytest.mark.parametrize(
+    'damage, message',
+    [
+        (change(arr_0=np.zeros((3, 3, 9, 8), 'float32')), r'arr_0 \(W\) has the shape'),
+        (change(arr_0=np.full((3, 3, 9, 9), np.nan, 'float32')), 'not finite'),
+        (change(arr_0=np.zeros((3, 3, 9, 9), 'int32')), 'floating-point'),
+        (change(arr_99=np.zeros(3, 'float32')), 'arr_0, arr_1'),
+        (change(other=np.zeros(3, 'float32')), 'arr_0, arr_1'),
+        (lambda good: good.pop('arr_1'), 'arr_0, arr_1'),
+        (change(meta=np.array('{"format": 2}')), 'format 2'),
+        (change(meta=np.array('[]')), 'meta'),
+        (change(meta=np.array('{')), 'meta'),
+        (change(meta=np.array(3)), 'meta'),
+        (
+            change(
+                meta=np.array(
+                    json.dumps(dict(format=1, network='cin', styles=['a'], widths=[4096] * 3, residual_blocks=100))
+                )
+            ),
+            'unreasonable',
+        ),
+        (change(meta=np.array(json.dumps(dict(format=1, styles=['a'], widths=[1, 2])))), 'meta'),
+        (change(meta=np.array(json.dumps(dict(format=1, styles=['a'], epsilon=-1.0)))), 'meta'),
+        (lambda good: good.pop('meta') is not None and (good.pop('arr_23') is not None), 'not those of a transformer'),
+    ],
+)
 def test_damaged_networks_are_refused(tmp_path, damage, message):
     arrays = small_arrays()
     damage(arrays)
@@ -190,6 +217,7 @@ def test_damaged_networks_are_refused(tmp_path, damage, message):
 
 # Loss networks -------------------------------------------------------------------------------
 
+
 @pytest.fixture(scope='module')
 def narrow():
     """A VGG16 with few maps."""
@@ -197,7 +225,7 @@ def narrow():
     weights, channels = {}, 3
     for name in vgg.layer_names('vgg16'):
         width = int(name[4]) + 2
-        weights[name + '_W'] = (generator.randn(width, channels, 3, 3) / (3 * channels ** .5)).astype('float32')
+        weights[name + '_W'] = (generator.randn(width, channels, 3, 3) / (3 * channels**0.5)).astype('float32')
         weights[name + '_b'] = generator.randn(width).astype('float32')
         channels = width
     return weights
@@ -248,9 +276,15 @@ def python2_pickle(path, content):
 def test_the_three_kinds_of_weight_files_agree(tmp_path, narrow):
     names = vgg.layer_names('vgg16')
     values = [narrow[name + suffix] for name in names for suffix in ('_W', '_b')]
-    python2_pickle(str(tmp_path / 'vgg.pkl'), {
-        'param values': values + [np.zeros((5, 5), 'float32')] * 6, 'mean value': models.VGG_MEAN,
-        'model type': 'vgg16', 'synset words': ['a', 'b']})
+    python2_pickle(
+        str(tmp_path / 'vgg.pkl'),
+        {
+            'param values': values + [np.zeros((5, 5), 'float32')] * 6,
+            'mean value': models.VGG_MEAN,
+            'model type': 'vgg16',
+            'synset words': ['a', 'b'],
+        },
+    )
     with h5py.File(str(tmp_path / 'vgg.h5'), 'w') as file:
         for name in names:
             group = 'block%s_%s' % (name[4], name.replace(name[:6], 'conv'))
@@ -302,4 +336,4 @@ def test_random_weights_are_he_initialised_and_seeded():
     a, b = vgg.random_weights('vgg16', 1), vgg.random_weights('vgg16', 1)
     assert all((a[name] == b[name]).all() for name in a) and len(a) == 26
     W = a['conv3_2_W']
-    assert W.shape == (256, 256, 3, 3) and abs(W.std() / np.sqrt(2 / (9 * 256)) - 1) < .01
+    assert W.shape == (256, 256, 3, 3) and abs(W.std() / np.sqrt(2 / (9 * 256)) - 1) < 0.01

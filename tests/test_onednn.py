@@ -1,4 +1,5 @@
 """The native library's operations against float64 references, on shapes that hypothesis draws."""
+
 import os
 import shutil
 import subprocess
@@ -71,7 +72,11 @@ def taps(padded, k, stride, out):
     h, w = out
     for i in range(k):
         for j in range(k):
-            yield i, j, (Ellipsis, slice(i, i + (h - 1) * stride + 1, stride), slice(j, j + (w - 1) * stride + 1, stride))
+            yield (
+                i,
+                j,
+                (Ellipsis, slice(i, i + (h - 1) * stride + 1, stride), slice(j, j + (w - 1) * stride + 1, stride)),
+            )
 
 
 # Of the sum of absolute products, which bounds what rounding can do to a sum of products that cancel.
@@ -79,8 +84,19 @@ PRODUCTS = 2e-6
 
 
 @settings(max_examples=60, deadline=None)
-@given(images, few_or_many, st.integers(3, 19), st.integers(3, 19), few_or_many, st.sampled_from([1, 2, 3, 3, 3, 5, 9]),
-       st.integers(1, 3), st.integers(0, 2), st.integers(0, 4), st.integers(1, 2), st.booleans())
+@given(
+    images,
+    few_or_many,
+    st.integers(3, 19),
+    st.integers(3, 19),
+    few_or_many,
+    st.sampled_from([1, 2, 3, 3, 3, 5, 9]),
+    st.integers(1, 3),
+    st.integers(0, 2),
+    st.integers(0, 4),
+    st.integers(1, 2),
+    st.booleans(),
+)
 # The only gradient is a sum of 360 products, which cancel to 3e-5 of their absolute values.
 @example(n=2, c=1, h=13, w=17, oc=1, k=1, stride=3, pad=1, mirror=4, scale=2, flip=True)
 def test_convolution_and_its_gradients(n, c, h, w, oc, k, stride, pad, mirror, scale, flip):
@@ -96,13 +112,19 @@ def test_convolution_and_its_gradients(n, c, h, w, oc, k, stride, pad, mirror, s
     out = [(size - k) // stride + 1 for size in padded.shape[2:]]
 
     def correlate(padded, filters):
-        return sum(np.einsum('nchw,oc->nohw', padded[part], filters[:, :, i, j]) for i, j, part in taps(padded, k, stride, out))
+        return sum(
+            np.einsum('nchw,oc->nohw', padded[part], filters[:, :, i, j]) for i, j, part in taps(padded, k, stride, out)
+        )
 
     expected, bound = correlate(padded, correlated), correlate(abs(padded), abs(correlated)).max()
     assert_close(plain(ops.Conv(**settings).run(blocked(x), filters), oc), expected, PRODUCTS, bound)
     rectified = ops.Conv(rectify=True, **settings).run(blocked(x), filters, bias)
-    assert_close(plain(rectified, oc), np.maximum(expected + bias[:, np.newaxis, np.newaxis], 0), PRODUCTS,
-                 bound + abs(bias).max())
+    assert_close(
+        plain(rectified, oc),
+        np.maximum(expected + bias[:, np.newaxis, np.newaxis], 0),
+        PRODUCTS,
+        bound + abs(bias).max(),
+    )
 
     dy = random(*expected.shape, seed=3).astype('float64')
 
@@ -115,14 +137,17 @@ def test_convolution_and_its_gradients(n, c, h, w, oc, k, stride, pad, mirror, s
 
     d_filters, d_padded = gradients(dy, padded, correlated)
     bounds = [bound.max() for bound in gradients(abs(dy), abs(padded), abs(correlated))]
-    assert_close(ops.ConvWeightGradient(**settings).run(blocked(x), blocked(dy), oc, c, k, k), d_filters, PRODUCTS, bounds[0])
+    assert_close(
+        ops.ConvWeightGradient(**settings).run(blocked(x), blocked(dy), oc, c, k, k), d_filters, PRODUCTS, bounds[0]
+    )
     settings.update(scale=1, mirror=0)
     d_frame = ops.ConvInputGradient(**settings).run(filters, blocked(dy), framed.shape[2], framed.shape[3])
-    expected = d_padded[:, :, pad:pad + framed.shape[2], pad:pad + framed.shape[3]]
+    expected = d_padded[:, :, pad : pad + framed.shape[2], pad : pad + framed.shape[3]]
     assert_close(plain(d_frame, c), expected, PRODUCTS, bounds[1])
     rectified = np.maximum(random(*framed.shape, seed=4), 0)
-    d_frame = ops.ConvInputGradient(**settings).run(filters, blocked(dy), framed.shape[2], framed.shape[3],
-                                                    blocked(rectified))
+    d_frame = ops.ConvInputGradient(**settings).run(
+        filters, blocked(dy), framed.shape[2], framed.shape[3], blocked(rectified)
+    )
     assert_close(plain(d_frame, c), expected * (rectified > 0), PRODUCTS, bounds[1])
 
 
@@ -138,23 +163,33 @@ def test_a_batch_too_large_for_the_caches_is_convolved_as_its_images_are(k):
 def rounded(x):
     """To bfloat16, the nearest and at a tie the even one."""
     bits = np.ascontiguousarray(x, 'float32').view('uint32').astype('uint64')
-    return ((bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000).astype('uint32').view('float32')
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype('uint32').view('float32')
 
 
 @settings(max_examples=40, deadline=None)
-@given(images, channels, st.integers(9, 19), st.integers(9, 19), st.integers(5, 40), st.sampled_from([1, 2, 3, 5, 9]),
-       st.integers(1, 2), st.booleans())
+@given(
+    images,
+    channels,
+    st.integers(9, 19),
+    st.integers(9, 19),
+    st.integers(5, 40),
+    st.sampled_from([1, 2, 3, 5, 9]),
+    st.integers(1, 2),
+    st.booleans(),
+)
 def test_bfloat16_rounds_what_is_multiplied(n, c, h, w, oc, k, stride, flip):
     x, filters = random(n, c, h, w), random(oc, c, k, k, seed=1)
     correlated = rounded(filters[:, :, ::-1, ::-1] if flip else filters).astype('float64')
     out = [(size - k) // stride + 1 for size in (h, w)]
-    expected = sum(np.einsum('nchw,oc->nohw', rounded(x).astype('float64')[part], correlated[:, :, i, j])
-                   for i, j, part in taps(x, k, stride, out))
+    expected = sum(
+        np.einsum('nchw,oc->nohw', rounded(x).astype('float64')[part], correlated[:, :, i, j])
+        for i, j, part in taps(x, k, stride, out)
+    )
     result = plain(ops.Conv(subsample=(stride, stride), flip=flip, bf16=True).run(blocked(x), filters), oc)
     # Winograd's method rounds the transforms instead.
     winograd = k == 3 and stride == 1 and c >= 8 and oc >= 8
     assert_close(result, expected, 0.05 if winograd else 1e-5)
-    assert np.sqrt(np.mean((result - expected) ** 2)) <= 0.02 * np.sqrt(np.mean(expected ** 2))
+    assert np.sqrt(np.mean((result - expected) ** 2)) <= 0.02 * np.sqrt(np.mean(expected**2))
 
 
 @pytest.mark.parametrize('bf16', [False, True])
@@ -171,7 +206,7 @@ def test_filters_that_change_in_place_are_transformed_anew(bf16):
 def test_bfloat16_in_winograds_method_is_not_float32():
     x, filters = random(1, 16, 12, 12), random(16, 16, 3, 3, seed=1)
     low, exact = [plain(ops.Conv(bf16=bf16).run(blocked(x), filters), 16) for bf16 in (True, False)]
-    assert np.sqrt(np.mean((low - exact) ** 2)) >= 1e-3 * np.sqrt(np.mean(exact ** 2))
+    assert np.sqrt(np.mean((low - exact) ** 2)) >= 1e-3 * np.sqrt(np.mean(exact**2))
 
 
 @pytest.mark.slow
@@ -179,14 +214,25 @@ def test_bfloat16_in_winograds_method_is_not_float32():
 def test_compiles_to_the_bfloat16_instruction(source):
     """For a processor that has it, whatever runs the test."""
     flags = [flag for flag in library.FLAGS if not flag.startswith('-march')]
-    assembly = subprocess.run(['g++', '-march=cooperlake', '-S', '-o', '-', os.path.join(ROOT, 'backend', 'onednn', source)] + flags,
-                              check=True, stdout=subprocess.PIPE, universal_newlines=True).stdout
+    assembly = subprocess.run(
+        ['g++', '-march=cooperlake', '-S', '-o', '-', os.path.join(ROOT, 'backend', 'onednn', source)] + flags,
+        check=True,
+        stdout=subprocess.PIPE,
+        universal_newlines=True,
+    ).stdout
     assert 'vdpbf16ps' in assembly
 
 
 @draws
-@given(images, channels, st.integers(2, 40), st.integers(2, 40), st.booleans(), st.sampled_from(['', 'relu', 'sigmoid']),
-       st.booleans())
+@given(
+    images,
+    channels,
+    st.integers(2, 40),
+    st.integers(2, 40),
+    st.booleans(),
+    st.sampled_from(['', 'relu', 'sigmoid']),
+    st.booleans(),
+)
 def test_norm_and_its_gradient(n, c, h, w, conditional, activation, residual):
     x = 2 + random(n, c, h, w)
     rows = n if conditional else 1
@@ -203,7 +249,8 @@ def test_norm_and_its_gradient(n, c, h, w, conditional, activation, residual):
 
     dy = random(n, c, h, w, seed=4)
     dx, dgamma, dbeta = ops.NormGradient(activation == 'relu').run(
-        blocked(x), gamma.astype('float32'), beta.astype('float32'), stats, blocked(dy))
+        blocked(x), gamma.astype('float32'), beta.astype('float32'), stats, blocked(dy)
+    )
     g = dy.astype('float64') * ((linear > 0) if activation else 1)
     deviation = np.sqrt(x.var(axis=(2, 3), keepdims=True) + 1e-5)
     unit = (x - x.mean(axis=(2, 3), keepdims=True)) / deviation
@@ -223,7 +270,7 @@ def test_norm_keeps_its_digits_under_a_large_mean():
 
 @pytest.mark.parametrize('mean', [0, 1, -300])
 def test_norm_takes_a_variance_at_the_level_of_rounding_for_zero(mean):
-    deviations = np.float32([abs(mean) * 2.**-19 + 1e-7, abs(mean) * 1e-3 + 1e-3, 0]).reshape(1, 3, 1, 1)
+    deviations = np.float32([abs(mean) * 2.0**-19 + 1e-7, abs(mean) * 1e-3 + 1e-3, 0]).reshape(1, 3, 1, 1)
     x, dy = mean + deviations * random(1, 3, 50, 60), random(1, 3, 50, 60, seed=3)
     gamma, beta = random(1, 3, seed=1), random(1, 3, seed=2)
     y, stats = ops.Norm(1e-5).run(blocked(x), gamma, beta)
@@ -255,7 +302,7 @@ def test_upsampling_with_padding_and_its_gradient(n, c, h, w, scale, mirror):
 @draws
 @given(images, channels, st.integers(2, 19), st.integers(2, 19))
 def test_max_pooling_and_its_gradient(n, c, h, w):
-    x = np.round(random(n, c, h, w))        # with ties
+    x = np.round(random(n, c, h, w))  # with ties
     y = reference.max_pool(x)
     pooled = ops.MaxPool((2, 2)).run(blocked(x))
     assert_close(plain(pooled, c), y)
@@ -289,7 +336,7 @@ def test_pointwise_operations():
 @settings(max_examples=40, deadline=None)
 @given(images, st.integers(1, 70), st.integers(1, 40), st.integers(1, 40), st.booleans())
 def test_gram_matrices_and_their_gradient(n, c, h, w, divide_by_channels):
-    x, dy = random(n, c, h, w), random(n, c, c, seed=1)     # which is not symmetric
+    x, dy = random(n, c, h, w), random(n, c, c, seed=1)  # which is not symmetric
     result = ops.Gram(divide_by_channels).run(blocked(x), c)
     assert_close(result, reference.gram(x.astype('float64'), divide_by_channels))
     np.testing.assert_array_equal(result, result.transpose(0, 2, 1))
@@ -308,15 +355,16 @@ def test_squared_differences_and_their_gradient(n, c, h, w):
     x, y, dy = random(n, c, h, w), random(n, c, h, w, seed=1), random(n, seed=2)
     difference = x.astype('float64') - y
     size = c * h * w
-    assert_close(ops.SquaredDifference().run(blocked(x), blocked(y), size), np.mean(difference ** 2, axis=(1, 2, 3)))
+    assert_close(ops.SquaredDifference().run(blocked(x), blocked(y), size), np.mean(difference**2, axis=(1, 2, 3)))
     expected = 2 * dy[:, None, None, None] * difference / size
     assert_close(plain(ops.SquaredDifferenceGradient().run(blocked(x), blocked(y), size, dy), c), expected)
     x, y = x.reshape(n, c, -1), y.reshape(n, c, -1)
-    assert_close(ops.SquaredDifference().run(x, y, size), np.mean(difference ** 2, axis=(1, 2, 3)))
+    assert_close(ops.SquaredDifference().run(x, y, size), np.mean(difference**2, axis=(1, 2, 3)))
     assert_close(ops.SquaredDifferenceGradient().run(x, y, size, dy), expected.reshape(x.shape))
 
 
-SUMS = '''
+SUMS = (
+    """
 import sys
 sys.path.insert(0, %r)
 import hashlib
@@ -329,12 +377,21 @@ y[..., 3:] = 0
 results = [ops.Gram().run(x, 3 * library.block()), ops.SquaredDifference().run(x, g, 99),
            ops.ConvWeightGradient(mirror=4).run(y, x, 3 * library.block(), 3, 9, 9)]
 print([hashlib.sha256(r.tobytes()).hexdigest() for r in results])
-''' % ROOT
+"""
+    % ROOT
+)
 
 
 def test_the_sums_of_losses_and_large_filters_do_not_depend_on_the_number_of_threads():
-    outputs = {subprocess.run([sys.executable, '-c', SUMS], check=True, stdout=subprocess.PIPE,
-                              env=dict(os.environ, OMP_NUM_THREADS=threads)).stdout for threads in '123'}
+    outputs = {
+        subprocess.run(
+            [sys.executable, '-c', SUMS],
+            check=True,
+            stdout=subprocess.PIPE,
+            env=dict(os.environ, OMP_NUM_THREADS=threads),
+        ).stdout
+        for threads in '123'
+    }
     assert len(outputs) == 1
 
 
@@ -348,8 +405,10 @@ def test_batched_product(n, i, k, j, turn_a, turn_b):
 
 # -- What the ops refuse
 
+
 def test_ops_refuse_other_types():
     from backend import T
+
     with pytest.raises(TypeError, match='4-D float32'):
         ops.ToBlocked()(T.dtensor4())
     with pytest.raises(TypeError, match='5-D float32'):
@@ -384,9 +443,10 @@ def test_ops_refuse_shapes_that_do_not_match():
 
 # -- Memory
 
+
 def test_memory_that_is_not_there_is_a_memory_error():
     with pytest.raises(MemoryError):
-        library.empty(1 << 22, 1 << 20)     # 16 TB
+        library.empty(1 << 22, 1 << 20)  # 16 TB
     with pytest.raises(MemoryError):
         library.empty(1 << 31, 1 << 31)
 
@@ -399,7 +459,7 @@ def test_memory_is_reused_and_given_back():
     assert library.memory()[1] == before[1] + (1 << 22)
     view = x[::2]
     del x
-    assert library.memory()[1] == before[1] + (1 << 22)     # the view keeps it
+    assert library.memory()[1] == before[1] + (1 << 22)  # the view keeps it
     del view
     assert library.memory()[1] == before[1]
     mapped = library.memory()[0]
@@ -423,7 +483,8 @@ def test_memory_stays_near_its_peak_through_changing_sizes(generator):
 
 # -- Building
 
-COLD = '''
+COLD = (
+    """
 import sys
 sys.path.insert(0, %r)
 from backend.onednn import library
@@ -433,12 +494,19 @@ x = numpy.arange(24, dtype='float32').reshape(1, 2, 3, 4)
 y = library.empty(1, 1, 3, 4, library.block())
 library.call('gogh_to_blocked', x, y, 1, 2, 12)
 print(y.sum())
-''' % ROOT
+"""
+    % ROOT
+)
 
 
 def start(folder, **environment):
-    return subprocess.Popen([sys.executable, '-c', COLD], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            universal_newlines=True, env=dict(os.environ, XDG_CACHE_HOME=str(folder), **environment))
+    return subprocess.Popen(
+        [sys.executable, '-c', COLD],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        env=dict(os.environ, XDG_CACHE_HOME=str(folder), **environment),
+    )
 
 
 @pytest.mark.slow
@@ -466,8 +534,12 @@ def test_where_there_is_no_onednn_the_operations_are_the_same(tmp_path, monkeypa
 @pytest.mark.parametrize('source', library.SOURCES + [library.WITHOUT])
 def test_compiles_for_arm(source, tmp_path):
     flags = [flag for flag in library.FLAGS if not flag.startswith('-march')]
-    subprocess.run([ARM_COMPILER, '-Werror', '-c', '-o', str(tmp_path / 'o')] + flags
-                   + [os.path.join(ROOT, 'backend', 'onednn', source)], check=True)
+    subprocess.run(
+        [ARM_COMPILER, '-Werror', '-c', '-o', str(tmp_path / 'o')]
+        + flags
+        + [os.path.join(ROOT, 'backend', 'onednn', source)],
+        check=True,
+    )
 
 
 def test_other_platforms_are_named(tmp_path, monkeypatch):

@@ -1,4 +1,5 @@
 """The rewrites: what they make of networks, and that the values and gradients stay those of the plain path."""
+
 import collections
 
 import numpy as np
@@ -22,7 +23,7 @@ except onednn.Unavailable as reason:
 
 from backend.onednn import library, ops  # noqa: E402
 
-FAST = theano.Mode(linker='py', optimizer='fast_run')       # the ops are Python: no wait for the C compiler
+FAST = theano.Mode(linker='py', optimizer='fast_run')  # the ops are Python: no wait for the C compiler
 
 
 def count(function):
@@ -30,8 +31,9 @@ def count(function):
 
 
 def network(kind, widths, up_widths, blocks, styles, generator):
-    net = transformer(kind, ['style %d' % i for i in range(styles)], widths=widths,
-                                     up_widths=up_widths, residual_blocks=blocks)
+    net = transformer(
+        kind, ['style %d' % i for i in range(styles)], widths=widths, up_widths=up_widths, residual_blocks=blocks
+    )
     for param in lasagne.layers.get_all_params(net.output):
         value = param.get_value()
         param.set_value((value + 0.3 * generator.randn(*value.shape)).astype('float32'))
@@ -43,8 +45,9 @@ def stylizing(net, mode=FAST):
     inputs = {net.image: image}
     if net.style is not None:
         inputs[net.style] = style
-    return theano.function([image, style], lasagne.layers.get_output(net.output, inputs), mode=mode,
-                           on_unused_input='ignore')
+    return theano.function(
+        [image, style], lasagne.layers.get_output(net.output, inputs), mode=mode, on_unused_input='ignore'
+    )
 
 
 def test_bfloat16_changes_a_pastiche_by_little():
@@ -59,12 +62,20 @@ def test_bfloat16_changes_a_pastiche_by_little():
     assert {node.op.bf16 for node in low.maker.fgraph.apply_nodes if isinstance(node.op, ops.Conv)} == {True}
     assert {node.op.bf16 for node in exact.maker.fgraph.apply_nodes if isinstance(node.op, ops.Conv)} == {False}
     error = np.mean((low(image, style) - exact(image, style)) ** 2)
-    assert 0 < error < 1e-4         # at least 40 dB
+    assert 0 < error < 1e-4  # at least 40 dB
 
 
 @settings(max_examples=12)
-@given(st.sampled_from(['cin', 'fns']), st.integers(1, 4), st.integers(20, 41), st.integers(20, 41),
-       st.tuples(*[st.integers(1, 20)] * 3), st.tuples(*[st.integers(1, 20)] * 2), st.integers(0, 2), st.integers(0, 9))
+@given(
+    st.sampled_from(['cin', 'fns']),
+    st.integers(1, 4),
+    st.integers(20, 41),
+    st.integers(20, 41),
+    st.tuples(*[st.integers(1, 20)] * 3),
+    st.tuples(*[st.integers(1, 20)] * 2),
+    st.integers(0, 2),
+    st.integers(0, 9),
+)
 def test_stylizing_equals_the_papers_formulas(kind, n, h, w, widths, up_widths, blocks, seed):
     generator = np.random.RandomState(seed)
     net = network(kind, widths, up_widths, blocks, 3, generator)
@@ -89,13 +100,17 @@ def test_a_transformer_stays_blocked_from_its_first_to_its_last_convolution(gene
     assert not any(nodes[name] for name in ('Expand', 'Add', 'Rectify', 'Elemwise', 'CorrMM', 'AbstractConv2d'))
     norms = [node for node in function.maker.fgraph.apply_nodes if isinstance(node.op, ops.Norm)]
     assert all(node.op.inplace for node in norms)
-    assert sum(len(node.inputs) == 4 for node in norms) == 2        # the sums of the residual blocks
+    assert sum(len(node.inputs) == 4 for node in norms) == 2  # the sums of the residual blocks
     assert sum(node.op.activation == ops.SIGMOID for node in norms) == 1
 
 
 def test_the_tag_switches_the_rewrites_off(generator):
-    nodes = count(stylizing(network('cin', (4, 4, 4), (4, 4), 0, 1, generator),
-                            theano.Mode(linker='py', optimizer='fast_compile').excluding('onednn')))
+    nodes = count(
+        stylizing(
+            network('cin', (4, 4, 4), (4, 4), 0, 1, generator),
+            theano.Mode(linker='py', optimizer='fast_compile').excluding('onednn'),
+        )
+    )
     assert not set(nodes) & set(ops.__all__)
 
 
@@ -108,7 +123,7 @@ def loss_of(generator, kind, size, n):
     pastiche = lasagne.layers.get_output(net.output, inputs)
     weights = {}
     for name, (c, oc) in dict(conv1_1=(3, 8), conv1_2=(8, 12), conv2_1=(12, 9), conv2_2=(9, 20)).items():
-        weights[name + '_W'] = (generator.randn(oc, c, 3, 3) * (2. / (9 * c)) ** 0.5).astype('float32')
+        weights[name + '_W'] = (generator.randn(oc, c, 3, 3) * (2.0 / (9 * c)) ** 0.5).astype('float32')
         weights[name + '_b'] = generator.randn(oc).astype('float32')
     features = models.loss_network(pastiche, weights, ['conv1_2', 'conv2_2'])
     target = models.loss_network(image, weights, ['conv2_2'])
@@ -125,8 +140,9 @@ def loss_of(generator, kind, size, n):
 def test_training_has_the_gradients_of_the_plain_path(generator, kind, size, n):
     inputs, outputs, arguments = loss_of(generator, kind, size, n)
     ours = theano.function(inputs, outputs, on_unused_input='ignore')
-    plain = theano.function(inputs, outputs, mode=theano.compile.get_default_mode().excluding('onednn'),
-                            on_unused_input='ignore')
+    plain = theano.function(
+        inputs, outputs, mode=theano.compile.get_default_mode().excluding('onednn'), on_unused_input='ignore'
+    )
     errors = []
     for _ in range(5):
         images = generator.rand(*arguments[0].shape).astype('float32')
@@ -152,8 +168,10 @@ def test_a_training_graph_is_blocked_from_the_photo_to_the_losses(generator):
     assert (nodes['RectifyGradient'], nodes['Add']) == (0, 1)
     # What enters is the photo, and the colours that the loss network takes and their gradient; what leaves is beside.
     assert nodes['ToBlocked'] <= 4 and nodes['FromBlocked'] <= 2
-    assert not any(nodes[name] for name in ('Expand', 'Rectify', 'Pool', 'MaxPoolGrad', 'FormulaGradient', 'BatchedDot',
-                                            'BatchedProduct'))
+    assert not any(
+        nodes[name]
+        for name in ('Expand', 'Rectify', 'Pool', 'MaxPoolGrad', 'FormulaGradient', 'BatchedDot', 'BatchedProduct')
+    )
 
 
 def test_what_the_library_lacks_stays_plain():

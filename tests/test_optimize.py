@@ -1,4 +1,5 @@
 """optimize.py against a float64 implementation in numpy and scipy, and as a user runs it."""
+
 import argparse
 import csv
 import dataclasses
@@ -31,7 +32,7 @@ def weights():
     """A tiny VGG: its first four convolutions with a few maps each."""
     generator, channels, values = np.random.RandomState(1), 3, {}
     for name in LAYERS:
-        scale = (0.02 if name == 'conv1_1' else 1) * np.sqrt(2. / (9 * channels))
+        scale = (0.02 if name == 'conv1_1' else 1) * np.sqrt(2.0 / (9 * channels))
         values[name + '_W'] = generator.normal(0, scale, (WIDTHS[name], channels, 3, 3)).astype('float32')
         values[name + '_b'] = generator.normal(0, 0.1, WIDTHS[name]).astype('float32')
         channels = WIDTHS[name]
@@ -41,8 +42,9 @@ def weights():
 @pytest.fixture(scope='module')
 def loss(weights):
     """One content layer is a style layer as well, the other is none."""
-    return Objective([weights], [('conv2_1', 0.5), ('conv1_2', 0.2)], [('conv1_2', 3.), ('conv2_2', 5.)],
-                                 1e-6, False, True, 'max')
+    return Objective(
+        [weights], [('conv2_1', 0.5), ('conv1_2', 0.2)], [('conv1_2', 3.0), ('conv2_2', 5.0)], 1e-6, False, True, 'max'
+    )
 
 
 @pytest.fixture(scope='module')
@@ -84,7 +86,9 @@ class Reference:
                     pooled, shares = blocks.mean(axis=(2, 4), keepdims=True), np.full(blocks.shape, 0.25)
                 x = pooled[:, :, 0, :, 0]
             W, b = self.weights[name + '_W'], self.weights[name + '_b']
-            y = np.array([sum(scipy.signal.correlate2d(a, k, mode='same') for a, k in zip(x, kernels)) for kernels in W])
+            y = np.array(
+                [sum(scipy.signal.correlate2d(a, k, mode='same') for a, k in zip(x, kernels)) for kernels in W]
+            )
             found[name] = np.maximum(y + b.reshape(-1, 1, 1), 0), x, shares
             x = found[name][0]
         return found
@@ -96,28 +100,34 @@ class Reference:
     def __call__(self, image):
         """The losses in the order of `losses.loss_names`, and the gradient of the total."""
         loss, found = self.loss, self.features(image)
-        slopes = {name: 0. for name in LAYERS}
-        content = 0.
+        slopes = {name: 0.0 for name in LAYERS}
+        content = 0.0
         for name, weight in loss.content_layers:
             difference = found[name][0] - self.contents[name]
             weight = weight / len(loss.content_layers)
-            content += weight * np.mean(difference ** 2)
+            content += weight * np.mean(difference**2)
             slopes[name] = slopes[name] + 2 * weight * difference / difference.size
         by_layer = []
         for name, weight in loss.style_layers:
             f = found[name][0]
             difference = self.gram(f) - self.grams[name]
             weight = weight / len(loss.style_layers)
-            by_layer.append(weight * np.mean(difference ** 2))
-            slopes[name] = slopes[name] + 4 * weight / difference.size * np.einsum('ij,jhw->ihw', difference, f) / f.size
+            by_layer.append(weight * np.mean(difference**2))
+            slopes[name] = (
+                slopes[name] + 4 * weight / difference.size * np.einsum('ij,jhw->ihw', difference, f) / f.size
+            )
 
-        gradient = 0.
+        gradient = 0.0
         for name in reversed(LAYERS):
             f, x, shares = found[name]
             gradient = (gradient + slopes[name]) * (f > 0)
             W = self.weights[name + '_W']
-            gradient = np.array([sum(scipy.signal.convolve2d(g, W[o, i], mode='same') for o, g in enumerate(gradient))
-                                 for i in range(W.shape[1])])
+            gradient = np.array(
+                [
+                    sum(scipy.signal.convolve2d(g, W[o, i], mode='same') for o, g in enumerate(gradient))
+                    for i in range(W.shape[1])
+                ]
+            )
             if shares is not None:
                 c, h, _, w, _ = shares.shape
                 gradient = (shares * gradient[:, :, np.newaxis, :, np.newaxis]).reshape(c, 2 * h, 2 * w)
@@ -125,9 +135,9 @@ class Reference:
 
         x = 255 * image[0].astype('float64')
         down, right = x[:, :-1, :-1] - x[:, 1:, :-1], x[:, :-1, :-1] - x[:, :-1, 1:]
-        square = down ** 2 + right ** 2
-        tv = loss.tv_weight * np.sum(square ** 1.25)
-        slope = loss.tv_weight * 255 * 2.5 * square ** 0.25
+        square = down**2 + right**2
+        tv = loss.tv_weight * np.sum(square**1.25)
+        slope = loss.tv_weight * 255 * 2.5 * square**0.25
         gradient[:, :-1, :-1] += slope * (down + right)
         gradient[:, 1:, :-1] -= slope * down
         gradient[:, :-1, 1:] -= slope * right
@@ -171,12 +181,19 @@ def test_average_pooling(objective, loss, images):
 def test_normalized_terms_are_relative_to_the_target_of_each_layer(loss, reference, images):
     loss = dataclasses.replace(loss, normalize=True)
     targets_of, function = losses.target_function(loss), optimization.objective_function(loss, gradient=False)
-    values, = function(images[2], *targets_of(images[0])[0], *targets_of(images[1])[1])
+    (values,) = function(images[2], *targets_of(images[0])[0], *targets_of(images[1])[1])
     found = {name: features for name, (features, _, _) in reference.features(images[2]).items()}
-    content = sum(weight / 2 * np.mean((found[name] - reference.contents[name])**2) / np.mean(reference.contents[name]**2)
-                  for name, weight in loss.content_layers)
-    style = [weight / 2 * np.mean((reference.gram(found[name]) - reference.grams[name])**2)
-             / np.mean(reference.grams[name]**2) for name, weight in loss.style_layers]
+    content = sum(
+        weight / 2 * np.mean((found[name] - reference.contents[name]) ** 2) / np.mean(reference.contents[name] ** 2)
+        for name, weight in loss.content_layers
+    )
+    style = [
+        weight
+        / 2
+        * np.mean((reference.gram(found[name]) - reference.grams[name]) ** 2)
+        / np.mean(reference.grams[name] ** 2)
+        for name, weight in loss.style_layers
+    ]
     np.testing.assert_allclose(values[[1, 2, 4, 5]], [content, sum(style)] + style, rtol=1e-4)
 
 
@@ -199,9 +216,14 @@ def test_lbfgs_takes_the_steps_of_float64(objective, reference, images):
     start = images[2].astype('float64')
     expected = [reference(start)[0]]
     final = scipy.optimize.fmin_l_bfgs_b(
-        lambda x: [f(v) for f, v in zip((lambda v: v[0], np.ravel), reference(x.reshape(start.shape)))], start.ravel(),
-        bounds=[(0, 1)] * start.size, callback=lambda x: expected.append(reference(x.reshape(start.shape))[0]),
-        maxiter=8, factr=0, pgtol=0)[0]
+        lambda x: [f(v) for f, v in zip((lambda v: v[0], np.ravel), reference(x.reshape(start.shape)))],
+        start.ravel(),
+        bounds=[(0, 1)] * start.size,
+        callback=lambda x: expected.append(reference(x.reshape(start.shape))[0]),
+        maxiter=8,
+        factr=0,
+        pgtol=0,
+    )[0]
     np.testing.assert_allclose(history, expected, rtol=5e-3)
     np.testing.assert_allclose(image.ravel(), final, atol=5e-3)
     assert history[-1][0] < 0.5 * history[0][0]
@@ -211,12 +233,12 @@ def test_lbfgs_takes_the_steps_of_float64(objective, reference, images):
 
 def test_adam_takes_the_steps_of_float64(objective, reference, images):
     history, image = minimized(optimization.minimize_adam, objective, images[2], 8, 0.02)
-    x, m, v = images[2].astype('float64'), 0., 0.
+    x, m, v = images[2].astype('float64'), 0.0, 0.0
     expected = [reference(x)[0]]
     for t in range(1, 9):
         g = reference(x)[1]
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
-        x = np.clip(x - 0.02 * (m / (1 - 0.9 ** t)) / (np.sqrt(v / (1 - 0.999 ** t)) + 1e-8), 0, 1)
+        x = np.clip(x - 0.02 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8), 0, 1)
         expected.append(reference(x)[0])
     np.testing.assert_allclose(history, expected, rtol=5e-3)
     np.testing.assert_allclose(image, x, atol=5e-3)
@@ -225,21 +247,25 @@ def test_adam_takes_the_steps_of_float64(objective, reference, images):
 def test_callback_stops_both_optimizers(objective, images):
     for minimize, more in ((optimization.minimize_lbfgs, ()), (optimization.minimize_adam, (0.01,))):
         calls = []
-        minimize(objective, images[2], 50, lambda iteration, image, values: calls.append(iteration) or iteration == 2, *more)
+        minimize(
+            objective, images[2], 50, lambda iteration, image, values: calls.append(iteration) or iteration == 2, *more
+        )
         assert calls == [1, 2]
 
 
 def test_lbfgs_says_when_it_stops_early():
     """At the minimum there is no step to take."""
     at_minimum = np.full((1, 3, 4, 4), 0.5, 'float32')
-    reason = optimization.minimize_lbfgs(lambda x: (np.array([((x - 0.5) ** 2).sum()]), 2 * (x - 0.5)), at_minimum, 5,
-                                     lambda *_: False)
+    reason = optimization.minimize_lbfgs(
+        lambda x: (np.array([((x - 0.5) ** 2).sum()]), 2 * (x - 0.5)), at_minimum, 5, lambda *_: False
+    )
     assert reason
 
 
 # ---------------------------------------------------------------------------------------------
 # Colours
 # ---------------------------------------------------------------------------------------------
+
 
 def colours(seed, shape=(3, 9, 7)):
     generator = np.random.RandomState(seed)
@@ -252,8 +278,9 @@ def test_matched_colours_have_the_mean_and_covariance_of_the_photo():
     matched = colors.match_color(style, content)
     assert matched.shape == style.shape
     np.testing.assert_allclose(matched.mean(axis=(1, 2)), content.mean(axis=(1, 2)), atol=1e-6)
-    np.testing.assert_allclose(np.cov(matched.reshape(3, -1), bias=True), np.cov(content.reshape(3, -1), bias=True),
-                               atol=1e-6)
+    np.testing.assert_allclose(
+        np.cov(matched.reshape(3, -1), bias=True), np.cov(content.reshape(3, -1), bias=True), atol=1e-6
+    )
 
 
 def test_colours_match_themselves():
@@ -288,6 +315,7 @@ def test_luminance_is_matched_in_mean_and_deviation():
 # The script
 # ---------------------------------------------------------------------------------------------
 
+
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory, weights):
     folder = tmp_path_factory.mktemp('optimize')
@@ -298,15 +326,49 @@ def folder(tmp_path_factory, weights):
     return folder
 
 
-LOSS = ['--loss-weights', 'vgg.npz', '--style-layers', 'conv1_2=2,conv2_2', '--content-layers', 'conv2_1',
-        '--normalize-losses', '--style-weight', '1', '--size', '16']
+LOSS = [
+    '--loss-weights',
+    'vgg.npz',
+    '--style-layers',
+    'conv1_2=2,conv2_2',
+    '--content-layers',
+    'conv2_1',
+    '--normalize-losses',
+    '--style-weight',
+    '1',
+    '--size',
+    '16',
+]
 
 
 def test_script(run, folder):
-    result = run('optimize.py', '--content', 'photo.png', '--style', 'a.png=3', 'b.png', *LOSS, '--output', 'out/p.png',
-                 '--iterations', 4, '--image-every', 2, '--preserve-color', 'luminance', '--init', 'noise', cwd=str(folder))
+    result = run(
+        'optimize.py',
+        '--content',
+        'photo.png',
+        '--style',
+        'a.png=3',
+        'b.png',
+        *LOSS,
+        '--output',
+        'out/p.png',
+        '--iterations',
+        4,
+        '--image-every',
+        2,
+        '--preserve-color',
+        'luminance',
+        '--init',
+        'noise',
+        cwd=str(folder),
+    )
     assert result.returncode == 0, result.stderr
-    assert sorted(path.name for path in (folder / 'out').iterdir()) == ['p.csv', 'p.png', 'p_000002.png', 'p_000004.png']
+    assert sorted(path.name for path in (folder / 'out').iterdir()) == [
+        'p.csv',
+        'p.png',
+        'p_000002.png',
+        'p_000004.png',
+    ]
     image = files.read_image(str(folder / 'out' / 'p.png'))
     assert image.shape == (19, 16, 3)
     assert (image == files.read_image(str(folder / 'out' / 'p_000004.png'))).all()
@@ -346,10 +408,21 @@ def test_styles_with_weights(folder, monkeypatch):
 
 def test_sigterm_ends_a_run_with_its_image_written(folder):
     """And --init carries on from it."""
-    command = [sys.executable, os.path.join(os.path.dirname(optimize.__file__), 'optimize.py'),
-               '--content', 'photo.png', '--style', 'a.png', *LOSS]
-    process = subprocess.Popen(command + ['--output', 'long/p.png', '--iterations', '1000000', '--optimizer', 'adam'],
-                               cwd=str(folder), stderr=subprocess.PIPE, universal_newlines=True)
+    command = [
+        sys.executable,
+        os.path.join(os.path.dirname(optimize.__file__), 'optimize.py'),
+        '--content',
+        'photo.png',
+        '--style',
+        'a.png',
+        *LOSS,
+    ]
+    process = subprocess.Popen(
+        command + ['--output', 'long/p.png', '--iterations', '1000000', '--optimizer', 'adam'],
+        cwd=str(folder),
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+    )
     history = folder / 'long' / 'p.csv'
     while process.poll() is None and not (history.exists() and len(history.read_text().splitlines()) > 3):
         time.sleep(0.05)
@@ -359,8 +432,12 @@ def test_sigterm_ends_a_run_with_its_image_written(folder):
     rows = history.read_text().splitlines()
     assert all(len(row.split(',')) == len(rows[0].split(',')) for row in rows)
     before = float(rows[-1].split(',')[1])
-    subprocess.run(command + ['--output', 'long/q.png', '--iterations', '1', '--init', 'long/p.png'], check=True,
-                   cwd=str(folder), stderr=subprocess.PIPE)
+    subprocess.run(
+        command + ['--output', 'long/q.png', '--iterations', '1', '--init', 'long/p.png'],
+        check=True,
+        cwd=str(folder),
+        stderr=subprocess.PIPE,
+    )
     first = float((folder / 'long' / 'q.csv').read_text().splitlines()[1].split(',')[1])
     assert first == pytest.approx(before, rel=0.1)
 
@@ -370,9 +447,32 @@ def test_script_with_the_other_choices(folder, monkeypatch):
     monkeypatch.chdir(folder)
 
     def first_loss(init):
-        monkeypatch.setattr(sys, 'argv', ['optimize.py', '--content', 'photo.png', '--style', 'b.png', '--output',
-                                          init + '.png', '--optimizer', 'adam', '--learning-rate', '0.1', '--iterations',
-                                          '1', '--preserve-color', 'match', '--pool', 'average', '--init', init, *LOSS])
+        monkeypatch.setattr(
+            sys,
+            'argv',
+            [
+                'optimize.py',
+                '--content',
+                'photo.png',
+                '--style',
+                'b.png',
+                '--output',
+                init + '.png',
+                '--optimizer',
+                'adam',
+                '--learning-rate',
+                '0.1',
+                '--iterations',
+                '1',
+                '--preserve-color',
+                'match',
+                '--pool',
+                'average',
+                '--init',
+                init,
+                *LOSS,
+            ],
+        )
         assert not optimize.main()
         with open(init + '.csv') as file:
             return float(next(csv.DictReader(file))['content'])
@@ -396,8 +496,9 @@ def test_a_killed_run_leaves_its_last_checkpoint(folder, monkeypatch):
     monkeypatch.setattr(optimization, 'minimize_lbfgs', fail)
     monkeypatch.setattr(optimize, 'CHECKPOINT_EVERY', 2)
     monkeypatch.setattr(optimize.runs, 'catch_interrupts', list)
-    monkeypatch.setattr(sys, 'argv', ['optimize.py', '--content', 'photo.png', '--style', 'a.png', '--output', 'killed.png',
-                                      *LOSS])
+    monkeypatch.setattr(
+        sys, 'argv', ['optimize.py', '--content', 'photo.png', '--style', 'a.png', '--output', 'killed.png', *LOSS]
+    )
     with pytest.raises(KeyboardInterrupt):
         optimize.main()
     np.testing.assert_array_equal(files.read_image('killed.png'), files.to_uint8(images[3])[0])
@@ -409,7 +510,9 @@ def test_what_the_optimization_starts_from():
     content, style = generator.uniform(size=(3, 6, 8)), generator.uniform(-0.2, 1.2, (3, 12, 16))
 
     def start(init, preserve_color=None, seed=0):
-        return optimize.first_image(argparse.Namespace(init=init, preserve_color=preserve_color, seed=seed), content, style)
+        return optimize.first_image(
+            argparse.Namespace(init=init, preserve_color=preserve_color, seed=seed), content, style
+        )
 
     np.testing.assert_allclose(start('content')[0], content, rtol=1e-6)
     noise = start('noise')

@@ -1,4 +1,5 @@
 """The Python interface: what `Stylist` makes of arrays and images, and what it refuses."""
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,7 +21,7 @@ def stylist(tmp_path_factory):
     network, generator = transformer(styles=STYLES), np.random.RandomState(0)
     for param in models.get_all_params(network.output):
         value = param.get_value()
-        param.set_value((value + generator.normal(0, .3, value.shape)).astype('float32'))
+        param.set_value((value + generator.normal(0, 0.3, value.shape)).astype('float32'))
     path = str(tmp_path_factory.mktemp('pastiches') / 'cin.npz')
     models.save_network(path, network)
     return Stylist(path, device=Device(backend='plain'))
@@ -44,7 +45,7 @@ def test_styles_are_told_by_number_name_or_weights(stylist, photos):
     np.testing.assert_array_equal(stylist(photos[0], 2), by_name)
     np.testing.assert_array_equal(stylist(photos[0], {'ink': 5}), by_name)
     blend = stylist(photos[0], {'waves': 3, 2: 1})
-    np.testing.assert_array_equal(blend, stylist(photos[0], {0: .75, 'ink': .25}))
+    np.testing.assert_array_equal(blend, stylist(photos[0], {0: 0.75, 'ink': 0.25}))
     assert (blend != by_name).any() and (stylist(photos[0], 0) != by_name).any()
 
 
@@ -62,10 +63,20 @@ def test_an_image_of_pillow_gives_one(stylist, photos):
     np.testing.assert_array_equal(np.asarray(pastiche), stylist(photos[0], 'sun'))
 
 
-@pytest.mark.parametrize('style, message', [
-    (None, 'the network has 3 styles'), (3, 'there is no style 3: the styles are 0 to 2'), (-1, 'there is no style -1'),
-    ('oil', "there is no style 'oil'"), ({'waves': -1, 'sun': 2}, 'the weight of the style waves is -1'),
-    ({'waves': float('nan')}, 'is nan'), ({'waves': 0}, 'all zero'), ({}, 'all zero')], ids=str)
+@pytest.mark.parametrize(
+    'style, message',
+    [
+        (None, 'the network has 3 styles'),
+        (3, 'there is no style 3: the styles are 0 to 2'),
+        (-1, 'there is no style -1'),
+        ('oil', "there is no style 'oil'"),
+        ({'waves': -1, 'sun': 2}, 'the weight of the style waves is -1'),
+        ({'waves': float('nan')}, 'is nan'),
+        ({'waves': 0}, 'all zero'),
+        ({}, 'all zero'),
+    ],
+    ids=str,
+)
 def test_a_style_that_is_none_is_refused(stylist, photos, style, message):
     with pytest.raises(utils.UserError, match=message):
         stylist(photos[0], style)

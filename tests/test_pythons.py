@@ -2,6 +2,7 @@
 
 The other one is that of another environment, which ``GOGH_OTHER_PYTHON`` names; ``make test-pythons`` does.
 """
+
 import json
 import os
 import subprocess
@@ -19,8 +20,14 @@ pytestmark = pytest.mark.skipif(not OTHER, reason='GOGH_OTHER_PYTHON names no ot
 
 
 def on(python, *command, cwd=ROOT):
-    result = subprocess.run([python] + [str(word) for word in command], cwd=str(cwd), stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, universal_newlines=True, env=dict(os.environ, OMP_NUM_THREADS='1'))
+    result = subprocess.run(
+        [python] + [str(word) for word in command],
+        cwd=str(cwd),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        env=dict(os.environ, OMP_NUM_THREADS='1'),
+    )
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -28,7 +35,9 @@ def on(python, *command, cwd=ROOT):
 def same_numpy():
     """Whether both have a numpy of the same generation: before 1.26, or from then on."""
     code = 'import numpy; print(numpy.__version__)'
-    versions = [tuple(int(part) for part in on(python, '-c', code).split('.')[:2]) for python in (sys.executable, OTHER)]
+    versions = [
+        tuple(int(part) for part in on(python, '-c', code).split('.')[:2]) for python in (sys.executable, OTHER)
+    ]
     return (versions[0] >= (1, 26)) == (versions[1] >= (1, 26))
 
 
@@ -63,15 +72,46 @@ def test_a_training_is_resumed_by_the_other_python(tmp_path):
     for name in ('styles/waves.png', 'styles/dots.png', 'photos/a.png', 'photos/b.png', 'photos/c.png'):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         files.write_image(str(tmp_path / name), generator.randint(256, size=(24, 24, 3)).astype('uint8'))
-    weights = {'conv1_1_W': generator.normal(0, 0.02, (4, 3, 3, 3)).astype('float32'),
-               'conv1_1_b': generator.normal(0, 0.1, 4).astype('float32')}
+    weights = {
+        'conv1_1_W': generator.normal(0, 0.02, (4, 3, 3, 3)).astype('float32'),
+        'conv1_1_b': generator.normal(0, 0.1, 4).astype('float32'),
+    }
     files.save_npz(str(tmp_path / 'vgg.npz'), weights)
 
     def train(python, output, iterations, *more):
-        on(python, os.path.join(ROOT, 'train.py'), '--style-dir', 'styles', '--content', 'photos', '--loss-weights',
-           'vgg.npz', '--content-layers', 'conv1_1', '--style-layers', 'conv1_1', '--normalize-losses', '--width', 8,
-           '--residual-blocks', 1, '--image-size', 16, '--style-size', 24, '--batch-size', 2, '--checkpoint-every', 4,
-           '--iterations', iterations, '--output', output, *more, cwd=tmp_path)
+        on(
+            python,
+            os.path.join(ROOT, 'train.py'),
+            '--style-dir',
+            'styles',
+            '--content',
+            'photos',
+            '--loss-weights',
+            'vgg.npz',
+            '--content-layers',
+            'conv1_1',
+            '--style-layers',
+            'conv1_1',
+            '--normalize-losses',
+            '--width',
+            8,
+            '--residual-blocks',
+            1,
+            '--image-size',
+            16,
+            '--style-size',
+            24,
+            '--batch-size',
+            2,
+            '--checkpoint-every',
+            4,
+            '--iterations',
+            iterations,
+            '--output',
+            output,
+            *more,
+            cwd=tmp_path,
+        )
 
     train(sys.executable, 'here.npz', 8)
     for first, second, output in ((sys.executable, OTHER, 'there.npz'), (OTHER, sys.executable, 'back.npz')):

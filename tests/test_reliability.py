@@ -1,4 +1,5 @@
 """Runs that are killed, stopped or out of disk or memory lose nothing: real processes, faults put in from outside."""
+
 import csv
 import os
 import random
@@ -19,7 +20,8 @@ from support.tiny import transformer
 from conftest import ROOT
 
 # train.py with something done to it first.
-TRAIN = """
+TRAIN = (
+    """
 import os, signal, sys, time
 signal.signal(signal.SIGHUP, signal.SIG_DFL)     # which the tests inherit ignored under nohup
 sys.path.insert(0, %r)
@@ -27,7 +29,9 @@ import backend, files, numpy, train, utils
 %%s
 sys.argv[0] = 'train.py'
 utils.run_script(train.main)
-""" % ROOT
+"""
+    % ROOT
+)
 # A disk that takes its time, so that much of the training is writing and kills hit that as well.
 SLOW_DISK = """
 fsync = os.fsync
@@ -111,10 +115,12 @@ def place(tmp_path_factory):
     generator = np.random.RandomState(0)
     (place / 'styles').mkdir()
     for name in 'ab':
-        files.write_image(str(place / 'styles' / (name + '.png')), generator.randint(0, 256, (32, 32, 3)).astype('uint8'))
+        files.write_image(
+            str(place / 'styles' / (name + '.png')), generator.randint(0, 256, (32, 32, 3)).astype('uint8')
+        )
     weights, channels = {}, 3
     for name in ('conv1_1', 'conv1_2'):
-        weights[name + '_W'] = (generator.randn(4, channels, 3, 3) / (4 * channels ** .5)).astype('float32')
+        weights[name + '_W'] = (generator.randn(4, channels, 3, 3) / (4 * channels**0.5)).astype('float32')
         weights[name + '_b'] = generator.randn(4).astype('float32')
         channels = 4
     np.savez(str(place / 'vgg.npz'), **weights)
@@ -125,12 +131,47 @@ def place(tmp_path_factory):
 
 
 def start_training(place, name, iterations, prepare='', **options):
-    command = [sys.executable, '-c', TRAIN % prepare, '--style-dir', 'styles', '--content', 'content.h5', '--loss-weights',
-               'vgg.npz', '--content-layers', 'conv1_2', '--style-layers', 'conv1_2', '--width', '4',
-               '--residual-blocks', '0', '--image-size', '16', '--style-size', '16', '--batch-size', '2',
-               '--checkpoint-every', '2', '--resume', '--output', name + '.npz', '--iterations', str(iterations)]
-    return subprocess.Popen(command, cwd=str(place), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            universal_newlines=True, env=dict(os.environ, OMP_NUM_THREADS='1'), **options)
+    command = [
+        sys.executable,
+        '-c',
+        TRAIN % prepare,
+        '--style-dir',
+        'styles',
+        '--content',
+        'content.h5',
+        '--loss-weights',
+        'vgg.npz',
+        '--content-layers',
+        'conv1_2',
+        '--style-layers',
+        'conv1_2',
+        '--width',
+        '4',
+        '--residual-blocks',
+        '0',
+        '--image-size',
+        '16',
+        '--style-size',
+        '16',
+        '--batch-size',
+        '2',
+        '--checkpoint-every',
+        '2',
+        '--resume',
+        '--output',
+        name + '.npz',
+        '--iterations',
+        str(iterations),
+    ]
+    return subprocess.Popen(
+        command,
+        cwd=str(place),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        env=dict(os.environ, OMP_NUM_THREADS='1'),
+        **options,
+    )
 
 
 def finish(process, status=0):
@@ -145,7 +186,7 @@ def wait_for(condition, process):
     while not condition():
         assert process.poll() is None, process.communicate()
         assert time.time() < end
-        time.sleep(.001)
+        time.sleep(0.001)
 
 
 def names_in(folder):
@@ -206,11 +247,15 @@ def test_training_survives_kills_in_a_row(place):
             time.sleep(chance.uniform(0, 1))
         else:
             # While it writes a checkpoint, or the network or the plot that follow.
-            where, stem = [(folder, '.checkpoint.npz.'), (folder, '.checkpoint.npz.'), (place, '.killed.npz.'),
-                           (folder, '.losses.png.')][turn // 2 % 4]
+            where, stem = [
+                (folder, '.checkpoint.npz.'),
+                (folder, '.checkpoint.npz.'),
+                (place, '.killed.npz.'),
+                (folder, '.losses.png.'),
+            ][turn // 2 % 4]
             stem += '%d-' % process.pid
             wait_for(lambda: any(file.startswith(stem) for file in names_in(where)), process)
-            time.sleep(chance.uniform(0, .03))
+            time.sleep(chance.uniform(0, 0.03))
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL
@@ -231,8 +276,9 @@ def test_a_power_cut_at_any_moment_leaves_a_checkpoint_and_its_metrics(place):
         iterations.append(done(place / 'cut', cut))
         if iterations[-1]:
             # Whole rows only, and at least as many as the checkpoint has iterations.
-            assert [int(row['iteration']) for row in metrics(place / 'cut', cut)][:iterations[-1]] == list(
-                range(1, iterations[-1] + 1))
+            assert [int(row['iteration']) for row in metrics(place / 'cut', cut)][: iterations[-1]] == list(
+                range(1, iterations[-1] + 1)
+            )
     # What is certain after the last sync is everything.
     assert iterations[-1] == 6 and set(iterations) == {0, 2, 4, 6}
     assert all(b >= a for a, b in zip(iterations[1::2], iterations[3::2]))
@@ -242,11 +288,16 @@ def test_a_power_cut_at_any_moment_leaves_a_checkpoint_and_its_metrics(place):
     assert_like_an_uninterrupted_run(place, 'cut-off', 6)
 
 
-@pytest.mark.parametrize('poison, factor, words', [
-    (POISONED_LOSS, 'nan', 'the loss is nan at iteration 6'),
-    (POISONED_IMAGES, '1e30', 'the loss is inf at iteration 6'),
-    # Rectifying lets no NaN through, so that the loss hides what the gradient has done to the parameters.
-    (POISONED_IMAGES, 'nan', 'a parameter is not finite after iteration 6')], ids=['nan', 'inf', 'parameter'])
+@pytest.mark.parametrize(
+    'poison, factor, words',
+    [
+        (POISONED_LOSS, 'nan', 'the loss is nan at iteration 6'),
+        (POISONED_IMAGES, '1e30', 'the loss is inf at iteration 6'),
+        # Rectifying lets no NaN through, so that the loss hides what the gradient has done to the parameters.
+        (POISONED_IMAGES, 'nan', 'a parameter is not finite after iteration 6'),
+    ],
+    ids=['nan', 'inf', 'parameter'],
+)
 def test_numbers_that_are_not_finite_stop_the_run_at_its_last_good_checkpoint(place, poison, factor, words):
     name = 'poisoned-' + words.split()[3]
     stderr = finish(start_training(place, name, 20, poison % factor), 1)
@@ -341,8 +392,15 @@ def networks(tmp_path_factory):
 
 def stylize(folder, *options, environment=None, **more):
     command = [sys.executable, os.path.join(ROOT, 'stylize.py')] + list(options)
-    return subprocess.run(command, cwd=str(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          universal_newlines=True, env=dict(os.environ, **(environment or {})), **more)
+    return subprocess.run(
+        command,
+        cwd=str(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        env=dict(os.environ, **(environment or {})),
+        **more,
+    )
 
 
 def address_space(size):
@@ -392,15 +450,25 @@ def test_memory_that_runs_out_after_all_is_that_photos_failure(networks):
     # The user says that there is more than there is.
     large_photo(str(networks / 'huge.png'), 1600, 2400)
     large_photo(str(networks / 'tiny.png'), 40, 40)
-    result = stylize(networks, '--model', 'full.npz', 'huge.png', 'tiny.png', '--output', 'short',
-                     environment={'GOGH_MAX_MEMORY': '100000000000'}, preexec_fn=address_space(10**9))
+    result = stylize(
+        networks,
+        '--model',
+        'full.npz',
+        'huge.png',
+        'tiny.png',
+        '--output',
+        'short',
+        environment={'GOGH_MAX_MEMORY': '100000000000'},
+        preexec_fn=address_space(10**9),
+    )
     assert result.returncode == 1 and 'Traceback' not in result.stderr, result.stderr
     assert 'huge.png: not enough memory' in result.stderr and '1 of 2 photos' in result.stderr
     assert os.listdir(str(networks / 'short')) == ['tiny_style.png']
 
 
 # stylize.py, whose memory is looked at after 50 photos and at the end.
-MEMORY = """
+MEMORY = (
+    """
 import resource, sys
 sys.path.insert(0, %r)
 import files, stylize, utils
@@ -413,7 +481,9 @@ def write_image(*arguments, write=files.write_image):
 files.write_image = write_image
 sys.argv[0] = 'stylize.py'
 utils.run_script(stylize.main)
-""" % ROOT
+"""
+    % ROOT
+)
 
 
 @pytest.mark.slow
@@ -423,9 +493,14 @@ def test_500_photos_of_which_some_are_broken_in_flat_memory(networks):
     large_photo(str(photos / '000.png'), 64, 96)
     whole, broken = (photos / '000.png').read_bytes(), range(7, 500, 50)
     for i in range(500):
-        (photos / ('%03d.png' % i)).write_bytes(whole[:i % 100] if i in broken else whole)
-    result = subprocess.run([sys.executable, '-c', MEMORY, '--model', 'small.npz', 'photos', '--output', 'out'],
-                            cwd=str(networks), stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+        (photos / ('%03d.png' % i)).write_bytes(whole[: i % 100] if i in broken else whole)
+    result = subprocess.run(
+        [sys.executable, '-c', MEMORY, '--model', 'small.npz', 'photos', '--output', 'out'],
+        cwd=str(networks),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+    )
     assert result.returncode == 1 and 'Traceback' not in result.stderr, result.stderr
     assert '10 of 500 photos could not be stylized' in result.stderr
     for i in broken:
@@ -440,10 +515,26 @@ def test_500_photos_of_which_some_are_broken_in_flat_memory(networks):
 @pytest.mark.parametrize('backend', ['onednn', 'plain'])
 def test_two_cold_starts_share_an_empty_cache(networks, tmp_path, backend):
     large_photo(str(networks / 'cold.png'), 32, 48)
-    runs = [subprocess.Popen(
-        [sys.executable, os.path.join(ROOT, 'stylize.py'), '--model', 'small.npz', '--backend', backend, 'cold.png',
-         '--output', str(tmp_path / ('%d.png' % i))], cwd=str(networks), stderr=subprocess.PIPE,
-        universal_newlines=True, env=dict(os.environ, XDG_CACHE_HOME=str(tmp_path / 'cache'))) for i in range(2)]
+    runs = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                os.path.join(ROOT, 'stylize.py'),
+                '--model',
+                'small.npz',
+                '--backend',
+                backend,
+                'cold.png',
+                '--output',
+                str(tmp_path / ('%d.png' % i)),
+            ],
+            cwd=str(networks),
+            stderr=subprocess.PIPE,
+            universal_newlines=True,
+            env=dict(os.environ, XDG_CACHE_HOME=str(tmp_path / 'cache')),
+        )
+        for i in range(2)
+    ]
     for process in runs:
         _, stderr = process.communicate(timeout=600)
         assert process.returncode == 0 and 'Warning' not in stderr and 'warning' not in stderr, stderr

@@ -1,4 +1,5 @@
 """The trained networks in data/models: they load by name, say what they are, and their styles look like themselves."""
+
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import models
 from conftest import ROOT
 from formats import networks
 
-SHIPPED = sorted(name[:-len('.npz')] for name in os.listdir(networks.MODELS) if name.endswith('.npz'))
+SHIPPED = sorted(name[: -len('.npz')] for name in os.listdir(networks.MODELS) if name.endswith('.npz'))
 STYLES = os.path.join(ROOT, 'data', 'styles', 'misc32')
 PAVILION = os.path.join(ROOT, 'data', 'samples', 'pavilion.jpg')
 
@@ -37,7 +38,7 @@ def test_a_network_has_a_card_that_agrees_with_it(name):
 
 def palette(image):
     """The distributions of luminance and of two colour differences: 64 quantiles each."""
-    channels = image.reshape(-1, 3) @ np.array([[1, 1, 1], [1, -1, 0], [1, 1, -2]]).T / [3., 2., 4.]
+    channels = image.reshape(-1, 3) @ np.array([[1, 1, 1], [1, -1, 0], [1, 1, -2]]).T / [3.0, 2.0, 4.0]
     return np.quantile(channels, np.linspace(0, 1, 64), axis=0)
 
 

@@ -1,4 +1,5 @@
 """No slip of the user's costs work: what people do, and what must not come of it."""
+
 import cProfile
 import glob
 import os
@@ -48,19 +49,23 @@ def place(tmp_path, monkeypatch):
 @pytest.fixture
 def main(monkeypatch):
     """Run a script's main in this process, without waiting for a compiler; returns what it returned."""
+
     def main(script, *arguments):
         monkeypatch.setattr(sys, 'argv', [script.__name__ + '.py'] + [str(argument) for argument in arguments])
         return script.main()
+
     return main
 
 
 @pytest.fixture
 def refuses(main):
     """Run a script's main, which must refuse; returns its line."""
+
     def refuses(script, *arguments):
         with pytest.raises(utils.UserError) as caught:
             main(script, *arguments)
         return str(caught.value)
+
     return refuses
 
 
@@ -76,16 +81,20 @@ def contents(*paths):
 
 # Outputs --------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('arguments, message', [
-    (['photo.png', '--grid', 'photo.png'], 'the input photo.png'),
-    (['photo.png', '--grid', './link.png'], 'the input photo.png'),
-    (['photo.png', '--output', 'link.png'], 'the input photo.png'),
-    (['photo.png', '--output', 'a.png', '--grid', 'a.png'], 'a.png is the name of a pastiche'),
-    (['photo.png', '--grid', 'foreign.png'], '--overwrite'),
-    (['photo.png', '--output', 'foreign.png'], '--overwrite'),
-    (['photo.png', '--grid', 'sheet.txt'], 'sheet.txt'),
-    (['photo.png', '--output', 'a.txt'], 'a.txt'),
-])
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['photo.png', '--grid', 'photo.png'], 'the input photo.png'),
+        (['photo.png', '--grid', './link.png'], 'the input photo.png'),
+        (['photo.png', '--output', 'link.png'], 'the input photo.png'),
+        (['photo.png', '--output', 'a.png', '--grid', 'a.png'], 'a.png is the name of a pastiche'),
+        (['photo.png', '--grid', 'foreign.png'], '--overwrite'),
+        (['photo.png', '--output', 'foreign.png'], '--overwrite'),
+        (['photo.png', '--grid', 'sheet.txt'], 'sheet.txt'),
+        (['photo.png', '--output', 'a.txt'], 'a.txt'),
+    ],
+)
 def test_stylize_writes_over_no_input_and_nothing_foreign(place, refuses, arguments, message):
     (place / 'link.png').symlink_to('photo.png')
     files.write_image('foreign.png', np.zeros((3, 3, 3), 'uint8'))
@@ -104,8 +113,18 @@ def test_overwrite_allows_all_but_inputs(place, main, refuses, instant):
 
 @pytest.mark.parametrize('extension', ['.png', '.jpg', '.webp', '.tif'])
 def test_a_pastiche_and_a_sheet_are_made_again_under_their_own_names(place, main, instant, extension):
-    command = (stylize, '--model', 'cin.npz', '--style', 'waves', 'photo.png', '--output', 'a' + extension, '--grid',
-               'sheet' + extension)
+    command = (
+        stylize,
+        '--model',
+        'cin.npz',
+        '--style',
+        'waves',
+        'photo.png',
+        '--output',
+        'a' + extension,
+        '--grid',
+        'sheet' + extension,
+    )
     assert not main(*command) and not main(*command)
     assert files.read_origin('a' + extension) == files.origin('stylize', 'photo.png')
 
@@ -121,13 +140,19 @@ def test_photos_of_one_name_get_their_own_pastiches_in_two_runs(place, main, ins
         assert [files.read_image('out/' + name)[0, 0, 0] for name in ('a_waves.png', 'a_waves-2.png')] == [135, 134]
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (['--output', 'photo.png'], 'the input photo.png'),
-    (['--output', 'painting.jpg'], 'the input painting.jpg'),
-    (['--output', 'start.png', '--init', 'start.png', '--overwrite', '--content', 'start.png'], 'the input start.png'),
-    (['--output', 'table.png'], 'table.csv exists'),
-    (['--output', 'foreign.png'], 'foreign.png exists'),
-])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--output', 'photo.png'], 'the input photo.png'),
+        (['--output', 'painting.jpg'], 'the input painting.jpg'),
+        (
+            ['--output', 'start.png', '--init', 'start.png', '--overwrite', '--content', 'start.png'],
+            'the input start.png',
+        ),
+        (['--output', 'table.png'], 'table.csv exists'),
+        (['--output', 'foreign.png'], 'foreign.png exists'),
+    ],
+)
 def test_optimize_writes_over_no_input_and_nothing_foreign(place, vgg, refuses, arguments, message):
     for name in ('painting.jpg', 'start.png', 'foreign.png'):
         files.write_image(name, np.zeros((20, 20, 3), 'uint8'))
@@ -150,12 +175,27 @@ def vgg(place):
 
 def test_carrying_on_with_an_optimization_keeps_the_losses_so_far(place, vgg, main, monkeypatch):
     monkeypatch.setattr(losses, 'target_function', lambda loss: lambda image: ([np.zeros(1)], [np.zeros(1)]))
-    monkeypatch.setattr(optimization, 'objective_function', lambda loss: lambda image, *targets: (
-        np.full(5, float((image ** 2).sum())), 2 * image))
+    monkeypatch.setattr(
+        optimization,
+        'objective_function',
+        lambda loss: lambda image, *targets: (np.full(5, float((image**2).sum())), 2 * image),
+    )
     monkeypatch.setattr(optimize.runs, 'catch_interrupts', list)
     files.write_image('painting.jpg', np.zeros((20, 20, 3), 'uint8'))
-    command = (optimize, '--content', 'photo.png', '--style', 'painting.jpg', '--output', 'p.png', *vgg,
-               '--optimizer', 'adam', '--iterations', 3)
+    command = (
+        optimize,
+        '--content',
+        'photo.png',
+        '--style',
+        'painting.jpg',
+        '--output',
+        'p.png',
+        *vgg,
+        '--optimizer',
+        'adam',
+        '--iterations',
+        3,
+    )
     assert not main(*command)
     before = runs.read_table('p.csv')
     assert not main(*command, '--init', 'p.png')
@@ -179,11 +219,18 @@ def test_make_dataset_writes_over_nothing(place, run, fails):
 
 # Styles and photos by name --------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('option, text, chosen', [
-    ('--style-index', '1', ['1']), ('--style-index', '0,2', ['waves', 'sun, rising']), ('--style', '1', ['1']),
-    ('--style', 'sun, rising', ['sun, rising']), ('--style', 'sun,sun, rising,waves', ['sun', 'sun, rising', 'waves']),
-    ('--blend', 'sun, rising=1,sun=3', ['sun, rising-0.25+sun-0.75']),
-])
+
+@pytest.mark.parametrize(
+    'option, text, chosen',
+    [
+        ('--style-index', '1', ['1']),
+        ('--style-index', '0,2', ['waves', 'sun, rising']),
+        ('--style', '1', ['1']),
+        ('--style', 'sun, rising', ['sun, rising']),
+        ('--style', 'sun,sun, rising,waves', ['sun', 'sun, rising', 'waves']),
+        ('--blend', 'sun, rising=1,sun=3', ['sun, rising-0.25+sun-0.75']),
+    ],
+)
 def test_a_number_is_an_index_and_a_name_may_have_commas(monkeypatch, option, text, chosen):
     monkeypatch.setattr(sys, 'argv', ['stylize.py', '--model', 'cin.npz', option, text])
     assert [label for label, _ in options.styles(stylize.parse_arguments(), NAMES)] == chosen
@@ -191,15 +238,16 @@ def test_a_number_is_an_index_and_a_name_may_have_commas(monkeypatch, option, te
 
 def test_a_style_named_like_another_ones_number_is_not_chosen_by_it(monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['stylize.py', '--model', 'cin.npz', '--style-index', '1'])
-    assert options.styles(stylize.parse_arguments(), ['1', '0']) == [('0', {1: 1.})]
+    assert options.styles(stylize.parse_arguments(), ['1', '0']) == [('0', {1: 1.0})]
     monkeypatch.setattr(sys, 'argv', ['stylize.py', '--model', 'cin.npz', '--style', '0'])
     with pytest.raises(utils.UserError):
         options.styles(stylize.parse_arguments(), ['waves', 'sun'])
 
 
 def test_styles_of_one_name_are_told_apart(place, capsys):
-    assert models.style_names(['01_waves.jpg', '02_waves.jpg', 'waves-2.png', '2023-01.jpg', '2024-01.jpg', '7_.png']) == [
-        'waves', 'waves-3', 'waves-2', '01', '01-2', '7_']
+    assert models.style_names(
+        ['01_waves.jpg', '02_waves.jpg', 'waves-2.png', '2023-01.jpg', '2024-01.jpg', '7_.png']
+    ) == ['waves', 'waves-3', 'waves-2', '01', '01-2', '7_']
     assert 'waves-3' in capsys.readouterr().err
     paths = ['01_waves.jpg', '02_waves.jpg']
     assert evaluation.find_styles(paths, models.style_names(paths)) == list(enumerate(paths))
@@ -222,10 +270,16 @@ def test_a_loop_of_links_shows_each_photo_once(place):
 
 # Numbers --------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('text, weights', [
-    ('waves=70,sun=30', {0: .7, 3: .3}), ('waves=3e38,sun=3e38', {0: .5, 3: .5}),
-    ('waves=1.7e308,sun=1.7e308', {0: .5, 3: .5}), ('waves=5e-324', {0: 1.}),
-])
+
+@pytest.mark.parametrize(
+    'text, weights',
+    [
+        ('waves=70,sun=30', {0: 0.7, 3: 0.3}),
+        ('waves=3e38,sun=3e38', {0: 0.5, 3: 0.5}),
+        ('waves=1.7e308,sun=1.7e308', {0: 0.5, 3: 0.5}),
+        ('waves=5e-324', {0: 1.0}),
+    ],
+)
 def test_the_weights_of_a_blend_sum_to_one(capsys, text, weights):
     blend = mixtures.parse_blend(text, NAMES)
     assert blend == pytest.approx(weights)
@@ -244,23 +298,26 @@ def test_a_pastiche_that_is_not_finite_is_an_error(place, main, monkeypatch, cap
 def test_weights_of_losses_have_an_upper_bound(place, vgg, refuses, option):
     files.write_image('painting.jpg', np.zeros((20, 20, 3), 'uint8'))
     value = 'conv1_2=1e38' if option == '--style-layers' else '1e38'
-    assert '1e38' in refuses(optimize, '--content', 'photo.png', '--style', 'painting.jpg', *vgg, option, value).replace(
-        '1e+38', '1e38')
+    assert '1e38' in refuses(
+        optimize, '--content', 'photo.png', '--style', 'painting.jpg', *vgg, option, value
+    ).replace('1e+38', '1e38')
     assert not os.path.exists('pastiche.png')
 
 
 def test_unsigned_grey_of_32_bits_does_not_wrap(tmp_path):
-    grey = np.linspace(0, 2 ** 32 - 1, 64).astype('<u4').reshape(8, 8)
+    grey = np.linspace(0, 2**32 - 1, 64).astype('<u4').reshape(8, 8)
     tags = [(256, 8), (257, 8), (258, 32), (259, 1), (262, 1), (273, 8), (278, 8), (279, 256), (339, 1)]
     directory = np.uint16(len(tags)).tobytes() + b''.join(
         np.array([tag, 4 if tag in (273, 279) else 3], '<u2').tobytes() + np.array([1, value], '<u4').tobytes()
-        for tag, value in tags)
+        for tag, value in tags
+    )
     (tmp_path / 'grey.tif').write_bytes(b'II*\0' + np.uint32(8 + 256).tobytes() + grey.tobytes() + directory + bytes(4))
-    expected = np.rint(grey / (2 ** 32 - 1) * 255)
+    expected = np.rint(grey / (2**32 - 1) * 255)
     assert abs(files.read_image(str(tmp_path / 'grey.tif'))[..., 0] - expected).max() <= 1
 
 
 # Training -------------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def training(place, vgg):
@@ -270,13 +327,31 @@ def training(place, vgg):
     os.mkdir('content')
     for name in 'abc':
         files.write_image('content/%s.png' % name, np.full((32, 32, 3), ord(name), 'uint8'))
-    return [train, '--style-dir', 'styles', '--content', 'content', *vgg, '--image-size', '16', '--style-size', '16',
-            '--width', '4', '--residual-blocks', '0', '--backend', 'plain']
+    return [
+        train,
+        '--style-dir',
+        'styles',
+        '--content',
+        'content',
+        *vgg,
+        '--image-size',
+        '16',
+        '--style-size',
+        '16',
+        '--width',
+        '4',
+        '--residual-blocks',
+        '0',
+        '--backend',
+        'plain',
+    ]
 
 
 def test_resume_without_a_checkpoint_spares_a_finished_network(training, refuses):
     before = contents('cin.npz')
-    assert 'no mistyped/checkpoint.npz' in refuses(*training, '--output', 'cin.npz', '--resume', '--run-dir', 'mistyped')
+    assert 'no mistyped/checkpoint.npz' in refuses(
+        *training, '--output', 'cin.npz', '--resume', '--run-dir', 'mistyped'
+    )
     assert contents('cin.npz') == before
 
 
@@ -296,8 +371,10 @@ def test_a_run_folder_is_no_folder_of_images(training, refuses):
 
 
 def test_a_second_training_is_refused(training, refuses):
-    holder = ("import sys, time; sys.path.insert(0, %r); import runs\n"
-              "with runs.lock(sys.argv[1]): print('held', flush=True); time.sleep(600)" % ROOT)
+    holder = (
+        'import sys, time; sys.path.insert(0, %r); import runs\n'
+        "with runs.lock(sys.argv[1]): print('held', flush=True); time.sleep(600)" % ROOT
+    )
     os.mkdir('new')
     for held in ('new', 'new.npz'):
         process = subprocess.Popen([sys.executable, '-c', holder, held], stdout=subprocess.PIPE)
@@ -345,14 +422,17 @@ def test_a_run_is_resumed_with_the_same_files_only(place, name):
 
 # Folders --------------------------------------------------------------------------------------------------------
 
+
 def test_a_folder_says_what_it_leaves_out(place, capsys):
     os.makedirs('album/more')
     for name in ('a.jpg', 'b.heic', 'c.AVIF', 'notes.txt', '.hidden.heic'):
         (place / 'album' / name).write_bytes(b'x')
     os.symlink('gone.png', 'album/d.png')
     assert files.find_images('album') == ['album/a.jpg']
-    assert capsys.readouterr().err == ('album: left out b.heic (the package pillow-heif converts it), c.AVIF (the package '
-                                       'pillow-heif converts it), d.png (a link to nothing), more (a folder)\n')
+    assert capsys.readouterr().err == (
+        'album: left out b.heic (the package pillow-heif converts it), c.AVIF (the package '
+        'pillow-heif converts it), d.png (a link to nothing), more (a folder)\n'
+    )
     os.remove('album/a.jpg')
     with pytest.raises(utils.UserError, match='no images in this folder; left out b.heic'):
         files.find_images('album')
@@ -373,10 +453,15 @@ def test_images_with_rarer_extensions_are_read(place):
 
 # One problem does not end the whole job -------------------------------------------------------------------------
 
-@pytest.mark.parametrize('options, message', [
-    (['--image-size', '30'], 'multiples of 4'), (['--style-size', '3'], '--style-size 3'),
-    (['--output', 'content.npz', '--run-dir', 'run'], 'it is a folder'),
-])
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (['--image-size', '30'], 'multiples of 4'),
+        (['--style-size', '3'], '--style-size 3'),
+        (['--output', 'content.npz', '--run-dir', 'run'], 'it is a folder'),
+    ],
+)
 def test_sizes_and_outputs_of_a_training_are_tried_at_once(training, refuses, options, message):
     os.mkdir('content.npz')
     assert message in refuses(*training, '--output', 'new.npz', *options)
@@ -391,10 +476,28 @@ def test_a_pastiche_that_cannot_be_written_is_that_photos_failure(place, main, i
     files.write_image('wide.webp', np.zeros((20, 40, 3), 'uint8'))
     files.write_image('z.png', np.zeros((20, 20, 3), 'uint8'))
     read = files.read_image
-    monkeypatch.setattr(files, 'read_image', lambda path, size=None: (
-        np.zeros((20, 16384, 3), 'uint8') if path == 'wide.webp' else read(path, size)))
-    assert main(stylize, '--model', 'cin.npz', '--style', 'waves', 'photo.png', 'wide.webp', 'z.png', '--output', 'out',
-                '--grid', 'sheet.png') == 1
+    monkeypatch.setattr(
+        files,
+        'read_image',
+        lambda path, size=None: np.zeros((20, 16384, 3), 'uint8') if path == 'wide.webp' else read(path, size),
+    )
+    assert (
+        main(
+            stylize,
+            '--model',
+            'cin.npz',
+            '--style',
+            'waves',
+            'photo.png',
+            'wide.webp',
+            'z.png',
+            '--output',
+            'out',
+            '--grid',
+            'sheet.png',
+        )
+        == 1
+    )
     assert sorted(os.listdir('out')) == ['photo_waves.png', 'z_waves.png']
     assert 'wide_waves.webp' in capsys.readouterr().err and os.path.exists('sheet.png')
 
@@ -410,7 +513,9 @@ def batch_sizes(monkeypatch):
             if len(images) > 3:
                 raise MemoryError
             return 1 - images
+
         return stylize
+
     monkeypatch.setattr(models, 'pastiche_function', pastiche_function)
     utils.say_once.cache_clear()
     return sizes
@@ -429,7 +534,7 @@ def test_a_batch_that_does_not_fit_becomes_smaller_ones(place, main, monkeypatch
     error = capsys.readouterr().err
     assert error.count('computing 2 at once') == 1 and '--batch-size 7' in error
     # Room for none is an error, as before.
-    monkeypatch.setenv('GOGH_MAX_MEMORY', str(int(utils.FIXED_BYTES + .9 * one)))
+    monkeypatch.setenv('GOGH_MAX_MEMORY', str(int(utils.FIXED_BYTES + 0.9 * one)))
     assert main(*command, 'refused') == 1 and '--size 3' in capsys.readouterr().err and not os.listdir('refused')
     # More was promised than there is.
     del batch_sizes[:]
@@ -464,30 +569,73 @@ def test_memory_that_the_pool_holds_is_available(monkeypatch):
     assert utils.available_memory(held=10) == 1000
 
 
-@pytest.mark.parametrize('photo, painting, message', [
-    ((800, 900), (20, 20), r'photo.png: 900 x 800 pixels take .*; --size [1-7]\d\d would fit'),
-    ((20, 20), (900, 900), r'painting.png: 900 x 900 pixels take .*; --style-size [1-8]\d\d would fit'),
-])
-def test_an_optimization_that_would_not_fit_is_refused_with_the_size_that_would(place, vgg, refuses, monkeypatch, photo,
-                                                                               painting, message):
+@pytest.mark.parametrize(
+    'photo, painting, message',
+    [
+        ((800, 900), (20, 20), r'photo.png: 900 x 800 pixels take .*; --size [1-7]\d\d would fit'),
+        ((20, 20), (900, 900), r'painting.png: 900 x 900 pixels take .*; --style-size [1-8]\d\d would fit'),
+    ],
+)
+def test_an_optimization_that_would_not_fit_is_refused_with_the_size_that_would(
+    place, vgg, refuses, monkeypatch, photo, painting, message
+):
     files.write_image('photo.png', np.zeros(photo + (3,), 'uint8'))
     files.write_image('painting.png', np.zeros(painting + (3,), 'uint8'))
     monkeypatch.setenv('GOGH_MAX_MEMORY', str(utils.FIXED_BYTES + 200 * 10**6))
-    line = refuses(optimize, '--content', 'photo.png', '--style', 'painting.png', *vgg, '--size', min(photo), '--style-size',
-                   min(painting))
+    line = refuses(
+        optimize,
+        '--content',
+        'photo.png',
+        '--style',
+        'painting.png',
+        *vgg,
+        '--size',
+        min(photo),
+        '--style-size',
+        min(painting),
+    )
     assert re.match(message, line), line
 
 
 def test_a_style_image_that_would_not_fit_is_refused_with_the_size_that_would(place, training, refuses, monkeypatch):
     monkeypatch.setenv('GOGH_MAX_MEMORY', str(utils.FIXED_BYTES + 100 * 10**6))
-    line = refuses(*training[:-6], '--style-size', '900', '--backend', 'plain', '--width', '4', '--residual-blocks', '0',
-                   '--output', 'new.npz')
+    line = refuses(
+        *training[:-6],
+        '--style-size',
+        '900',
+        '--backend',
+        'plain',
+        '--width',
+        '4',
+        '--residual-blocks',
+        '0',
+        '--output',
+        'new.npz',
+    )
     assert re.match(r'styles/a.png: 900 x 900 pixels take .*; --style-size [1-8]\d\d would fit', line), line
     os.rename('styles/a.png', 'styles/waves.png')
-    for module, name in ((models, 'pastiche_function'), (optimization, 'objective_function'), (losses, 'target_function')):
+    for module, name in (
+        (models, 'pastiche_function'),
+        (optimization, 'objective_function'),
+        (losses, 'target_function'),
+    ):
         monkeypatch.setattr(module, name, lambda argument: None)
-    line = refuses(evaluate, '--model', 'cin.npz', '--style-dir', 'styles', '--photos', 'photo.png', '--style-size', '900',
-                   '--image-size', '16', '--output', 'evaluated', *training[5:11])
+    line = refuses(
+        evaluate,
+        '--model',
+        'cin.npz',
+        '--style-dir',
+        'styles',
+        '--photos',
+        'photo.png',
+        '--style-size',
+        '900',
+        '--image-size',
+        '16',
+        '--output',
+        'evaluated',
+        *training[5:11],
+    )
     assert 'styles/waves.png: 900 x 900' in line and '--style-size' in line
 
 
@@ -513,9 +661,17 @@ def test_a_sheet_that_its_format_cannot_hold_is_refused_at_once(place, refuses):
 def test_a_sheet_keeps_thumbnails_only(place, main, instant, monkeypatch):
     files.write_image('large.png', np.zeros((600, 900, 3), 'uint8'))
     sizes = set()
-    monkeypatch.setattr(files, 'style_sheet', lambda rows, labels: (
-        sizes.update(image.shape[0] for row in rows for image in row), np.zeros((3, 3, 3), 'uint8'))[1])
-    assert not main(stylize, '--model', 'cin.npz', '--style', 'waves', 'large.png', '--output', 'a.png', '--grid', 'sheet.png')
+    monkeypatch.setattr(
+        files,
+        'style_sheet',
+        lambda rows, labels: (
+            sizes.update(image.shape[0] for row in rows for image in row),
+            np.zeros((3, 3, 3), 'uint8'),
+        )[1],
+    )
+    assert not main(
+        stylize, '--model', 'cin.npz', '--style', 'waves', 'large.png', '--output', 'a.png', '--grid', 'sheet.png'
+    )
     assert sizes == {stylize.THUMBNAIL}
 
 
@@ -529,6 +685,7 @@ def test_folders_that_cannot_be_synced_are_written_to(place, monkeypatch):
         if os.path.isdir('/proc/self/fd/%d' % handle):
             raise OSError(22, 'Invalid argument')
         real(handle)
+
     monkeypatch.setattr(os, 'fsync', fsync)
     files.save_npz('new.npz', [np.zeros(3)])
     assert list(files.load_npz('new.npz')) == ['arr_0']
@@ -568,25 +725,27 @@ def test_finding_photos_takes_a_few_calls_for_each(place, monkeypatch):
             (place / str(count) / ('%d.jpg' % i)).write_bytes(b'x')
         profile = cProfile.Profile()
         profile.enable()
-        content = photos.open_content(str(count), 16, validation_split=.5)
+        content = photos.open_content(str(count), 16, validation_split=0.5)
         profile.disable()
         assert content.train.size == content.val.size == count // 2
         counts.append(sum(entry.callcount for entry in profile.getstats()))
     assert counts[1] < 2.2 * counts[0]
 
 
-SCRIPT = "import sys; sys.path.insert(0, %r); import utils\n" % ROOT
+SCRIPT = 'import sys; sys.path.insert(0, %r); import utils\n' % ROOT
 
 
 @pytest.mark.parametrize('redirection', ['2>&-', '2>/dev/full', '2> >(true)', '>&- 2>&-'])
 def test_a_lost_stderr_ends_no_work(place, redirection):
-    script = SCRIPT + ("import time\n"
-                       "def main():\n"
-                       "    with utils.progress(total=3) as bar:\n"
-                       "        for i in range(3):\n"
-                       "            bar.shown = -9; bar.update(); print('x' * 9999, file=sys.stderr); time.sleep(.05)\n"
-                       "    open('done', 'w')\n"
-                       "utils.run_script(main)\n")
+    script = SCRIPT + (
+        'import time\n'
+        'def main():\n'
+        '    with utils.progress(total=3) as bar:\n'
+        '        for i in range(3):\n'
+        "            bar.shown = -9; bar.update(); print('x' * 9999, file=sys.stderr); time.sleep(.05)\n"
+        "    open('done', 'w')\n"
+        'utils.run_script(main)\n'
+    )
     (place / 'script.py').write_text(script)
     assert subprocess.run(['bash', '-c', '%s script.py %s' % (sys.executable, redirection)]).returncode == 0
     assert os.path.exists('done')
@@ -600,8 +759,9 @@ def test_a_full_stdout_is_one_line(place):
 
 def test_names_that_a_terminal_cannot_show_are_shown_by_numbers(place):
     (place / 'script.py').write_text(SCRIPT + "utils.run_script(lambda: print('\\u6ce2'))\n")
-    result = subprocess.run([sys.executable, 'script.py'], stdout=subprocess.PIPE,
-                            env=dict(os.environ, PYTHONIOENCODING='ascii'))
+    result = subprocess.run(
+        [sys.executable, 'script.py'], stdout=subprocess.PIPE, env=dict(os.environ, PYTHONIOENCODING='ascii')
+    )
     assert result.returncode == 0 and result.stdout == b'\\u6ce2\n'
 
 
@@ -620,31 +780,59 @@ def test_a_damaged_library_in_the_cache_is_not_loaded(tmp_path):
 
 # One line instead of a traceback --------------------------------------------------------------------------------
 
+
 def start_theano(**environment):
-    code = ("import os, sys; sys.path.insert(0, %r); from backend import theano\n"
-            "print(os.environ.get('OMP_NUM_THREADS'), theano.config.base_compiledir)" % ROOT)
-    return subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          universal_newlines=True, env=dict(os.environ, **environment))
+    code = (
+        'import os, sys; sys.path.insert(0, %r); from backend import theano\n'
+        "print(os.environ.get('OMP_NUM_THREADS'), theano.config.base_compiledir)" % ROOT
+    )
+    return subprocess.run(
+        [sys.executable, '-c', code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        env=dict(os.environ, **environment),
+    )
 
 
-@pytest.mark.parametrize('environment', [
-    {'OMP_NUM_THREADS': 'many'}, {'THEANO_FLAGS': 'device=gpu'}, {'THEANO_FLAGS': 'floatX=float64'},
-    {'THEANO_FLAGS': 'mode=DebugMode'}, {'THEANORC': 'theanorc'}, {'PYTHONOPTIMIZE': '2'},
-], ids=lambda environment: ' '.join(*environment.items()))
+@pytest.mark.parametrize(
+    'environment',
+    [
+        {'OMP_NUM_THREADS': 'many'},
+        {'THEANO_FLAGS': 'device=gpu'},
+        {'THEANO_FLAGS': 'floatX=float64'},
+        {'THEANO_FLAGS': 'mode=DebugMode'},
+        {'THEANORC': 'theanorc'},
+        {'PYTHONOPTIMIZE': '2'},
+    ],
+    ids=lambda environment: ' '.join(*environment.items()),
+)
 def test_settings_that_theano_cannot_run_with_are_one_line(place, environment):
     (place / 'theanorc').write_text('[global\n')
     result = start_theano(**environment)
-    assert result.returncode == 1 and result.stderr.startswith('error: ') and result.stderr.count('\n') == 1, result.stderr
+    assert result.returncode == 1 and result.stderr.startswith('error: ') and result.stderr.count('\n') == 1, (
+        result.stderr
+    )
     assert next(iter(environment)) in result.stderr
 
 
-@pytest.mark.parametrize('damage', [lambda data: data[:len(data) // 2], lambda data: b'', lambda data: bytes(len(data))],
-                         ids=['half', 'empty', 'zeros'])
+@pytest.mark.parametrize(
+    'damage',
+    [lambda data: data[: len(data) // 2], lambda data: b'', lambda data: bytes(len(data))],
+    ids=['half', 'empty', 'zeros'],
+)
 def test_a_damaged_module_of_theanos_in_the_cache_is_compiled_again(place, damage):
     here = start_theano().stdout.split(' ', 1)[1].strip()
     folder = str(place / 'gogh-figure' / os.path.basename(here))
-    shutil.copytree(here, folder, ignore=lambda folder, names: [
-        name for name in names if folder.count('compiledir_') and not folder.endswith('_ext') and not name.endswith('_ext')])
+    shutil.copytree(
+        here,
+        folder,
+        ignore=lambda folder, names: [
+            name
+            for name in names
+            if folder.count('compiledir_') and not folder.endswith('_ext') and not name.endswith('_ext')
+        ],
+    )
     paths = glob.glob(folder + '/compiledir_*/*/*.so')
     assert paths and all(map(cache.is_whole, paths))
     path = next(path for path in paths if 'lazylinker' in path)
@@ -672,9 +860,9 @@ exec REAL "$@"
 """
 
 
-@pytest.mark.parametrize('script, message', [
-    ('echo "g++: error: no license" >&2; exit 1', 'no license'), (FULL, 'No space left on device'),
-])
+@pytest.mark.parametrize(
+    'script, message', [('echo "g++: error: no license" >&2; exit 1', 'no license'), (FULL, 'No space left on device')]
+)
 def test_a_compiler_that_is_there_and_fails_is_one_line(place, script, message):
     result = start_theano(**compiler(place, script))
     assert result.returncode == 1 and result.stdout == '' and result.stderr.count('\n') == 1, result.stderr
@@ -682,24 +870,41 @@ def test_a_compiler_that_is_there_and_fails_is_one_line(place, script, message):
 
 
 def test_a_compiler_that_fails_later_is_one_line_too(place):
-    code = ("import sys; sys.path.insert(0, %r); import utils; from backend import T, theano\n"
-            "x = T.matrix()\n"
-            "utils.run_script(lambda: print(theano.function([x], T.exp(x) * %d + x.sum())))" % (ROOT, os.getpid()))
-    result = subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            universal_newlines=True, env=dict(os.environ, PATH=compiler(place, FULL)['PATH']))
+    code = (
+        'import sys; sys.path.insert(0, %r); import utils; from backend import T, theano\n'
+        'x = T.matrix()\n'
+        'utils.run_script(lambda: print(theano.function([x], T.exp(x) * %d + x.sum())))' % (ROOT, os.getpid())
+    )
+    result = subprocess.run(
+        [sys.executable, '-c', code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        env=dict(os.environ, PATH=compiler(place, FULL)['PATH']),
+    )
     assert result.returncode == 1 and result.stdout == '' and result.stderr.count('\n') == 1, result.stderr
     assert 'cannot compile' in result.stderr
 
 
 def test_a_working_folder_that_was_removed_is_one_line(place):
-    code = SCRIPT + ("import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')\n"
-                     "utils.run_script(lambda: os.path.realpath('photo.png'))\n")
+    code = SCRIPT + (
+        "import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')\n"
+        "utils.run_script(lambda: os.path.realpath('photo.png'))\n"
+    )
     result = subprocess.run([sys.executable, '-c', code], stderr=subprocess.PIPE)
     assert result.returncode == 1 and result.stderr == b'error: the current folder was removed: change to another one\n'
 
 
-SCRIPTS = ['stylize.py', 'train.py', 'optimize.py', 'evaluate.py', 'figures.py', 'data/download.py', 'data/make_dataset.py',
-           'data/make_styles.py']
+SCRIPTS = [
+    'stylize.py',
+    'train.py',
+    'optimize.py',
+    'evaluate.py',
+    'figures.py',
+    'data/download.py',
+    'data/make_dataset.py',
+    'data/make_styles.py',
+]
 
 
 @pytest.mark.parametrize('script', SCRIPTS)
@@ -721,19 +926,39 @@ sys.meta_path.insert(0, Finder())
 """
 
 
-@pytest.mark.parametrize('script, module', [(script, module) for script in SCRIPTS for module in ('numpy', 'options')] + [
-    ('stylize.py', module) for module in ('PIL.Image', 'h5py.h5', 'scipy.linalg', 'theano.gof', 'theano.tensor.nnet', 'lasagne',
-                                          'lasagne.layers.conv', 'layers')])
+@pytest.mark.parametrize(
+    'script, module',
+    [(script, module) for script in SCRIPTS for module in ('numpy', 'options')]
+    + [
+        ('stylize.py', module)
+        for module in (
+            'PIL.Image',
+            'h5py.h5',
+            'scipy.linalg',
+            'theano.gof',
+            'theano.tensor.nnet',
+            'lasagne',
+            'lasagne.layers.conv',
+            'layers',
+        )
+    ],
+)
 def test_an_interrupt_while_modules_are_imported_is_one_line(place, script, module):
     (place / 'sitecustomize.py').write_text(INTERRUPT)
     options = ['--model', 'cin.npz', '--style', 'waves', 'photo.png'] if script == 'stylize.py' else ['--help']
-    result = subprocess.run(['sh', '-c', '"$@"; exit $?', 'sh', sys.executable, os.path.join(ROOT, script), *options],
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
-                            env=dict(os.environ, PYTHONPATH=str(place), INTERRUPT_AT=module))
+    result = subprocess.run(
+        ['sh', '-c', '"$@"; exit $?', 'sh', sys.executable, os.path.join(ROOT, script), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        env=dict(os.environ, PYTHONPATH=str(place), INTERRUPT_AT=module),
+    )
     assert result.returncode == 130 and result.stdout == '' and result.stderr.strip() == 'interrupted', result.stderr
 
 
-@pytest.mark.parametrize('threads, used', [('4,2', '4'), ('1', '1'), ('100000', str(max(64, 4 * (os.cpu_count() or 1))))])
+@pytest.mark.parametrize(
+    'threads, used', [('4,2', '4'), ('1', '1'), ('100000', str(max(64, 4 * (os.cpu_count() or 1))))]
+)
 def test_numbers_of_threads_that_openmp_knows_will_do(threads, used):
     assert start_theano(OMP_NUM_THREADS=threads).stdout.split()[0] == used
 
@@ -780,6 +1005,7 @@ def test_a_cache_that_is_full_or_somebody_elses_is_replaced(place, monkeypatch):
         if dir == str(place / 'cache' / 'gogh-figure'):
             raise OSError(28, 'No space left on device')
         return real(dir=dir)
+
     monkeypatch.setattr(cache.tempfile, 'TemporaryFile', full)
     assert cache.folder() == fallback
 
@@ -792,12 +1018,20 @@ def test_pipes_and_devices_are_no_files(place):
                 read(path)
 
 
-@pytest.mark.parametrize('forged', [
-    {'iteration': np.array(-1)}, {'iteration': np.array(np.inf)}, {'iteration': np.array('one')},
-    {'value_0': np.array(['a', 'b'])}, {'value_0': np.array([1, np.nan], 'float32')},
-], ids=lambda forged: ' '.join('%s %s' % item for item in forged.items()))
+@pytest.mark.parametrize(
+    'forged',
+    [
+        {'iteration': np.array(-1)},
+        {'iteration': np.array(np.inf)},
+        {'iteration': np.array('one')},
+        {'value_0': np.array(['a', 'b'])},
+        {'value_0': np.array([1, np.nan], 'float32')},
+    ],
+    ids=lambda forged: ' '.join('%s %s' % item for item in forged.items()),
+)
 def test_forged_checkpoints_are_refused(place, forged):
     from backend import theano
+
     variable = theano.shared(np.zeros(2, 'float32'))
     save_checkpoint('checkpoint.npz', 1, {}, [variable])
     files.save_npz('forged.npz', dict(files.load_npz('checkpoint.npz'), **forged))

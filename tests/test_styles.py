@@ -1,4 +1,5 @@
 """Facts of data/make_styles.py and of the styles that ship in data/styles/misc32."""
+
 import io
 import json
 import os
@@ -19,8 +20,13 @@ NAMES = json.load(open(os.path.join(MISC32, 'styles.json')))
 
 
 def run(*arguments):
-    return subprocess.run([sys.executable, SCRIPT] + list(arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          universal_newlines=True, timeout=300)
+    return subprocess.run(
+        [sys.executable, SCRIPT] + list(arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        timeout=300,
+    )
 
 
 def pixels(source):
@@ -39,7 +45,7 @@ def fingerprint(image):
     height, width, _ = image.shape
     image = image.reshape(height // 2, 2, width // 2, 2, 3).mean((1, 3), dtype=np.float32) / 255
     red, green, blue = np.moveaxis(image, -1, 0)
-    planes = .299 * red + .587 * green + .114 * blue, red - green, blue - (red + green) / 2
+    planes = 0.299 * red + 0.587 * green + 0.114 * blue, red - green, blue - (red + green) / 2
     numbers = list(image.mean((0, 1))) + list(np.percentile(planes[0], [5, 50, 95]))
     for plane in planes:
         numbers.append(2 * plane.std())
@@ -58,14 +64,15 @@ def images():
 
 def test_misc32_has_32_styles_whose_names_are_listed_in_the_order_of_the_files():
     assert len(FILES) == len(set(NAMES)) == 32
-    assert [re.sub(r'^\d+_', '', name[:-len('.jpg')]) for name in FILES] == NAMES
+    assert [re.sub(r'^\d+_', '', name[: -len('.jpg')]) for name in FILES] == NAMES
     assert all(re.match(r'[a-z]+(-[a-z]+)*$', name) for name in NAMES)
 
 
 def test_readme_lists_the_styles_in_index_order():
     with open(os.path.join(ROOT, 'data', 'styles', 'README.md'), encoding='utf-8') as readme:
-        assert re.findall(r'^\| (\d+) \| `([a-z-]+)` \|', readme.read(), re.M) \
-            == [(str(index), name) for index, name in enumerate(NAMES)]
+        assert re.findall(r'^\| (\d+) \| `([a-z-]+)` \|', readme.read(), re.M) == [
+            (str(index), name) for index, name in enumerate(NAMES)
+        ]
 
 
 def test_images_are_large_enough_to_train_on_and_small_enough_to_ship(images):
@@ -75,7 +82,7 @@ def test_images_are_large_enough_to_train_on_and_small_enough_to_ship(images):
 
 def test_every_style_has_darks_lights_and_texture_up_to_the_border(images):
     for name, image in zip(FILES, images):
-        luma = image @ np.array([.299, .587, .114])
+        luma = image @ np.array([0.299, 0.587, 0.114])
         dark, bright = np.percentile(luma, [5, 95])
         assert bright - dark > 90, name
         for strip in (luma[:48], luma[-48:], luma[:, :48], luma[:, -48:]):
@@ -92,8 +99,10 @@ def test_styles_are_pairwise_distinct(images):
 
 
 def test_each_half_of_an_image_tells_its_style(images):
-    left, right = (np.array([fingerprint(half) for half in halves])
-                   for halves in zip(*[np.array_split(image, 2, axis=1) for image in images]))
+    left, right = (
+        np.array([fingerprint(half) for half in halves])
+        for halves in zip(*[np.array_split(image, 2, axis=1) for image in images])
+    )
     nearest = np.linalg.norm(left[:, None] - right[None], axis=-1).argmin(1)
     assert [FILES[i] for i in np.flatnonzero(nearest != np.arange(32))] == []
 
@@ -103,7 +112,7 @@ def test_each_half_of_an_image_tells_its_style(images):
 def test_the_script_draws_what_ships(name, tmp_path):
     done = run('--only', name, '--output', str(tmp_path))
     assert done.returncode == 0, done.stderr
-    file, = [file for file in FILES if file.endswith(name + '.jpg')]
+    (file,) = [file for file in FILES if file.endswith(name + '.jpg')]
     assert sorted(os.listdir(str(tmp_path))) == [file, 'styles.json']
     assert json.load(open(str(tmp_path / 'styles.json'))) == NAMES
     # Other versions may round, or draw the edge of a circle, a little differently: 0.016 between Pillow 13 with
@@ -116,19 +125,26 @@ def test_a_style_is_the_same_whatever_is_drawn_beside_it(tmp_path):
     for folder, names in (('alone', ['batik']), ('beside', ['kilim', 'batik', 'agate'])):
         done = run('--size', '96', '--output', str(tmp_path / folder), '--jobs', '2', '--only', *names)
         assert done.returncode == 0, done.stderr
-    assert sorted(os.listdir(str(tmp_path / 'beside'))) == ['10_batik.jpg', '11_kilim.jpg', '31_agate.jpg',
-                                                            'styles.json']
+    assert sorted(os.listdir(str(tmp_path / 'beside'))) == [
+        '10_batik.jpg',
+        '11_kilim.jpg',
+        '31_agate.jpg',
+        'styles.json',
+    ]
     alone, beside = ((tmp_path / folder / '10_batik.jpg').read_bytes() for folder in ('alone', 'beside'))
     assert alone == beside
     assert pixels(io.BytesIO(alone)).shape == (96, 96, 3)
 
 
-@pytest.mark.parametrize('arguments, words', [
-    (['--only', 'batik', 'rococo'], 'rococo'),
-    (['--size', '10'], '--size'),
-    (['--jobs', '0'], '--jobs'),
-    (['--output', os.path.join(SCRIPT, 'inside-a-file')], 'inside-a-file'),
-])
+@pytest.mark.parametrize(
+    'arguments, words',
+    [
+        (['--only', 'batik', 'rococo'], 'rococo'),
+        (['--size', '10'], '--size'),
+        (['--jobs', '0'], '--jobs'),
+        (['--output', os.path.join(SCRIPT, 'inside-a-file')], 'inside-a-file'),
+    ],
+)
 def test_bad_arguments_give_one_line_and_draw_nothing(arguments, words, tmp_path):
     done = run(*(['--output', str(tmp_path / 'new')] + arguments))
     assert done.returncode != 0

@@ -1,4 +1,5 @@
 """Stylizing as a user does it."""
+
 import os
 import re
 
@@ -52,8 +53,9 @@ def expected(place, photo, weights):
     """The pastiche according to the paper, of a photo whose sides are multiples of 4."""
     network = models.load_network(str(place / 'cin.npz'))
     image = files.to_float(files.read_image(str(place / 'photos' / photo))).astype('float64')
-    return files.to_uint8(reference.transformer(image, lasagne.layers.get_all_param_values(network.output), weights,
-                                                residual_blocks=1))[0]
+    return files.to_uint8(
+        reference.transformer(image, lasagne.layers.get_all_param_values(network.output), weights, residual_blocks=1)
+    )[0]
 
 
 def difference(path, image):
@@ -62,10 +64,12 @@ def difference(path, image):
 
 def test_a_median_filter_smooths_the_pastiche(run, place):
     for name, more in (('plain', []), ('smooth', ['--median-filter', 3])):
-        stylize(run, place, '--model', 'cin.npz', '--style-index', 1, 'photos/b.jpg', '--output', 'out/%s.png' % name, *more)
+        stylize(
+            run, place, '--model', 'cin.npz', '--style-index', 1, 'photos/b.jpg', '--output', 'out/%s.png' % name, *more
+        )
     plain, smooth = (files.read_image(str(place / 'out' / (name + '.png'))) for name in ('plain', 'smooth'))
     for y, x in ((1, 1), (7, 20), (20, 7)):
-        square = plain[y - 1:y + 2, x - 1:x + 2].reshape(9, 3)
+        square = plain[y - 1 : y + 2, x - 1 : x + 2].reshape(9, 3)
         assert (smooth[y, x] == np.median(square, axis=0)).all()
 
 
@@ -76,28 +80,56 @@ def test_one_photo_in_one_style_is_the_papers_network(run, place):
 
 def test_bfloat16_gives_nearly_the_same(run, place):
     pytest.importorskip('backend.onednn')
-    result = run('stylize.py', '--model', 'cin.npz', '--style-index', 1, 'photos/b.jpg', '--output', 'out/low.png',
-                 '--precision', 'bf16', cwd=str(place))
+    result = run(
+        'stylize.py',
+        '--model',
+        'cin.npz',
+        '--style-index',
+        1,
+        'photos/b.jpg',
+        '--output',
+        'out/low.png',
+        '--precision',
+        'bf16',
+        cwd=str(place),
+    )
     if 'error: --precision bf16: ' in result.stderr:
         pytest.skip(result.stderr)
     assert result.returncode == 0, result.stderr
-    image = files.read_image(str(place / 'out' / 'low.png')) / 255.
-    error = image - expected(place, 'b.jpg', style_weights(1, 3)) / 255.
-    assert np.mean(error ** 2) < 1e-4       # 40 dB
+    image = files.read_image(str(place / 'out' / 'low.png')) / 255.0
+    error = image - expected(place, 'b.jpg', style_weights(1, 3)) / 255.0
+    assert np.mean(error**2) < 1e-4  # 40 dB
 
 
 def test_a_blend_mixes_gamma_and_beta(run, place):
     stylize(run, place, '--model', 'cin.npz', '--blend', 'waves=0.25,1=0.75', 'photos/b.jpg', '--output', 'blend.png')
-    assert difference(place / 'blend.png', expected(place, 'b.jpg', style_weights({0: .25, 1: .75}, 3))) <= 1
+    assert difference(place / 'blend.png', expected(place, 'b.jpg', style_weights({0: 0.25, 1: 0.75}, 3))) <= 1
 
 
 def test_all_styles_of_a_folder_with_a_broken_photo(run, place):
-    result = stylize(run, place, '--model', 'cin.npz', '--style', 'all', 'photos', '--output', 'all', '--batch-size', 2,
-                     '--grid', 'sheet.png', status=1)
+    result = stylize(
+        run,
+        place,
+        '--model',
+        'cin.npz',
+        '--style',
+        'all',
+        'photos',
+        '--output',
+        'all',
+        '--batch-size',
+        2,
+        '--grid',
+        'sheet.png',
+        status=1,
+    )
     assert 'broken.jpg' in result.stderr and '1 of 4 photos' in result.stderr
     # The names of styles come from a file, and are made harmless.
-    names = {photo % style for photo in ('a_%s.png', 'b_%s.jpg', 'tiny_%s.png')
-             for style in ('waves', 'night-sky', '..-dots')}
+    names = {
+        photo % style
+        for photo in ('a_%s.png', 'b_%s.jpg', 'tiny_%s.png')
+        for style in ('waves', 'night-sky', '..-dots')
+    }
     assert set(os.listdir(str(place / 'all'))) == names
     for name in names:
         height, width = {'a': (37, 50), 'b': (36, 52), 't': (7, 3)}[name[0]]
@@ -112,8 +144,20 @@ def test_a_network_that_loses_its_border(run, place):
     network = transformer('cin', ['waves'], pad='none')
     params = randomize(network)
     models.save_network(str(place / 'none.npz'), network)
-    result = stylize(run, place, '--model', 'none.npz', 'photos/a.png', 'photos/b.jpg', 'photos/tiny.png', '--output', 'none',
-                     '--grid', 'none.png', status=1)
+    result = stylize(
+        run,
+        place,
+        '--model',
+        'none.npz',
+        'photos/a.png',
+        'photos/b.jpg',
+        'photos/tiny.png',
+        '--output',
+        'none',
+        '--grid',
+        'none.png',
+        status=1,
+    )
     assert 'tiny.png: 3 x 7 pixels' in result.stderr and 'takes 32 at least' in result.stderr
     assert files.read_image(str(place / 'none' / 'a_waves.png')).shape == (37 - 16, 50 - 16, 3)
     image = files.to_float(files.read_image(str(place / 'photos' / 'b.jpg'))).astype('float64')
@@ -160,15 +204,20 @@ def test_a_file_of_the_original_repository(run, place):
 def test_without_photos_those_of_the_samples_are_stylized_and_the_pastiches_named(run, place):
     result = stylize(run, place, '--model', 'cin.npz', '--style-index', 1, '--size', 32, '--output', 'samples')
     assert 'data/samples' in result.stderr
-    assert result.stdout.split() == [os.path.join('samples', '%s_night-sky.jpg' % name)
-                                     for name in ('astronaut', 'cat', 'pavilion')]
+    assert result.stdout.split() == [
+        os.path.join('samples', '%s_night-sky.jpg' % name) for name in ('astronaut', 'cat', 'pavilion')
+    ]
     assert all(os.path.exists(str(place / path)) for path in result.stdout.split())
 
 
 def test_what_needs_no_theano_does_not_wait_for_it(without_theano, place):
     """Nor for a compiler: --list-styles, --info, and errors that nothing has to be computed for."""
-    for arguments in (['--model', 'misc32', '--list-styles'], ['--info', 'misc32'], ['--model', 'nothing.npz'],
-                      ['--model', 'misc32', '--style', 'nothing']):
+    for arguments in (
+        ['--model', 'misc32', '--list-styles'],
+        ['--info', 'misc32'],
+        ['--model', 'nothing.npz'],
+        ['--model', 'misc32', '--style', 'nothing'],
+    ):
         without_theano('stylize.py', *arguments, cwd=str(place))
 
 
@@ -187,7 +236,10 @@ def test_info_says_what_a_network_is_and_how_it_was_trained(run, place):
 
 
 def test_styles_are_listed(run, place):
-    assert run('stylize.py', '--model', 'cin.npz', '--list-styles', cwd=str(place)).stdout.split('\n')[1] == '  1  night sky'
+    assert (
+        run('stylize.py', '--model', 'cin.npz', '--list-styles', cwd=str(place)).stdout.split('\n')[1]
+        == '  1  night sky'
+    )
     # Their names come from a file, and cannot steer the terminal.
     models.save_network(str(place / 'steers.npz'), transformer('cin', ['a\x1b[2Jb\nc']))
     assert run('stylize.py', '--model', 'steers.npz', '--list-styles', cwd=str(place)).stdout == '  0  a?[2Jb c\n'
@@ -200,25 +252,29 @@ def test_two_photos_of_one_name_get_two_pastiches(run, place):
     assert sorted(os.listdir(str(place / 'two'))) == ['a_waves-2.png', 'a_waves.png']
 
 
-@pytest.mark.parametrize('options, message', [
-    (['--style-index', '3', 'photos/a.png'], '0 to 2'),
-    (['--style-index', 'x', 'photos/a.png'], 'list of numbers'),
-    (['--style', 'nothing', 'photos/a.png'], '--list-styles'),
-    (['photos/a.png'], '3 styles'),
-    (['--style', 'waves', '--blend', '0=1', 'photos/a.png'], 'contradict'),
-    (['--blend', '0=-1', 'photos/a.png'], '0=-1'),
-    (['--blend', '0=0', 'photos/a.png'], 'zero'),
-    (['--style', 'waves', 'nothing.jpg'], 'nothing.jpg'),
-    (['--style', 'waves', 'photos/*.gif'], 'photos/*.gif'),
-    (['--style', 'all', 'photos/a.png', '--output', 'x.png'], 'one file'),
-    (['--style', 'waves', 'photos/a.png', '--output', 'photos/a.png'], 'overwrite'),
-    (['--style', 'waves', 'photos/a.png', '--output', 'cin.npz/x.png'], 'cin.npz'),
-    (['--style', 'waves', 'photos/a.png', '--batch-size', '0'], 'whole number from 1'),
-    (['--style', 'waves', 'photos/a.png', '--model', 'nothing.npz'], 'nothing.npz'),
-    (['--style', 'waves', 'photos/a.png', '--model', 'photos/a.png'], 'a.png'),
-    (['--style', 'waves', 'photos/a.png', '--device', 'nothing'], 'nothing'),
-    (['--style', 'waves', 'photos/a.png', '--precision', 'bf16', '--backend', 'plain'], 'onednn'),
-], ids=lambda value: ' '.join(value) if isinstance(value, list) else None)
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (['--style-index', '3', 'photos/a.png'], '0 to 2'),
+        (['--style-index', 'x', 'photos/a.png'], 'list of numbers'),
+        (['--style', 'nothing', 'photos/a.png'], '--list-styles'),
+        (['photos/a.png'], '3 styles'),
+        (['--style', 'waves', '--blend', '0=1', 'photos/a.png'], 'contradict'),
+        (['--blend', '0=-1', 'photos/a.png'], '0=-1'),
+        (['--blend', '0=0', 'photos/a.png'], 'zero'),
+        (['--style', 'waves', 'nothing.jpg'], 'nothing.jpg'),
+        (['--style', 'waves', 'photos/*.gif'], 'photos/*.gif'),
+        (['--style', 'all', 'photos/a.png', '--output', 'x.png'], 'one file'),
+        (['--style', 'waves', 'photos/a.png', '--output', 'photos/a.png'], 'overwrite'),
+        (['--style', 'waves', 'photos/a.png', '--output', 'cin.npz/x.png'], 'cin.npz'),
+        (['--style', 'waves', 'photos/a.png', '--batch-size', '0'], 'whole number from 1'),
+        (['--style', 'waves', 'photos/a.png', '--model', 'nothing.npz'], 'nothing.npz'),
+        (['--style', 'waves', 'photos/a.png', '--model', 'photos/a.png'], 'a.png'),
+        (['--style', 'waves', 'photos/a.png', '--device', 'nothing'], 'nothing'),
+        (['--style', 'waves', 'photos/a.png', '--precision', 'bf16', '--backend', 'plain'], 'onednn'),
+    ],
+    ids=lambda value: ' '.join(value) if isinstance(value, list) else None,
+)
 def test_bad_options_and_files_get_one_line(fails, place, options, message):
     before = (place / 'photos' / 'a.png').read_bytes()
     assert message in fails('stylize.py', '--model', 'cin.npz', *options, cwd=str(place))

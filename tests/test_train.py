@@ -1,4 +1,5 @@
 """Training as a user starts it, resumed runs, and the data that it is fed."""
+
 import csv
 import json
 import os
@@ -17,8 +18,11 @@ from conftest import ROOT
 from data import photos
 from support.tiny import transformer
 
-STYLES = [os.path.join(ROOT, 'data', 'styles', 'misc32', name) for name in sorted(
-    os.listdir(os.path.join(ROOT, 'data', 'styles', 'misc32'))) if name.endswith('.jpg')][:2]
+STYLES = [
+    os.path.join(ROOT, 'data', 'styles', 'misc32', name)
+    for name in sorted(os.listdir(os.path.join(ROOT, 'data', 'styles', 'misc32')))
+    if name.endswith('.jpg')
+][:2]
 SAMPLES = os.path.join(ROOT, 'data', 'samples')
 SIZE = 32
 
@@ -33,7 +37,7 @@ def place(tmp_path_factory):
     generator = np.random.RandomState(0)
     weights, channels = {}, 3
     for name, width in [('conv1_1', 4), ('conv1_2', 4), ('conv2_1', 6), ('conv2_2', 6)]:
-        weights[name + '_W'] = (generator.randn(width, channels, 3, 3) / (4 * channels ** .5)).astype('float32')
+        weights[name + '_W'] = (generator.randn(width, channels, 3, 3) / (4 * channels**0.5)).astype('float32')
         weights[name + '_b'] = generator.randn(width).astype('float32')
         channels = width
     np.savez(str(place / 'vgg.npz'), **weights)
@@ -45,9 +49,23 @@ def place(tmp_path_factory):
 
 def options(place, output, **changes):
     """A command line for a small and quick training."""
-    given = dict(style_dir='styles', content=SAMPLES, loss_weights='vgg.npz', content_layers='conv2_2',
-                 style_layers='conv1_2,conv2_2=2', normalize_losses=True, width=8, residual_blocks=1, image_size=SIZE,
-                 style_size=48, batch_size=2, iterations=20, checkpoint_every=10, learning_rate=.01, output=output)
+    given = dict(
+        style_dir='styles',
+        content=SAMPLES,
+        loss_weights='vgg.npz',
+        content_layers='conv2_2',
+        style_layers='conv1_2,conv2_2=2',
+        normalize_losses=True,
+        width=8,
+        residual_blocks=1,
+        image_size=SIZE,
+        style_size=48,
+        batch_size=2,
+        iterations=20,
+        checkpoint_every=10,
+        learning_rate=0.01,
+        output=output,
+    )
     given.update(changes)
     line = ['train.py']
     for name, value in given.items():
@@ -85,13 +103,20 @@ def test_a_run_leaves_everything_behind(trained):
         assert float(row['style']) == pytest.approx(float(row['style_conv1_2']) + float(row['style_conv2_2']), rel=1e-5)
         assert bool(row['val_total']) == (int(row['iteration']) % 10 == 0)
     assert sorted(os.listdir(str(trained / 'cin'))) == [
-        'checkpoint.npz', 'losses.png', 'metrics.csv', 'samples', 'styles.csv', 'styles.png']
+        'checkpoint.npz',
+        'losses.png',
+        'metrics.csv',
+        'samples',
+        'styles.csv',
+        'styles.png',
+    ]
     assert sorted(os.listdir(str(trained / 'cin' / 'samples'))) == ['000010.jpg', '000020.jpg']
     of_styles = read_metrics(trained / 'cin' / 'styles.csv')
     assert [(row['iteration'], row['style_name']) for row in of_styles] == [
-        (iteration, models.style_name(path)) for iteration in ('10', '20') for path in STYLES]
+        (iteration, models.style_name(path)) for iteration in ('10', '20') for path in STYLES
+    ]
     for i in (0, 2):
-        mean = np.mean([float(row['total']) for row in of_styles[i:i + 2]])
+        mean = np.mean([float(row['total']) for row in of_styles[i : i + 2]])
         assert float(rows[5 * i + 9]['val_total']) == pytest.approx(mean, rel=1e-5)
     network = models.load_network(str(trained / 'cin.npz'))
     assert network.styles == [models.style_name(path) for path in STYLES]
@@ -100,7 +125,7 @@ def test_a_run_leaves_everything_behind(trained):
 
 def test_losses_fall(trained):
     total = [float(row['total']) for row in read_metrics(trained / 'cin' / 'metrics.csv')]
-    assert np.mean(total[-5:]) < .7 * np.mean(total[:5])
+    assert np.mean(total[-5:]) < 0.7 * np.mean(total[:5])
 
 
 def test_a_resumed_run_has_the_numbers_of_an_uninterrupted_one(run, trained):
@@ -125,7 +150,7 @@ def test_a_run_begun_before_an_option_existed_is_resumed_with_its_default(run, t
     path = str(trained / 'old' / 'checkpoint.npz')
     arrays = dict(np.load(path, allow_pickle=False))
     settings = json.loads(str(arrays['settings']))
-    settings['content_layer'] = settings.pop('content_layers')      # when there was only one
+    settings['content_layer'] = settings.pop('content_layers')  # when there was only one
     for name in ('lr_decay', 'lr_decay_every', 'style_coefficients', 'learning_rate'):
         del settings[name]
     arrays['settings'] = np.array(json.dumps(settings))
@@ -136,12 +161,20 @@ def test_a_run_begun_before_an_option_existed_is_resumed_with_its_default(run, t
 
 
 def test_the_step_decays_by_the_iteration_also_when_the_run_is_resumed(run, trained):
-    """Adam's first steps are of the size of the learning rate: one of 1e-9 leaves float32 parameters where they were."""
-    changes = dict(lr_decay=1e-9, lr_decay_every=2, learning_rate=.01, checkpoint_every=1)
+    """Adam's first steps are of the size of the learning rate: one of 1e-9 leaves float32 parameters as they were."""
+    changes = dict(lr_decay=1e-9, lr_decay_every=2, learning_rate=0.01, checkpoint_every=1)
     photo = os.path.join(SAMPLES, 'cat.jpg')
     before = []
     for iterations in (1, 2, 4):
-        start(run, trained, 'decay.npz', iterations=iterations, resume=iterations > 1 or None, sample_photo=photo, **changes)
+        start(
+            run,
+            trained,
+            'decay.npz',
+            iterations=iterations,
+            resume=iterations > 1 or None,
+            sample_photo=photo,
+            **changes,
+        )
         network = models.load_network(str(trained / 'decay.npz'))
         values = [value.copy() for value in lasagne.layers.get_all_param_values(network.output)]
         if iterations == 2:
@@ -160,7 +193,9 @@ def test_style_coefficients_multiply_the_style_loss_of_their_style(run, trained)
     rows = {}
     for factor in (1, 3):
         output = 'times%d.npz' % factor
-        start(run, trained, output, iterations=1, style_coefficients='%s=%d, %s=%d' % (names[0], factor, names[1], factor))
+        start(
+            run, trained, output, iterations=1, style_coefficients='%s=%d, %s=%d' % (names[0], factor, names[1], factor)
+        )
         rows[factor] = read_metrics(trained / output[:-4] / 'metrics.csv')[0]
     plain = read_metrics(trained / 'cin' / 'metrics.csv')[0]
     for name in ('style', 'style_conv1_2', 'style_conv2_2'):
@@ -174,10 +209,14 @@ def test_style_coefficients_multiply_the_style_loss_of_their_style(run, trained)
 
 def test_several_content_layers_are_summed(run, trained):
     """A network's first losses are those of its random filters, whatever it is trained for."""
-    for output, changes in (('one', dict(content_layers='conv1_2')),
-                            ('both', dict(content_layers='conv1_2=0.5,conv2_2', content_weight=3))):
+    for output, changes in (
+        ('one', dict(content_layers='conv1_2')),
+        ('both', dict(content_layers='conv1_2=0.5,conv2_2', content_weight=3)),
+    ):
         start(run, trained, output + '.npz', iterations=1, **changes)
-    other, one, both = (float(read_metrics(trained / name / 'metrics.csv')[0]['content']) for name in ('cin', 'one', 'both'))
+    other, one, both = (
+        float(read_metrics(trained / name / 'metrics.csv')[0]['content']) for name in ('cin', 'one', 'both')
+    )
     assert both == pytest.approx((0.5 * one + 3 * other) / 2, rel=1e-5)
 
 
@@ -200,32 +239,61 @@ def test_clipped_gradients_average_pooling_and_kept_networks(run, trained):
 
 def test_the_widths_padding_and_constant_of_the_ancestors_are_trained_and_kept(run, trained):
     style = os.path.join('styles', os.path.basename(STYLES[0]))
-    start(run, trained, 'ancestor.npz', network='fns', style_dir=style, up_widths='6,5', pad='reflect-start',
-          tanh_constant=100, iterations=2)
+    start(
+        run,
+        trained,
+        'ancestor.npz',
+        network='fns',
+        style_dir=style,
+        up_widths='6,5',
+        pad='reflect-start',
+        tanh_constant=100,
+        iterations=2,
+    )
     of = models.load_network(str(trained / 'ancestor.npz')).architecture
     assert (of.up_widths, of.pad, of.tanh_constant) == ((6, 5), 'reflect-start', 100)
     # A network that is started from it has them as well, and resumes.
     for more in ({}, dict(iterations=2, resume=True)):
-        start(run, trained, 'next.npz', **dict(dict(start_from='ancestor.npz', style_dir=style, iterations=1, width=None,
-                                                    residual_blocks=None), **more))
+        start(
+            run,
+            trained,
+            'next.npz',
+            **dict(
+                dict(start_from='ancestor.npz', style_dir=style, iterations=1, width=None, residual_blocks=None), **more
+            ),
+        )
     assert models.load_network(str(trained / 'next.npz')).architecture.up_widths == (6, 5)
 
 
 def test_a_network_that_loses_its_border_is_judged_by_the_middle_of_the_photo(run, trained):
     """Its first losses are those of the float64 reference, on photos without the 8 pixels on each side."""
-    start(run, trained, 'none.npz', pad='none', content='content.h5', iterations=1, checkpoint_every=1, normalize_losses=None,
-          style_weight=1, sample_photo=os.path.join(SAMPLES, 'cat.jpg'))
+    start(
+        run,
+        trained,
+        'none.npz',
+        pad='none',
+        content='content.h5',
+        iterations=1,
+        checkpoint_every=1,
+        normalize_losses=None,
+        style_weight=1,
+        sample_photo=os.path.join(SAMPLES, 'cat.jpg'),
+    )
     row = read_metrics(trained / 'none' / 'metrics.csv')[0]
     lasagne.random.set_rng(np.random.RandomState(0))
     names = [models.style_name(path) for path in STYLES]
     network = transformer('cin', names, (8, 16, 32), (16, 8), 1, pad='none')
-    images = next(photos.batches(photos.open_content(str(trained / 'content.h5'), SIZE).train, 2, seed=0)).astype('float64')
+    images = next(photos.batches(photos.open_content(str(trained / 'content.h5'), SIZE).train, 2, seed=0)).astype(
+        'float64'
+    )
     style = np.eye(2)[training.style_schedule(2, 2, 2, 0, 0)]
     pastiche = reference.transformer(images, lasagne.layers.get_all_param_values(network.output), style, 1, pad='none')
     assert pastiche.shape == (2, 3, SIZE - 16, SIZE - 16)
     weights = files.load_npz(str(trained / 'vgg.npz'))
-    found, target = (reference.vgg(reference.preprocess(x), weights, 'conv2_2')['conv2_2']
-                     for x in (pastiche, images[:, :, 8:-8, 8:-8]))
+    found, target = (
+        reference.vgg(reference.preprocess(x), weights, 'conv2_2')['conv2_2']
+        for x in (pastiche, images[:, :, 8:-8, 8:-8])
+    )
     assert float(row['content']) == pytest.approx(np.mean((found - target) ** 2), rel=1e-3)
     # The sheets show the middle of the photos beside the pastiches.
     assert files.read_image(str(trained / 'none' / 'samples' / '000001.jpg')).shape[1] == 8 + 3 * (SIZE - 16 + 8)
@@ -234,16 +302,27 @@ def test_a_network_that_loses_its_border_is_judged_by_the_middle_of_the_photo(ru
 
 def test_images_too_small_for_a_trained_network_are_refused_at_once(fails, place):
     """How small depends on its padding and residual blocks, which are in its file."""
-    models.save_network(str(place / 'deep.npz'), transformer(
-        'cin', ['a'], (4, 4, 4), (4, 4), residual_blocks=4, pad='reflect-start'))
-    assert 'at least 36 pixels' in fails(*options(place, 'bad.npz', start_from='deep.npz', width=None,
-                                                  residual_blocks=None), cwd=str(place))
+    models.save_network(
+        str(place / 'deep.npz'), transformer('cin', ['a'], (4, 4, 4), (4, 4), residual_blocks=4, pad='reflect-start')
+    )
+    assert 'at least 36 pixels' in fails(
+        *options(place, 'bad.npz', start_from='deep.npz', width=None, residual_blocks=None), cwd=str(place)
+    )
 
 
 def test_fns_trains_on_a_dataset_with_batch_norm_and_total_variation(run, trained):
     style = os.path.join('styles', os.path.basename(STYLES[0]))
-    start(run, trained, 'fns.npz', network='fns', style_dir=style, content='content.h5', norm='batch', tv_weight=1e-6,
-          iterations=2)
+    start(
+        run,
+        trained,
+        'fns.npz',
+        network='fns',
+        style_dir=style,
+        content='content.h5',
+        norm='batch',
+        tv_weight=1e-6,
+        iterations=2,
+    )
     row = read_metrics(trained / 'fns' / 'metrics.csv')[0]
     assert float(row['tv']) > 0
     network = models.load_network(str(trained / 'fns.npz'))
@@ -253,39 +332,43 @@ def test_fns_trains_on_a_dataset_with_batch_norm_and_total_variation(run, traine
 def test_what_a_run_wrote_is_not_overwritten(run, fails, trained):
     before = (trained / 'cin.npz').read_bytes()
     assert '--resume' in fails(*options(trained, 'cin.npz'), cwd=str(trained))
-    result = run(*options(trained, 'cin.npz', resume=True, iterations=30, learning_rate=.02), cwd=str(trained))
+    result = run(*options(trained, 'cin.npz', resume=True, iterations=30, learning_rate=0.02), cwd=str(trained))
     assert result.returncode == 1 and 'learning rate 0.01, and not 0.02' in result.stderr.splitlines()[-1]
     assert (trained / 'cin.npz').read_bytes() == before
 
 
-@pytest.mark.parametrize('changes, message', [
-    (dict(style_dir='nothing'), 'nothing: no such file'),
-    (dict(style_dir=ROOT + '/tests'), 'no images'),
-    (dict(content='vgg.npz'), 'HDF5'),
-    (dict(content='content.h5', image_size=64), 'too small for --image-size 64'),
-    (dict(loss_weights='nothing.pkl'), 'data/download.py'),
-    (dict(style_layers='conv1_2,conv3_3'), 'no layer conv3_3'),
-    (dict(style_layers='conv1_2=x'), '--style-layers: \'conv1_2=x\''),
-    (dict(content_layers='conv2_2,conv2_2=2'), '--content-layers: \'conv2_2=2\''),
-    (dict(iterations=5, epochs=1), 'contradict'),
-    (dict(network='fns'), 'takes one'),
-    (dict(norm='batch'), 'fns'),
-    (dict(learning_rate=-1), 'not a positive number'),
-    (dict(output='cin.pkl'), '.npz'),
-    (dict(output='vgg.npz/cin.npz'), 'vgg.npz'),
-    (dict(image_size=8), '16 pixels'),
-    (dict(styles_per_batch=3), '--batch-size'),
-    (dict(up_widths='8'), "'8' is not two numbers"),
-    (dict(tanh_constant=100), '--network fns'),
-    (dict(pad='reflect-start', residual_blocks=4), 'at least 36 pixels'),
-    (dict(pad='none', residual_blocks=2), 'at least 48 pixels'),
-    (dict(lr_decay=.5), '--lr-decay-every'),
-    (dict(lr_decay=1.5, lr_decay_every=5), 'up to 1'),
-    (dict(style_coefficients='nothing=2'), "'nothing=2' is not STYLE=FACTOR"),
-    (dict(style_coefficients='%s=-1' % models.style_name(STYLES[0])), 'not a number from 0'),
-    (dict(sample_photo='nothing.jpg'), 'nothing.jpg: no such file'),
-    (dict(sample_photo='vgg.npz'), 'not an image'),
-], ids=lambda value: ' '.join('%s=%s' % item for item in value.items()) if isinstance(value, dict) else None)
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(style_dir='nothing'), 'nothing: no such file'),
+        (dict(style_dir=ROOT + '/tests'), 'no images'),
+        (dict(content='vgg.npz'), 'HDF5'),
+        (dict(content='content.h5', image_size=64), 'too small for --image-size 64'),
+        (dict(loss_weights='nothing.pkl'), 'data/download.py'),
+        (dict(style_layers='conv1_2,conv3_3'), 'no layer conv3_3'),
+        (dict(style_layers='conv1_2=x'), "--style-layers: 'conv1_2=x'"),
+        (dict(content_layers='conv2_2,conv2_2=2'), "--content-layers: 'conv2_2=2'"),
+        (dict(iterations=5, epochs=1), 'contradict'),
+        (dict(network='fns'), 'takes one'),
+        (dict(norm='batch'), 'fns'),
+        (dict(learning_rate=-1), 'not a positive number'),
+        (dict(output='cin.pkl'), '.npz'),
+        (dict(output='vgg.npz/cin.npz'), 'vgg.npz'),
+        (dict(image_size=8), '16 pixels'),
+        (dict(styles_per_batch=3), '--batch-size'),
+        (dict(up_widths='8'), "'8' is not two numbers"),
+        (dict(tanh_constant=100), '--network fns'),
+        (dict(pad='reflect-start', residual_blocks=4), 'at least 36 pixels'),
+        (dict(pad='none', residual_blocks=2), 'at least 48 pixels'),
+        (dict(lr_decay=0.5), '--lr-decay-every'),
+        (dict(lr_decay=1.5, lr_decay_every=5), 'up to 1'),
+        (dict(style_coefficients='nothing=2'), "'nothing=2' is not STYLE=FACTOR"),
+        (dict(style_coefficients='%s=-1' % models.style_name(STYLES[0])), 'not a number from 0'),
+        (dict(sample_photo='nothing.jpg'), 'nothing.jpg: no such file'),
+        (dict(sample_photo='vgg.npz'), 'not an image'),
+    ],
+    ids=lambda value: ' '.join('%s=%s' % item for item in value.items()) if isinstance(value, dict) else None,
+)
 def test_bad_options_and_files_get_one_line(fails, place, changes, message):
     changes = dict(changes)
     if changes.get('style_dir') != 'nothing' and changes.get('network') == 'fns':
@@ -296,12 +379,13 @@ def test_bad_options_and_files_get_one_line(fails, place, changes, message):
 
 # The data --------------------------------------------------------------------------------------
 
+
 def test_every_epoch_goes_through_all_images_in_its_own_order(place):
     content = photos.open_content(str(place / 'content.h5'), SIZE)
     with h5py.File(str(place / 'content.h5'), 'r') as file:
         images = [image.tobytes() for image in file['train2014/images'][()]]
     batches = photos.batches(content.train, 2, seed=0)
-    seen = [images.index((255 * image + .5).astype('uint8').tobytes()) for _ in range(6) for image in next(batches)]
+    seen = [images.index((255 * image + 0.5).astype('uint8').tobytes()) for _ in range(6) for image in next(batches)]
     assert sorted(seen[:6]) == sorted(seen[6:]) == list(range(6)) and seen[:6] != seen[6:]
 
 
@@ -312,7 +396,9 @@ def test_batches_carry_on_where_they_are_asked_to(place):
     np.testing.assert_array_equal(later, first[4])
     other = next(photos.batches(content.train, 2, seed=4))
     assert (other != first[0]).any()
-    assert first[0].shape == (2, 3, 24, 24) and first[0].dtype == np.float32 and 0 <= first[0].min() < first[0].max() <= 1
+    assert (
+        first[0].shape == (2, 3, 24, 24) and first[0].dtype == np.float32 and 0 <= first[0].min() < first[0].max() <= 1
+    )
 
 
 def test_crops_are_cut_out_of_photos_of_the_content_size(tmp_path):
@@ -342,7 +428,7 @@ def test_unreadable_photos_are_skipped_with_a_warning(tmp_path, capsys):
 def test_a_folder_is_split_for_validation(tmp_path):
     for i in range(20):
         files.write_image(str(tmp_path / ('%02d.png' % i)), np.full((16, 16, 3), i, 'uint8'))
-    content = photos.open_content(str(tmp_path), 16, validation_split=.25)
+    content = photos.open_content(str(tmp_path), 16, validation_split=0.25)
     assert content.train.size == 15 and content.val.size == 5
     levels = [{int(split.read(i, np.random)[0, 0, 0]) for i in range(split.size)} for split in content[:2]]
     assert levels[0] | levels[1] == set(range(20)) and not levels[0] & levels[1]

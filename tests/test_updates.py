@@ -1,4 +1,5 @@
 """Adam against Lasagne's, step by step."""
+
 import numpy as np
 import pytest
 
@@ -27,6 +28,7 @@ def test_is_lasagnes_adam(backend):
     if backend == 'onednn':
         pytest.importorskip('backend.onednn')
         from backend import onednn
+
         try:
             onednn.register()
         except onednn.Unavailable as reason:
@@ -43,7 +45,7 @@ def test_is_lasagnes_adam(backend):
     steps = [node for node in function.maker.fgraph.apply_nodes if type(node.op).__name__ == 'AdamStep']
     assert len(steps) == (backend == 'onednn')
     for node in steps:
-        assert sorted(node.op.destroy_map) == list(range(9))       # all in place
+        assert sorted(node.op.destroy_map) == list(range(9))  # all in place
 
 
 def test_what_does_not_fit_is_refused():

@@ -1,4 +1,5 @@
 """Facts of utils.py: images in and out, atomic files, errors, progress."""
+
 import fcntl
 import io
 import os
@@ -22,11 +23,11 @@ from PIL import Image, ImageFile
 import files
 import utils
 
-pytestmark = pytest.mark.filterwarnings('ignore::UserWarning:PIL',
-                                        'ignore::PIL.Image.DecompressionBombWarning')
+pytestmark = pytest.mark.filterwarnings('ignore::UserWarning:PIL', 'ignore::PIL.Image.DecompressionBombWarning')
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SETTINGS = settings(deadline=None, derandomize=True, max_examples=40,
-                    suppress_health_check=[HealthCheck.function_scoped_fixture])
+SETTINGS = settings(
+    deadline=None, derandomize=True, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def picture(height=23, width=31, seed=0):
@@ -46,15 +47,23 @@ def read(data, **options):
 
 def python(code, **options):
     """Run a piece of Python as a script beside utils.py."""
-    return subprocess.run([sys.executable, '-c', code], cwd=ROOT, universal_newlines=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    return subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=ROOT,
+        universal_newlines=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- errors
 
+
 def test_a_users_error_is_one_line_and_status_1(capsys):
     def main():
         raise utils.UserError('cin.npz: two\nlines')
+
     with pytest.raises(SystemExit) as exit:
         utils.run_script(main)
     assert exit.value.code == 1
@@ -64,6 +73,7 @@ def test_a_users_error_is_one_line_and_status_1(capsys):
 def test_interrupts_and_success_have_their_statuses(capsys):
     def interrupted():
         raise KeyboardInterrupt
+
     for main, status in ((interrupted, 130), (lambda: None, None), (lambda: 3, 3)):
         with pytest.raises(SystemExit) as exit:
             utils.run_script(main)
@@ -77,10 +87,7 @@ def test_our_own_mistakes_keep_their_traceback():
 
 
 def test_a_closed_pipe_is_quiet():
-    code = ("import files, utils\n"
-            "def main():\n"
-            "    for i in range(10**6): print(i)\n"
-            "utils.run_script(main)")
+    code = 'import files, utils\ndef main():\n    for i in range(10**6): print(i)\nutils.run_script(main)'
     command = '%s -c "%s" | head -n 1' % (sys.executable, code)
     done = subprocess.run(command, shell=True, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert done.stdout == b'0\n'
@@ -103,8 +110,11 @@ GB = 10**9
 
 def system(root, membership, groups):
     """A folder that looks like that of a machine with 64 GB, of which 8 GB are free."""
-    files = {'proc/meminfo': 'MemTotal:  64000000 kB\nMemAvailable:  7812500 kB\n',
-             'proc/self/status': 'VmSize: 1 kB\n', 'proc/self/cgroup': membership}
+    files = {
+        'proc/meminfo': 'MemTotal:  64000000 kB\nMemAvailable:  7812500 kB\n',
+        'proc/self/status': 'VmSize: 1 kB\n',
+        'proc/self/cgroup': membership,
+    }
     for folder, (names, values) in groups.items():
         files.update({'sys/fs/cgroup/%s/%s' % (folder, name): '%s\n' % value for name, value in zip(names, values)})
     for name, text in files.items():
@@ -121,19 +131,25 @@ STAT = 'anon %d\ninactive_file %d\nactive_file 7' % (GB, GB // 2)
 STAT_1 = 'inactive_file 7\ntotal_inactive_file %d' % (GB // 4)
 
 
-@pytest.mark.parametrize('membership, groups, left', [
-    ('', {}, 8 * GB),
-    ('0::/a/b\n', {'a/b': (V2, (3 * GB, GB, STAT))}, 2.5 * GB),
-    ('0::/a/b\n', {'a/b': (V2, ('max', GB, STAT)), 'a': (V2, (4 * GB, 3 * GB, ''))}, GB),
-    ('0::/a/b\n', {'a/b': (V2, (2 * GB, GB, '')), 'a': (V2, (4 * GB, GB, ''))}, GB),
-    ('0::/a\n', {'a': (V2, (GB, 2 * GB, STAT))}, 0),
-    ('0::/a\n', {'a': (V2, (40 * GB, 2 * GB, STAT))}, 8 * GB),
-    # a container that sees its own group as the root, while its path is the host's
-    ('0::/docker/123\n', {'.': (V2, (2 * GB, GB, STAT))}, 1.5 * GB),
-    ('0::/../../x\n', {'.': (V2, (2 * GB, GB, STAT))}, 1.5 * GB),
-    ('5:cpu:/\n4:cpuset,memory:/a\n0::/\n', {'memory/a': (V1, (2 * GB, GB, STAT_1)),
-                                             'memory': (V1, (2**63 - 4096, GB, STAT_1))}, 1.25 * GB),
-])
+@pytest.mark.parametrize(
+    'membership, groups, left',
+    [
+        ('', {}, 8 * GB),
+        ('0::/a/b\n', {'a/b': (V2, (3 * GB, GB, STAT))}, 2.5 * GB),
+        ('0::/a/b\n', {'a/b': (V2, ('max', GB, STAT)), 'a': (V2, (4 * GB, 3 * GB, ''))}, GB),
+        ('0::/a/b\n', {'a/b': (V2, (2 * GB, GB, '')), 'a': (V2, (4 * GB, GB, ''))}, GB),
+        ('0::/a\n', {'a': (V2, (GB, 2 * GB, STAT))}, 0),
+        ('0::/a\n', {'a': (V2, (40 * GB, 2 * GB, STAT))}, 8 * GB),
+        # a container that sees its own group as the root, while its path is the host's
+        ('0::/docker/123\n', {'.': (V2, (2 * GB, GB, STAT))}, 1.5 * GB),
+        ('0::/../../x\n', {'.': (V2, (2 * GB, GB, STAT))}, 1.5 * GB),
+        (
+            '5:cpu:/\n4:cpuset,memory:/a\n0::/\n',
+            {'memory/a': (V1, (2 * GB, GB, STAT_1)), 'memory': (V1, (2**63 - 4096, GB, STAT_1))},
+            1.25 * GB,
+        ),
+    ],
+)
 def test_the_memory_of_a_container_is_what_its_limits_leave(tmp_path, monkeypatch, membership, groups, left):
     monkeypatch.delenv('GOGH_MAX_MEMORY', raising=False)
     root = system(tmp_path, membership, groups)
@@ -149,6 +165,7 @@ def test_available_memory_without_a_proc_is_unlimited(tmp_path, monkeypatch):
 
 
 # -------------------------------------------------------------------------------------------- atomic writing
+
 
 def test_atomic_write_has_the_permissions_of_open(tmp_path):
     # A new file has those that the umask leaves, and one that is there keeps its own.
@@ -178,6 +195,7 @@ def test_what_is_renamed_is_on_disk_and_the_rename_follows(tmp_path, monkeypatch
     def replace(old, new, rename=os.replace):
         rename(old, new)
         events.append(('rename', old, new))
+
     monkeypatch.setattr(os, 'fsync', fsync)
     monkeypatch.setattr(os, 'replace', replace)
     for write in (lambda: files.save_npz(path, [np.zeros(10**5)]), lambda: files.write_image(path + '.png', picture())):
@@ -203,8 +221,12 @@ def test_a_failed_write_keeps_what_was_there(tmp_path, error):
 def test_what_cannot_be_written_is_named(tmp_path):
     (tmp_path / 'folder').mkdir()
     (tmp_path / 'file').write_bytes(b'')
-    for path in (tmp_path / 'folder', tmp_path / 'missing' / 'file', tmp_path / 'file' / 'file',
-                 tmp_path / ('long' * 100)):
+    for path in (
+        tmp_path / 'folder',
+        tmp_path / 'missing' / 'file',
+        tmp_path / 'file' / 'file',
+        tmp_path / ('long' * 100),
+    ):
         with pytest.raises(utils.UserError, match='cannot write') as error:
             with files.atomic_write(path) as file:
                 file.write(b'new')
@@ -215,9 +237,14 @@ def test_what_cannot_be_written_is_named(tmp_path):
 def test_the_file_is_synced_before_it_gets_its_name_and_the_folder_after(tmp_path, monkeypatch):
     events = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, 'fsync', lambda handle: (
-        events.append('folder' if stat.S_ISDIR(os.fstat(handle).st_mode) else os.fstat(handle).st_size),
-        fsync(handle)))
+    monkeypatch.setattr(
+        os,
+        'fsync',
+        lambda handle: (
+            events.append('folder' if stat.S_ISDIR(os.fstat(handle).st_mode) else os.fstat(handle).st_size),
+            fsync(handle),
+        ),
+    )
     monkeypatch.setattr(os, 'replace', lambda a, b: (events.append('rename'), replace(a, b)))
     with files.atomic_write(tmp_path / 'file') as file:
         file.write(b'x' * 1000)
@@ -229,10 +256,12 @@ def test_a_full_disk_loses_nothing(tmp_path):
     path = tmp_path / 'net.npz'
     files.save_npz(str(path), [np.arange(10)])
     old = path.read_bytes()
-    code = ("import files, resource, signal, numpy, utils\n"
-            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-            "resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))\n"
-            "utils.run_script(lambda: files.save_npz(%r, [numpy.zeros(10**6)]))" % str(path))
+    code = (
+        'import files, resource, signal, numpy, utils\n'
+        'signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
+        'resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))\n'
+        'utils.run_script(lambda: files.save_npz(%r, [numpy.zeros(10**6)]))' % str(path)
+    )
     done = python(code)
     assert done.returncode == 1
     assert done.stderr.startswith('error: %s: cannot write' % path) and done.stderr.count('\n') == 1
@@ -240,11 +269,14 @@ def test_a_full_disk_loses_nothing(tmp_path):
     assert os.listdir(tmp_path) == ['net.npz']
 
 
-@pytest.mark.skipif(not os.path.isdir('/dev/shm') or not hasattr(os, 'geteuid') or os.geteuid() != 0,
-                    reason='mounting a small file system takes root')
+@pytest.mark.skipif(
+    not os.path.isdir('/dev/shm') or not hasattr(os, 'geteuid') or os.geteuid() != 0,
+    reason='mounting a small file system takes root',
+)
 def test_a_full_file_system_loses_nothing(tmp_path):
-    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', str(tmp_path)],
-                      stderr=subprocess.DEVNULL).returncode:
+    if subprocess.run(
+        ['mount', '-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', str(tmp_path)], stderr=subprocess.DEVNULL
+    ).returncode:
         pytest.skip('mounting is not allowed here')
     try:
         path = str(tmp_path / 'net.npz')
@@ -289,6 +321,7 @@ def test_the_file_of_a_writer_that_lives_is_not_removed(tmp_path):
 
 # --------------------------------------------------------------------------------------------- reading images
 
+
 @pytest.mark.parametrize('form', ['PNG', 'TIFF', 'BMP', 'PPM'])
 @SETTINGS
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
@@ -297,8 +330,7 @@ def test_lossless_formats_are_read_exactly(form, height, width, seed):
     assert (read(encoded(image, form)) == image).all()
 
 
-@pytest.mark.parametrize('form, options', [('JPEG', dict(quality=95, subsampling=0)),
-                                           ('WEBP', dict(quality=95))])
+@pytest.mark.parametrize('form, options', [('JPEG', dict(quality=95, subsampling=0)), ('WEBP', dict(quality=95))])
 def test_lossy_formats_are_read_closely(form, options):
     ramp = np.linspace(0, 255, 64).astype(np.uint8)
     image = np.stack(np.broadcast_arrays(ramp, ramp[:, None], ramp[::-1]), -1)
@@ -351,7 +383,7 @@ def test_alpha_is_composited_over_white(mode, seed):
         image = Image.fromarray(index, 'P')
         image.putpalette(colours[:, :3].tobytes())
     options = dict(transparency=colours[:, 3].tobytes()) if mode == 'PA' else {}
-    alpha = rgba[..., 3:] / 255.
+    alpha = rgba[..., 3:] / 255.0
     expected = rgba[..., :3] * alpha + 255 * (1 - alpha)
     assert np.abs(read(encoded(image, 'PNG', **options)) - expected).max() <= 1
 
@@ -371,7 +403,7 @@ def test_16_bit_greyscale_is_scaled_and_not_clipped(form):
     grey = np.linspace(0, 65535, 1024).astype(np.uint16).reshape(32, 32)
     # older Pillows do not write a PPM of 16 bits
     pgm = b'P5 32 32 65535\n' + grey.astype('>u2').tobytes()
-    expected = np.rint(grey / 257.)
+    expected = np.rint(grey / 257.0)
     data = pgm if form == 'PPM' else encoded(Image.fromarray(grey), form)
     error = np.abs(read(data).astype(int) - expected[..., None])
     assert error.max() <= (1 if form == 'PPM' else 0)
@@ -383,13 +415,12 @@ def test_a_dark_16_bit_image_stays_dark():
 
 def test_big_endian_16_bit_tiff():
     grey = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
-    tags = [(256, 4, 8), (257, 4, 8), (258, 3, 16), (259, 3, 1), (262, 3, 1), (273, 4, 8), (278, 4, 8),
-            (279, 4, 128)]
+    tags = [(256, 4, 8), (257, 4, 8), (258, 3, 16), (259, 3, 1), (262, 3, 1), (273, 4, 8), (278, 4, 8), (279, 4, 128)]
     directory = struct.pack('>H', len(tags))
     for tag, kind, value in tags:
         directory += struct.pack('>HHIHH' if kind == 3 else '>HHII', tag, kind, 1, value, *[0] * (kind == 3))
     data = b'MM\0*' + struct.pack('>I', 8 + 128) + grey.astype('>u2').tobytes() + directory + b'\0' * 4
-    assert (read(data)[..., 0] == np.rint(grey / 257.)).all()
+    assert (read(data)[..., 0] == np.rint(grey / 257.0)).all()
 
 
 @pytest.mark.parametrize('white', [1, 255, 65535, 1e7])
@@ -411,9 +442,16 @@ def test_exif_orientation_is_applied(form, orientation):
     upright = np.zeros((16, 32, 3), np.uint8)
     upright[:8, :16] = 255, 0, 0
     upright[8:, :16] = 0, 255, 0
-    stored = {1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
-              5: upright.transpose(1, 0, 2), 6: upright.transpose(1, 0, 2)[::-1],
-              7: upright.transpose(1, 0, 2)[::-1, ::-1], 8: upright.transpose(1, 0, 2)[:, ::-1]}[orientation]
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: upright.transpose(1, 0, 2)[::-1],
+        7: upright.transpose(1, 0, 2)[::-1, ::-1],
+        8: upright.transpose(1, 0, 2)[:, ::-1],
+    }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {'WEBP': dict(lossless=True), 'JPEG': dict(quality=95, subsampling=0)}.get(form, {})
@@ -427,7 +465,7 @@ def test_a_damaged_exif_block_does_not_lose_the_picture():
     exif[0x0112] = 6
     data = encoded(picture(16, 16), 'JPEG', exif=exif)
     start = data.index(b'Exif\0\0') + 6
-    assert read(data[:start] + b'\xff' * 20 + data[start + 20:]).shape == (16, 16, 3)
+    assert read(data[:start] + b'\xff' * 20 + data[start + 20 :]).shape == (16, 16, 3)
 
 
 def test_the_first_frame_of_an_animation():
@@ -455,6 +493,7 @@ def test_resizing_is_lanczos():
 
 # ------------------------------------------------------------------------------------------------ bad images
 
+
 def complaint(path, **options):
     """The one line that is said of a file."""
     with pytest.raises(utils.UserError) as error:
@@ -481,7 +520,7 @@ def test_files_that_are_no_images_are_told_apart(tmp_path):
 @given(st.data())
 def test_a_truncated_file_is_an_image_or_an_error_of_the_users(form, data):
     whole = encoded(picture(), form)
-    part = whole[:data.draw(st.integers(0, len(whole) - 1))]
+    part = whole[: data.draw(st.integers(0, len(whole) - 1))]
     try:
         assert read(part).shape == (23, 31, 3)
     except utils.UserError:
@@ -491,6 +530,7 @@ def test_a_truncated_file_is_an_image_or_an_error_of_the_users(form, data):
 def bomb_png(width, height, extra=b''):
     def chunk(name, data):
         return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
+
     header = chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0))
     data = chunk(b'IDAT', zlib.compress(bytes(10**6)))
     return b'\x89PNG\r\n\x1a\n' + header + extra + data + chunk(b'IEND', b'')
@@ -498,10 +538,12 @@ def bomb_png(width, height, extra=b''):
 
 def test_a_bomb_is_refused_by_size_before_it_is_decoded(monkeypatch):
     bmp, gif = encoded(picture(), 'BMP'), encoded(picture(), 'GIF')
-    bombs = {'PNG': bomb_png(50000, 50000),
-             'PPM': b'P6 50000 50000 255\n' + bytes(1000),
-             'BMP': bmp[:18] + struct.pack('<ii', 50000, 50000) + bmp[26:],
-             'GIF': gif[:6] + struct.pack('<HH', 50000, 50000) + gif[10:]}
+    bombs = {
+        'PNG': bomb_png(50000, 50000),
+        'PPM': b'P6 50000 50000 255\n' + bytes(1000),
+        'BMP': bmp[:18] + struct.pack('<ii', 50000, 50000) + bmp[26:],
+        'GIF': gif[:6] + struct.pack('<HH', 50000, 50000) + gif[10:],
+    }
     monkeypatch.setattr(ImageFile.ImageFile, 'load', None)
     for data in bombs.values():
         with pytest.raises(utils.UserError, match='GOGH_MAX_PIXELS'):
@@ -522,8 +564,18 @@ def test_the_limit_on_pixels_can_be_raised_and_lowered(monkeypatch):
 
 def test_a_small_image_in_a_huge_tile_is_refused():
     tile = zlib.compress(bytes(30000))
-    tags = [(256, 4, 1), (257, 4, 1), (258, 3, 8), (259, 3, 8), (262, 3, 1), (277, 3, 1), (322, 4, 40000),
-            (323, 4, 40000), (324, 4, 8), (325, 4, len(tile))]
+    tags = [
+        (256, 4, 1),
+        (257, 4, 1),
+        (258, 3, 8),
+        (259, 3, 8),
+        (262, 3, 1),
+        (277, 3, 1),
+        (322, 4, 40000),
+        (323, 4, 40000),
+        (324, 4, 8),
+        (325, 4, len(tile)),
+    ]
     data = b'II*\0' + struct.pack('<I', 8 + len(tile)) + tile + struct.pack('<H', len(tags))
     data += b''.join(struct.pack('<HHII', tag, kind, 1, value) for tag, kind, value in tags) + bytes(4)
     with pytest.raises(utils.UserError, match='40000 x 40000'):
@@ -555,25 +607,28 @@ def test_reading_is_silent(tmp_path):
     exif[0x0112] = 6
     data = encoded(picture(16, 16), 'JPEG', exif=exif)
     start = data.index(b'Exif\0\0') + 10
-    (tmp_path / 'a.jpg').write_bytes(data[:start] + b'\xff\xff' + data[start + 2:])
+    (tmp_path / 'a.jpg').write_bytes(data[:start] + b'\xff\xff' + data[start + 2 :])
     image = Image.fromarray(picture(8, 8)).quantize(4)
     image.save(str(tmp_path / 'b.png'), transparency=bytes([0, 9, 99, 255]))
     (tmp_path / 'c.tif').write_bytes(encoded(picture(), 'TIFF')[:-20])
-    code = ("import files, utils\n"
-            "for name in 'a.jpg', 'b.png', 'c.tif':\n"
-            "    try: files.read_image(%r + '/' + name)\n"
-            "    except utils.UserError: pass" % str(tmp_path))
+    code = (
+        'import files, utils\n'
+        "for name in 'a.jpg', 'b.png', 'c.tif':\n"
+        "    try: files.read_image(%r + '/' + name)\n"
+        '    except utils.UserError: pass' % str(tmp_path)
+    )
     done = python(code)
     assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
 
 
 # ------------------------------------------------------------------------------------------- writing images
 
+
 @pytest.mark.parametrize('name', ['a.png', 'a.PNG', 'a.tif', 'a.tiff', 'a.bmp', 'a.ppm'])
 def test_lossless_writing(tmp_path, name):
     files.write_image(str(tmp_path / name), picture())
     assert (files.read_image(str(tmp_path / name)) == picture()).all()
-    files.write_image(str(tmp_path / name), picture() / 255.)
+    files.write_image(str(tmp_path / name), picture() / 255.0)
     assert (files.read_image(str(tmp_path / name)) == picture()).all()
 
 
@@ -582,7 +637,7 @@ def test_jpeg_keeps_the_full_resolution_of_colour(tmp_path):
         files.write_image(str(tmp_path / name), picture())
         with Image.open(str(tmp_path / name)) as image:
             assert [layer[1:3] for layer in image.layer] == 3 * [(1, 1)]
-            assert max(image.quantization[0]) <= 12      # the tables of quality 95
+            assert max(image.quantization[0]) <= 12  # the tables of quality 95
 
 
 def test_floats_are_rounded_and_clipped(tmp_path):
@@ -592,10 +647,13 @@ def test_floats_are_rounded_and_clipped(tmp_path):
 
 
 def test_what_cannot_be_written_as_an_image(tmp_path):
-    for name, image, words in (('a.xyz', picture(), '.png'), ('a', picture(), '.png'),
-                               ('a.webp', np.zeros((1, 16384, 3), np.uint8), 'WEBP'),
-                               ('a.jpg', np.zeros((1, 65536, 3), np.uint8), 'JPEG'),
-                               (os.path.join('missing', 'a.png'), picture(), 'cannot write')):
+    for name, image, words in (
+        ('a.xyz', picture(), '.png'),
+        ('a', picture(), '.png'),
+        ('a.webp', np.zeros((1, 16384, 3), np.uint8), 'WEBP'),
+        ('a.jpg', np.zeros((1, 65536, 3), np.uint8), 'JPEG'),
+        (os.path.join('missing', 'a.png'), picture(), 'cannot write'),
+    ):
         with pytest.raises(utils.UserError, match=words) as error:
             files.write_image(str(tmp_path / name), image)
         assert name in str(error.value)
@@ -604,13 +662,14 @@ def test_what_cannot_be_written_as_an_image(tmp_path):
 
 # -------------------------------------------------------------------------------------------------- batches
 
+
 @SETTINGS
 @given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.integers(0, 99))
 def test_to_float_and_back(count, height, width, seed):
     images = np.random.RandomState(seed).randint(0, 256, (count, height, width, 3)).astype(np.uint8)
     batch = files.to_float(images)
     assert batch.shape == (count, 3, height, width) and batch.dtype == np.float32 and batch.flags.c_contiguous
-    assert abs(batch[0, 2, height - 1, 0] - images[0, height - 1, 0, 2] / 255.) < 1e-7
+    assert abs(batch[0, 2, height - 1, 0] - images[0, height - 1, 0, 2] / 255.0) < 1e-7
     assert (files.to_uint8(batch) == images).all()
     assert (files.to_float(images[0]) == batch[:1]).all()
 
@@ -621,6 +680,7 @@ def test_to_uint8_rounds_and_clips():
 
 
 # ------------------------------------------------------------------------------------------- finding images
+
 
 @pytest.fixture
 def photos(tmp_path):
@@ -654,8 +714,9 @@ def test_the_order_is_that_of_the_arguments_without_duplicates(photos):
     assert found(photos, 'notes.txt') == ['notes.txt'], 'a file that is named is taken at its word'
 
 
-@pytest.mark.parametrize('argument, words', [('missing.png', 'no such file'), ('empty', 'no images in'),
-                                             ('*.bmp', 'no images match')])
+@pytest.mark.parametrize(
+    'argument, words', [('missing.png', 'no such file'), ('empty', 'no images in'), ('*.bmp', 'no images match')]
+)
 def test_arguments_that_mean_nothing(photos, argument, words):
     with pytest.raises(utils.UserError, match=words) as error:
         found(photos, 'a.JPG', argument)
@@ -663,6 +724,7 @@ def test_arguments_that_mean_nothing(photos, argument, words):
 
 
 # -------------------------------------------------------------------------------------------- contact sheets
+
 
 def test_many_styles_are_laid_out_in_bands_that_begin_with_the_photo():
     photo, styles = np.full((10, 12, 3), 200, 'uint8'), [np.full((10, 12, 3), 10 + i, 'uint8') for i in range(5)]
@@ -674,8 +736,10 @@ def test_many_styles_are_laid_out_in_bands_that_begin_with_the_photo():
             assert (half == value).all(axis=2).sum() >= photo[..., 0].size
         for value in elsewhere:
             assert (half == value).all(axis=2).sum() < photo[..., 0].size
-    np.testing.assert_array_equal(files.style_sheet([[photo] + styles], ['photo'] + list('abcde')),
-                                  files.contact_sheet([[photo] + styles], ['photo'] + list('abcde')))
+    np.testing.assert_array_equal(
+        files.style_sheet([[photo] + styles], ['photo'] + list('abcde')),
+        files.contact_sheet([[photo] + styles], ['photo'] + list('abcde')),
+    )
 
 
 def test_a_contact_sheet_holds_the_images_unchanged():
@@ -694,19 +758,21 @@ def test_labels_are_drawn_beside_the_images_and_never_over_them():
     sheet = files.contact_sheet([[cell, cell]], ['Starry Night', 'x' * 200], ['a row'])
     top, left = sheet.shape[0] - bare.shape[0], sheet.shape[1] - bare.shape[1]
     assert (sheet[top:, left:] == bare).all()
-    for part in (sheet[:top, left:left + 96], sheet[:top, left + 96:], sheet[top:, :left]):
+    for part in (sheet[:top, left : left + 96], sheet[:top, left + 96 :], sheet[top:, :left]):
         assert (part.min(-1) < 64).sum() > 20, 'there is black ink'
     # the long label stays within its column
-    assert (sheet[:top, left + 88:left + 95] == 255).all()
+    assert (sheet[:top, left + 88 : left + 95] == 255).all()
 
 
 # -------------------------------------------------------------------------------------------------- progress
 
-LOOP = ("import utils, time\n"
-        "bar = utils.progress(range(2000), desc='train')\n"
-        "for i in bar:\n"
-        "    bar.set_postfix(loss=i)\n"
-        "    if i % 100 == 0: time.sleep(0.02)\n")
+LOOP = (
+    'import utils, time\n'
+    "bar = utils.progress(range(2000), desc='train')\n"
+    'for i in bar:\n'
+    '    bar.set_postfix(loss=i)\n'
+    '    if i % 100 == 0: time.sleep(0.02)\n'
+)
 
 
 def test_a_log_gets_few_plain_lines():
@@ -728,7 +794,7 @@ def test_a_terminal_gets_a_bar_that_is_redrawn():
             if not block:
                 break
             text += block
-    except OSError:      # how Linux says that the other end is closed
+    except OSError:  # how Linux says that the other end is closed
         pass
     os.close(leader)
     assert child.wait() == 0
@@ -741,12 +807,14 @@ def test_a_bar_counts_an_iterable():
 
 def test_reading_needs_little_address_space():
     # 24 megapixels within one gigabyte, Python and numpy included
-    code = ("import files, io, resource, numpy, utils\n"
-            "from PIL import Image\n"
-            "file = io.BytesIO()\n"
-            "Image.new('RGB', (6000, 4000), 'red').save(file, 'JPEG')\n"
-            "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
-            "resource.setrlimit(resource.RLIMIT_AS, (used + 300 * 2**20, used + 300 * 2**20))\n"
-            "print(files.read_image(file).shape)")
+    code = (
+        'import files, io, resource, numpy, utils\n'
+        'from PIL import Image\n'
+        'file = io.BytesIO()\n'
+        "Image.new('RGB', (6000, 4000), 'red').save(file, 'JPEG')\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        'resource.setrlimit(resource.RLIMIT_AS, (used + 300 * 2**20, used + 300 * 2**20))\n'
+        'print(files.read_image(file).shape)'
+    )
     done = python(code)
     assert done.stdout == '(4000, 6000, 3)\n', done.stderr

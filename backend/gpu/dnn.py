@@ -3,6 +3,7 @@
 Theano takes the folders of cuDNN from flags and does the rest itself. `configure` gives it a folder with a cudnn.h
 that puts back what later versions dropped (include/cudnn_compat.h) and with a libcudnn.so that leads to the real one.
 """
+
 import ctypes
 import glob
 import os
@@ -29,9 +30,11 @@ def _folders():
     """Where cuDNN may be installed, the likeliest place first."""
     if os.environ.get('GOGH_CUDNN'):
         return [os.environ['GOGH_CUDNN']]
-    return ([os.path.join(path, 'nvidia', 'cudnn') for path in sys.path]
-            + [os.environ[name] for name in ('CUDA_HOME', 'CUDA_PATH') if os.environ.get(name)]
-            + [sys.prefix, '/usr/local/cuda', '/usr/local', '/usr'])
+    return (
+        [os.path.join(path, 'nvidia', 'cudnn') for path in sys.path]
+        + [os.environ[name] for name in ('CUDA_HOME', 'CUDA_PATH') if os.environ.get(name)]
+        + [sys.prefix, '/usr/local/cuda', '/usr/local', '/usr']
+    )
 
 
 def find():
@@ -52,8 +55,11 @@ def find():
     for folder in _folders():
         headers = [os.path.join(folder, 'include', sub, 'cudnn.h') for sub in ('', triplet)]
         headers = [path for path in headers if os.path.exists(path)]
-        libraries = [path for sub in ('lib', 'lib64', os.path.join('lib', triplet))
-                     for path in sorted(glob.glob(os.path.join(glob.escape(folder), sub, 'libcudnn.so*')))]
+        libraries = [
+            path
+            for sub in ('lib', 'lib64', os.path.join('lib', triplet))
+            for path in sorted(glob.glob(os.path.join(glob.escape(folder), sub, 'libcudnn.so*')))
+        ]
         if headers and libraries:
             break
     else:
@@ -68,11 +74,15 @@ def find():
     major, rest = divmod(number, 10000 if number >= 90000 else 1000)
     of_library = major, rest // 100, rest % 100
     if of_header != of_library:
-        raise Unavailable('%s is of cuDNN %d.%d.%d, and %s of %d.%d.%d (reinstall one of them: %s)'
-                          % ((header,) + of_header + (library,) + of_library + (INSTALL,)))
+        raise Unavailable(
+            '%s is of cuDNN %d.%d.%d, and %s of %d.%d.%d (reinstall one of them: %s)'
+            % ((header,) + of_header + (library,) + of_library + (INSTALL,))
+        )
     if major not in VERSIONS:
-        raise Unavailable('cuDNN %d.%d.%d in %s is not of a version that can be used, %s (%s)'
-                          % (of_library + (library, ', '.join(map(str, VERSIONS)), INSTALL)))
+        raise Unavailable(
+            'cuDNN %d.%d.%d in %s is not of a version that can be used, %s (%s)'
+            % (of_library + (library, ', '.join(map(str, VERSIONS)), INSTALL))
+        )
     return header, library
 
 
@@ -93,8 +103,11 @@ def _read(path):
 
 def _write_folder(header, library, tf32):
     """The folder that Theano takes for cuDNN's; its name stands for all that Theano's modules then depend on."""
-    text = ('#define GOGH_CUDNN "%s"\n#define GOGH_TF32 %d\n#include "%s"\n'
-            % (header, tf32, os.path.join(INCLUDE, 'cudnn_compat.h')))
+    text = '#define GOGH_CUDNN "%s"\n#define GOGH_TF32 %d\n#include "%s"\n' % (
+        header,
+        tf32,
+        os.path.join(INCLUDE, 'cudnn_compat.h'),
+    )
     headers = [_read(path) for path in sorted(glob.glob(os.path.join(glob.escape(INCLUDE), '*.h')))]
 
     def make(work):
@@ -144,13 +157,15 @@ def configure(tf32=False):
     config.dnn.enabled = wanted
     warnings.filterwarnings('ignore', 'Your cuDNN version is more recent')
     from theano.gpuarray import dnn
+
     if not dnn.dnn_present():
         config.dnn.enabled = 'False'
         # Theano quotes what the compiler said as Python shows bytes.
         message = str(dnn.dnn_present.msg).encode().decode('unicode_escape').encode('latin-1', 'replace')
         lines = message.decode(errors='replace').strip().splitlines()
-        raise Unavailable('Theano cannot use %s: %s'
-                          % (library, next((line for line in lines if ' error: ' in line), lines[-1])))
+        raise Unavailable(
+            'Theano cannot use %s: %s' % (library, next((line for line in lines if ' error: ' in line), lines[-1]))
+        )
 
     def dnn_available(context_name):
         # Theano compares the last two digits of the architecture with 30: 20 for compute capability 12.0.
@@ -164,9 +179,11 @@ def configure(tf32=False):
             status = cudnn.cudnnCreate(ctypes.byref(handle))
         if status:
             cudnn.cudnnGetErrorString.restype = ctypes.c_char_p
-            raise RuntimeError('%s does not start on this card and driver: %s (%s, or an older version of it; or '
-                               'THEANO_FLAGS=dnn.enabled=False to do without)'
-                               % (library, cudnn.cudnnGetErrorString(status).decode(), INSTALL))
+            raise RuntimeError(
+                '%s does not start on this card and driver: %s (%s, or an older version of it; or '
+                'THEANO_FLAGS=dnn.enabled=False to do without)'
+                % (library, cudnn.cudnnGetErrorString(status).decode(), INSTALL)
+            )
         return handle
 
     dnn_available.msg = None
@@ -191,10 +208,25 @@ def tf32_cublas(library):
 
     def make(work):
         built = os.path.join(work, 'libcublas.so')
-        result = subprocess.run(['g++', '-shared', '-fPIC', '-O1', '-o', built, source,
-                                 '-Wl,-soname,libcublas.so', '-Wl,--no-as-needed', library, '-ldl',
-                                 '-Wl,-rpath,' + os.path.dirname(library)],
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+        result = subprocess.run(
+            [
+                'g++',
+                '-shared',
+                '-fPIC',
+                '-O1',
+                '-o',
+                built,
+                source,
+                '-Wl,-soname,libcublas.so',
+                '-Wl,--no-as-needed',
+                library,
+                '-ldl',
+                '-Wl,-rpath,' + os.path.dirname(library),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            universal_newlines=True,
+        )
         if result.returncode:
             raise Unavailable('cannot link with %s: %s' % (library, result.stdout.strip().splitlines()[-1]))
         return built

@@ -8,6 +8,7 @@ on CUDA reductions and cuDNN.
 
 And a device that has no memory left gives rise to a MemoryError.
 """
+
 import re
 import sys
 
@@ -22,10 +23,22 @@ from theano.gpuarray.type import GpuArrayType
 __all__ = ['install']
 
 # These have a `perform` that does on the device what their C++ code does.
-ON_DEVICE = (basic_ops.GpuFromHost, basic_ops.HostFromGpu, basic_ops.GpuContiguous, basic_ops.GpuReshape,
-             basic_ops.GpuAlloc, basic_ops.GpuAllocEmpty, basic_ops.GpuJoin, subtensor.GpuSubtensor,
-             subtensor.GpuIncSubtensor, elemwise.GpuDimShuffle, elemwise.GpuElemwise, elemwise.GpuCAReduceCPY,
-             blas.GpuGemm, blas.GpuDot22)
+ON_DEVICE = (
+    basic_ops.GpuFromHost,
+    basic_ops.HostFromGpu,
+    basic_ops.GpuContiguous,
+    basic_ops.GpuReshape,
+    basic_ops.GpuAlloc,
+    basic_ops.GpuAllocEmpty,
+    basic_ops.GpuJoin,
+    subtensor.GpuSubtensor,
+    subtensor.GpuIncSubtensor,
+    elemwise.GpuDimShuffle,
+    elemwise.GpuElemwise,
+    elemwise.GpuCAReduceCPY,
+    blas.GpuGemm,
+    blas.GpuDot22,
+)
 
 _compiling = theano.gof.op.Op.make_thunk
 

@@ -3,6 +3,7 @@
 The kernels are written once for CUDA and OpenCL, in the macros of libgpuarray's ``cluda.h``; the device's own compiler
 builds them at their first call. All tensors are float32. A kernel gets an array as its buffer and its offset in bytes.
 """
+
 from backend import theano
 from backend.formulas import ROUNDING
 
@@ -12,9 +13,9 @@ from theano.gpuarray.type import GpuArrayType, gpu_context_type
 
 __all__ = ['Expand', 'ExpandGradient', 'Norm', 'NormGradient']
 
-THREADS = 256       # in a work-group; a power of two
-EACH = 16           # numbers that a thread reads before it goes on to the next tile
-PARTS = 64          # of a plane that work-groups reduce side by side
+THREADS = 256  # in a work-group; a power of two
+EACH = 16  # numbers that a thread reads before it goes on to the next tile
+PARTS = 64  # of a plane that work-groups reduce side by side
 LARGEST_GRID = 65535
 ARRAY = [gpuarray.GpuArray, gpuarray.SIZE]
 
@@ -53,6 +54,7 @@ def grid_of(planes, positions):
 
 class GpuOp(theano.Op):
     """An op on contiguous float32 arrays of one device."""
+
     __props__ = ()
     params_type = gpu_context_type
 
@@ -133,13 +135,14 @@ class Expand(GpuOp):
     ----------
     scale, pad : int
     """
+
     __props__ = ('scale', 'pad')
 
     def __init__(self, scale=1, pad=0):
         self.scale, self.pad = scale, pad
 
     def make_node(self, x):
-        x, = self.arrays([x], [4])
+        (x,) = self.arrays([x], [4])
         return theano.Apply(self, [x], [self.type_of(x, x.broadcastable[:2] + (False, False))])
 
     def infer_shape(self, node, shapes):
@@ -155,8 +158,17 @@ class Expand(GpuOp):
         shape = n, c, height + 2 * self.pad, width + 2 * self.pad
         y = outputs[0][0] = gpuarray.empty(shape, 'float32', context=context)
         if y.size:
-            _expansion.call('expand', context, (('SCALE', self.scale), ('PAD', self.pad)),
-                            grid_of(n * c, shape[2] * shape[3]), x, y, n * c, h, w)
+            _expansion.call(
+                'expand',
+                context,
+                (('SCALE', self.scale), ('PAD', self.pad)),
+                grid_of(n * c, shape[2] * shape[3]),
+                x,
+                y,
+                n * c,
+                h,
+                w,
+            )
 
 
 class ExpandGradient(GpuOp):
@@ -166,13 +178,14 @@ class ExpandGradient(GpuOp):
     ----------
     scale, pad : int
     """
+
     __props__ = ('scale', 'pad')
 
     def __init__(self, scale=1, pad=0):
         self.scale, self.pad = scale, pad
 
     def make_node(self, dy):
-        dy, = self.arrays([dy], [4])
+        (dy,) = self.arrays([dy], [4])
         return theano.Apply(self, [dy], [self.type_of(dy, dy.broadcastable[:2] + (False, False))])
 
     def infer_shape(self, node, shapes):
@@ -188,8 +201,17 @@ class ExpandGradient(GpuOp):
         h, w = h // self.scale, w // self.scale
         dx = outputs[0][0] = gpuarray.empty((n, c, h, w), 'float32', context=context)
         if dx.size:
-            _expansion.call('expand_gradient', context, (('SCALE', self.scale), ('PAD', self.pad)),
-                            grid_of(n * c, h * w), dy, dx, n * c, h, w)
+            _expansion.call(
+                'expand_gradient',
+                context,
+                (('SCALE', self.scale), ('PAD', self.pad)),
+                grid_of(n * c, h * w),
+                dy,
+                dx,
+                n * c,
+                h,
+                w,
+            )
 
 
 # ---------------------------------------------------------------------------------------------
@@ -335,8 +357,6 @@ KERNEL void norm_gradient(ARRAY(x), ARRAY(gamma), ARRAY(statistics), ARRAY(dy), 
 """)
 
 
-
-
 class NormOp(GpuOp):
     """What normalization and its gradient have in common.
 
@@ -345,6 +365,7 @@ class NormOp(GpuOp):
     epsilon : float
         Added to the variance.
     """
+
     __props__ = ('epsilon',)
 
     def __init__(self, epsilon):
@@ -354,14 +375,16 @@ class NormOp(GpuOp):
         """Raise ValueError unless gamma and beta have a row for each image, or one for all of them."""
         n, c = x.shape[:2]
         if any(p.shape != parameters[0].shape or p.shape not in ((n, c), (1, c)) for p in parameters):
-            raise ValueError('%s: gamma and beta of %s for feature maps of %s'
-                             % (self, parameters[0].shape, x.shape))
+            raise ValueError('%s: gamma and beta of %s for feature maps of %s' % (self, parameters[0].shape, x.shape))
         if any(other.shape != x.shape for other in others):
             raise ValueError('%s: a gradient of another shape than %s' % (self, x.shape))
 
     def launch(self, name, grid, *args):
-        constants = (('EPSILON', self.epsilon), ('ROUNDING_EPSILON', ROUNDING[0] * self.epsilon),
-                     ('ROUNDING_MEAN', ROUNDING[1]))
+        constants = (
+            ('EPSILON', self.epsilon),
+            ('ROUNDING_EPSILON', ROUNDING[0] * self.epsilon),
+            ('ROUNDING_MEAN', ROUNDING[1]),
+        )
         constants = tuple((constant, repr(value) + 'f') for constant, value in constants)
         _normalization.call(name, args[0].context, constants, grid, *args)
 
@@ -435,5 +458,6 @@ class NormGradient(NormOp):
         shifts, scales = [gpuarray.empty((planes, parts), 'float32', context=context) for _ in range(2)]
         self.launch('norm_sums', (parts, rows), x, dy, statistics, shifts, scales, planes, size, parts)
         self.launch('norm_totals', grid_of(1, planes), shifts, scales, dgamma, dbeta, planes, parts)
-        self.launch('norm_gradient', (groups, rows), x, gamma, statistics, dy, dgamma, dbeta, dx, planes, size,
-                    gamma.size)
+        self.launch(
+            'norm_gradient', (groups, rows), x, gamma, statistics, dy, dgamma, dbeta, dx, planes, size, gamma.size
+        )

@@ -3,6 +3,7 @@
 Each of them takes its inputs to the device and its result back, as a formula's inputs and outputs are the host's;
 Theano's own GPU rewrites, which run later and move everything else, take these transfers away again.
 """
+
 from backend import T, formulas, theano
 
 from theano.gpuarray.basic_ops import GpuFromHost, HostFromGpu, host_from_gpu
@@ -27,14 +28,14 @@ def _made_by(x, op):
 
 def _expand(x, scale, pad):
     node = _made_by(x, ops.Expand)
-    if node and not node.op.pad:            # upsampled, and now mirrored: at once
+    if node and not node.op.pad:  # upsampled, and now mirrored: at once
         return [ops.Expand(node.op.scale * scale, pad)(*node.inputs)]
     return [ops.Expand(scale, pad)(_on_device(x))]
 
 
 def _expand_gradient(dy, scale, pad):
     node = _made_by(dy, ops.ExpandGradient)
-    if node and not pad:                    # of the gradient of mirroring
+    if node and not pad:  # of the gradient of mirroring
         return [ops.ExpandGradient(node.op.scale * scale, node.op.pad)(*node.inputs)]
     return [ops.ExpandGradient(scale, pad)(_on_device(dy))]
 
@@ -46,8 +47,10 @@ def _norm(epsilon, x, gamma, beta):
 def _norm_gradient(epsilon, x, gamma, beta, dy):
     statistics = _norm(epsilon, x, gamma, beta)[1]
     gradients = ops.NormGradient(epsilon)(_on_device(x), _on_device(gamma), statistics, _on_device(dy))
-    return gradients[:1] + [host_from_gpu(g).sum(axis=0, keepdims=True) if p.broadcastable[0] else g
-                            for g, p in zip(gradients[1:], (gamma, beta))]
+    return gradients[:1] + [
+        host_from_gpu(g).sum(axis=0, keepdims=True) if p.broadcastable[0] else g
+        for g, p in zip(gradients[1:], (gamma, beta))
+    ]
 
 
 @theano.gof.local_optimizer(None)
@@ -61,8 +64,7 @@ def _formula_on_device(node):
     if isinstance(of, formulas.ReflectPad):
         outputs = _expand_gradient(node.inputs[1], 1, of.pad) if gradient else _expand(node.inputs[0], 1, of.pad)
     elif isinstance(of, formulas.UpsampleNearest):
-        outputs = (_expand_gradient(node.inputs[1], of.scale, 0) if gradient
-                   else _expand(node.inputs[0], of.scale, 0))
+        outputs = _expand_gradient(node.inputs[1], of.scale, 0) if gradient else _expand(node.inputs[0], of.scale, 0)
     elif isinstance(of, formulas.InstanceNorm):
         outputs = _norm_gradient(of.epsilon, *node.inputs) if gradient else _norm(of.epsilon, *node.inputs)[:1]
     else:
@@ -75,5 +77,9 @@ def register():
     """Add the rewrites to Theano's optimizer, once; the tag 'gpu_formulas' excludes them."""
     if 'gpu_formulas' not in theano.compile.optdb.__position__:
         theano.compile.optdb.register(
-            'gpu_formulas', theano.gof.opt.in2out(_formula_on_device, name='gpu_formulas'), formulas.BACKEND_REWRITES,
-            'fast_run', 'fast_compile')
+            'gpu_formulas',
+            theano.gof.opt.in2out(_formula_on_device, name='gpu_formulas'),
+            formulas.BACKEND_REWRITES,
+            'fast_run',
+            'fast_compile',
+        )

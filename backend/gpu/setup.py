@@ -4,6 +4,7 @@ libgpuarray and its Python side pygpu stem from the years to 2020. What they exp
 there, is the plain names of its libraries (``libcublas.so``): pip and the CUDA packages without headers have versioned
 ones only (``libcublas.so.13``). `load_cuda` makes the plain names lead to them.
 """
+
 import contextlib
 import ctypes
 import glob
@@ -26,10 +27,19 @@ DEBIAN_PACKAGES = '/usr/lib/python3/dist-packages'
 FROM_DEBIAN = ('pygpu', 'mako', 'markupsafe')
 INSTALL = 'make gpu-deps installs it on Debian and Ubuntu; docs/gpu.md says how elsewhere'
 # What cuInit and its like return.
-CUDA_ERRORS = {2: 'out of memory', 3: 'the driver is shutting down', 34: 'the driver is a stub for building',
-               35: 'the driver is too old', 46: 'the device is in use by another process', 100: 'no device was found',
-               101: 'there is no such device', 802: 'the system is not ready', 803: 'the driver of the system and its '
-               'library have different versions', 804: 'the driver does not support this card', 999: 'unknown error'}
+CUDA_ERRORS = {
+    2: 'out of memory',
+    3: 'the driver is shutting down',
+    34: 'the driver is a stub for building',
+    35: 'the driver is too old',
+    46: 'the device is in use by another process',
+    100: 'no device was found',
+    101: 'there is no such device',
+    802: 'the system is not ready',
+    803: 'the driver of the system and its library have different versions',
+    804: 'the driver does not support this card',
+    999: 'unknown error',
+}
 
 
 class Unavailable(Exception):
@@ -58,6 +68,7 @@ def use(device, tf32=False):
     import_pygpu()
     _check_headers()
     from pygpu.gpuarray import GpuArrayException
+
     remark = _prepare_cuda(device, tf32) if device.startswith('cuda') else _prepare_opencl(device)
     with compat.lend():
         import theano.gpuarray
@@ -69,6 +80,7 @@ def use(device, tf32=False):
     # It keeps processes that are forked off the device; processes that are started may have it.
     os.environ.pop('THEANO_GPU_IS_ALREADY_ACTIVE', None)
     from . import glue, rewrites
+
     glue.install()
     rewrites.register()
     return _text(context.devname) + remark
@@ -83,6 +95,7 @@ def _text(error):
 # ---------------------------------------------------------------------------------------------
 # pygpu
 # ---------------------------------------------------------------------------------------------
+
 
 class _DebianFinder:
     """Finds `FROM_DEBIAN` among Debian's packages; last in ``sys.meta_path``, it hides nothing."""
@@ -105,8 +118,14 @@ def _debian():
 
 def _pythons(paths):
     """The versions of Python that compiled modules are for, by their names."""
-    return ', '.join('%s.%s' % found for path in sorted(paths)
-                     for found in re.findall(r'\.cpython-(\d)(\d+)', os.path.basename(path))) or '?'
+    return (
+        ', '.join(
+            '%s.%s' % found
+            for path in sorted(paths)
+            for found in re.findall(r'\.cpython-(\d)(\d+)', os.path.basename(path))
+        )
+        or '?'
+    )
 
 
 def import_pygpu():
@@ -120,25 +139,32 @@ def import_pygpu():
         if error.name == 'pygpu':
             raise Unavailable('pygpu is not installed (%s)' % INSTALL)
         if error.name == 'pygpu.gpuarray' and built:
-            raise Unavailable('the pygpu of the system is for Python %s, and this is %s; an environment made with '
-                              'make PYTHON=python%s can use it (docs/gpu.md says how to build one for another)'
-                              % (_pythons(built), version, _pythons(built).split(', ')[0]))
+            raise Unavailable(
+                'the pygpu of the system is for Python %s, and this is %s; an environment made with '
+                'make PYTHON=python%s can use it (docs/gpu.md says how to build one for another)'
+                % (_pythons(built), version, _pythons(built).split(', ')[0])
+            )
         raise Unavailable('pygpu needs the package %s: pip install %s' % (error.name, error.name))
     except (ImportError, RuntimeError, ValueError) as error:
-        raise Unavailable('pygpu cannot be loaded: %s (docs/gpu.md says how to build one for Python %s)'
-                          % (_text(error), version))
+        raise Unavailable(
+            'pygpu cannot be loaded: %s (docs/gpu.md says how to build one for Python %s)' % (_text(error), version)
+        )
     if pygpu.gpuarray.api_version()[0] != 2:
-        raise Unavailable('pygpu %s has another interface than that of 0.7, which Theano needs (%s)'
-                          % (pygpu.__version__, INSTALL))
+        raise Unavailable(
+            'pygpu %s has another interface than that of 0.7, which Theano needs (%s)' % (pygpu.__version__, INSTALL)
+        )
 
 
 def _check_headers():
     """Theano compiles against libgpuarray."""
     compiler = theano.config.cxx or 'g++'
     with tempfile.TemporaryDirectory() as folder:
-        result = subprocess.run([compiler, '-shared', '-fPIC', '-x', 'c++', '-', '-lgpuarray', '-o',
-                                 os.path.join(folder, 'test.so')], input=b'#include <gpuarray/array.h>\n',
-                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        result = subprocess.run(
+            [compiler, '-shared', '-fPIC', '-x', 'c++', '-', '-lgpuarray', '-o', os.path.join(folder, 'test.so')],
+            input=b'#include <gpuarray/array.h>\n',
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
     if result.returncode:
         raise Unavailable('the headers of libgpuarray are missing, or its library (%s)' % INSTALL)
 
@@ -147,6 +173,7 @@ def _check_headers():
 # CUDA
 # ---------------------------------------------------------------------------------------------
 
+
 def _prepare_cuda(device, tf32):
     """Load the libraries of CUDA and see that the device is there; returns what to say about cuDNN."""
     load_cuda(tf32)
@@ -154,14 +181,18 @@ def _prepare_cuda(device, tf32):
     count = ctypes.c_int()
     status = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
     if status:
-        raise Unavailable('CUDA cannot start: %s (nvidia-smi shows whether the driver works)'
-                          % CUDA_ERRORS.get(status, 'error %d of the driver' % status))
+        raise Unavailable(
+            'CUDA cannot start: %s (nvidia-smi shows whether the driver works)'
+            % CUDA_ERRORS.get(status, 'error %d of the driver' % status)
+        )
     if not count.value:
         raise Unavailable('CUDA sees no device (CUDA_VISIBLE_DEVICES hides them, if it is set)')
-    number = int(device[len('cuda'):] or 0)
+    number = int(device[len('cuda') :] or 0)
     if number >= count.value:
-        raise Unavailable('there is no such device; there is %s' % ', '.join(
-            'cuda%d (%s)' % (i, _cuda_name(driver, i)) for i in range(count.value)))
+        raise Unavailable(
+            'there is no such device; there is %s'
+            % ', '.join('cuda%d (%s)' % (i, _cuda_name(driver, i)) for i in range(count.value))
+        )
     try:
         dnn.configure(tf32)
     except dnn.Unavailable as reason:
@@ -191,8 +222,10 @@ def load_cuda(tf32=False):
     """
     driver = _load('libcuda.so', ['libcuda.so.1'])
     if driver is None:
-        raise Unavailable('the NVIDIA driver is missing: there is no libcuda.so.1 (install the driver of the card; in '
-                          'a container, run it with --gpus all)')
+        raise Unavailable(
+            'the NVIDIA driver is missing: there is no libcuda.so.1 (install the driver of the card; in '
+            'a container, run it with --gpus all)'
+        )
     version = ctypes.c_int()
     if driver.cuDriverGetVersion(ctypes.byref(version)) or not version.value:
         raise Unavailable('the NVIDIA driver does not say its version: it is not that of a card')
@@ -203,28 +236,42 @@ def load_cuda(tf32=False):
         # CUDA's libraries need a driver of at least their own major version.
         usable = [path for path in candidates if _major(path) <= version[0]]
         if _load(name, usable, tf32) is None:
-            raise Unavailable('%s %s, and %s is missing: pip install %s'
-                              % ('the driver is for CUDA', '%d.%d' % version, name, package) if not candidates else
-                              '%s is for a newer CUDA than the driver, %d.%d: pip install %s'
-                              % ((os.path.basename(candidates[0]),) + version + (package,)))
+            raise Unavailable(
+                '%s %s, and %s is missing: pip install %s'
+                % ('the driver is for CUDA', '%d.%d' % version, name, package)
+                if not candidates
+                else '%s is for a newer CUDA than the driver, %d.%d: pip install %s'
+                % ((os.path.basename(candidates[0]),) + version + (package,))
+            )
     compiler = ctypes.c_int(), ctypes.c_int()
     if not ctypes.CDLL('libnvrtc.so').nvrtcVersion(*map(ctypes.byref, compiler)):
         found = compiler[0].value, compiler[1].value
         if found > version and found[0] == version[0]:
-            raise Unavailable("the NVRTC of CUDA %d.%d makes code that the driver, of CUDA %d.%d, does not know: "
-                              "pip install '%s==%d.%d.*'" % (found + version + (wheel % 'cuda-nvrtc',) + version))
+            raise Unavailable(
+                'the NVRTC of CUDA %d.%d makes code that the driver, of CUDA %d.%d, does not know: '
+                "pip install '%s==%d.%d.*'" % (found + version + (wheel % 'cuda-nvrtc',) + version)
+            )
 
 
 def _versions_of(name):
     """Paths of a library of CUDA that is installed under versioned names, the likeliest first."""
-    folders = [os.path.join(os.environ[root], sub) for root in ('CUDA_HOME', 'CUDA_PATH') if os.environ.get(root)
-               for sub in ('lib64', 'lib')]
-    folders += [folder for path in sys.path
-                for folder in sorted(glob.glob(os.path.join(glob.escape(path), 'nvidia', '*', 'lib')), reverse=True)]
+    folders = [
+        os.path.join(os.environ[root], sub)
+        for root in ('CUDA_HOME', 'CUDA_PATH')
+        if os.environ.get(root)
+        for sub in ('lib64', 'lib')
+    ]
+    folders += [
+        folder
+        for path in sys.path
+        for folder in sorted(glob.glob(os.path.join(glob.escape(path), 'nvidia', '*', 'lib')), reverse=True)
+    ]
     folders += ['/usr/local/cuda/lib64', '/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu', '/usr/lib64']
-    return [path for folder in folders
-            for path in sorted(glob.glob(os.path.join(glob.escape(folder), name + '.[0-9]*')), key=_major,
-                               reverse=True)]
+    return [
+        path
+        for folder in folders
+        for path in sorted(glob.glob(os.path.join(glob.escape(folder), name + '.[0-9]*')), key=_major, reverse=True)
+    ]
 
 
 def _major(path):
@@ -234,7 +281,7 @@ def _major(path):
 def _load(name, candidates, tf32=False):
     """Load a library so that its plain name finds it; None if neither that name nor a candidate can be loaded."""
     tf32 = tf32 and name == 'libcublas.so'
-    if not tf32:        # whose library has to be the first that gets the plain name
+    if not tf32:  # whose library has to be the first that gets the plain name
         with contextlib.suppress(OSError):
             return ctypes.CDLL(name)
     for path in candidates:
@@ -264,14 +311,32 @@ def _alias(name, path):
     library (SONAME), are the same; a symbolic link would not do, as it looks for files only where it did
     when the process began. Functions are looked up in what a library needs as well.
     """
+
     def make(work):
         folder = os.path.join(work, 'alias')
         os.mkdir(folder)
         compiler = shutil.which(theano.config.cxx or 'g++') or 'g++'
-        result = subprocess.run([compiler, '-shared', '-fPIC', '-nostdlib', '-x', 'c++', os.devnull, '-x', 'none',
-                                 '-Wl,-soname,' + name, '-Wl,--no-as-needed', '-Wl,--unresolved-symbols=ignore-all',
-                                 path, '-o', os.path.join(folder, name)], stdout=subprocess.DEVNULL,
-                                stderr=subprocess.PIPE)
+        result = subprocess.run(
+            [
+                compiler,
+                '-shared',
+                '-fPIC',
+                '-nostdlib',
+                '-x',
+                'c++',
+                os.devnull,
+                '-x',
+                'none',
+                '-Wl,-soname,' + name,
+                '-Wl,--no-as-needed',
+                '-Wl,--unresolved-symbols=ignore-all',
+                path,
+                '-o',
+                os.path.join(folder, name),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
         if result.returncode:
             raise Unavailable('%s cannot be linked with: %s' % (path, _text(result.stderr[-200:])))
         return folder
@@ -283,17 +348,24 @@ def _alias(name, path):
 # OpenCL
 # ---------------------------------------------------------------------------------------------
 
+
 def _prepare_opencl(device):
     """See that the device is there and that OpenCL has matrix products."""
     from pygpu import gpuarray
+
     try:
-        there = ['opencl%d:%d' % (platform, number) for platform in range(gpuarray.count_platforms('opencl'))
-                 for number in range(gpuarray.count_devices('opencl', platform))]
+        there = [
+            'opencl%d:%d' % (platform, number)
+            for platform in range(gpuarray.count_platforms('opencl'))
+            for number in range(gpuarray.count_devices('opencl', platform))
+        ]
     except gpuarray.GpuArrayException as error:
         raise Unavailable('OpenCL cannot start: %s (install the OpenCL driver of the device)' % _text(error))
     if device not in there:
-        raise Unavailable('there is no such device; there is %s'
-                          % (', '.join(there) or 'none (install the OpenCL driver of the device)'))
+        raise Unavailable(
+            'there is no such device; there is %s'
+            % (', '.join(there) or 'none (install the OpenCL driver of the device)')
+        )
     for name in ('libclblast.so', 'libclBLAS.so'):
         with contextlib.suppress(OSError):
             ctypes.CDLL(name)

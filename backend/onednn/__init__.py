@@ -3,6 +3,7 @@
 `library` builds and calls the native code, `ops` are Theano ops on it, and `rewrites` put those ops
 in the place of convolutions and of the operations of `formulas` when a function is compiled.
 """
+
 from . import library, rewrites
 from .library import Unavailable, has_bf16
 

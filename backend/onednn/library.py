@@ -4,6 +4,7 @@ The C++ sources beside this file are compiled once by g++ for the processor at h
 shared library in the cache; its name carries a hash of all that went into it. Python calls it
 through ctypes, which lets go of the interpreter lock.
 """
+
 import ctypes
 import os
 import platform
@@ -17,13 +18,31 @@ from backend import cache
 
 __all__ = ['Unavailable', 'load', 'call', 'empty', 'trim']
 
-SOURCES = ['memory.cpp', 'blocked.cpp', 'norm.cpp', 'winograd.cpp', 'winograd_weights.cpp', 'direct.cpp',
-           'direct_weights.cpp', 'conv.cpp', 'losses.cpp', 'adam.cpp']
+SOURCES = [
+    'memory.cpp',
+    'blocked.cpp',
+    'norm.cpp',
+    'winograd.cpp',
+    'winograd_weights.cpp',
+    'direct.cpp',
+    'direct_weights.cpp',
+    'conv.cpp',
+    'losses.cpp',
+    'adam.cpp',
+]
 # With oneDNN, and without; see conv.cpp.
 WITH, WITHOUT = 'primitives.cpp', 'portable.cpp'
-FLAGS = ['-O3', '-march=native', '-std=c++14', '-fPIC', '-fopenmp', '-ffp-contract=fast', '-fno-math-errno',
-         '-Wno-psabi']
-VERSION = (3, 2)    # of oneDNN
+FLAGS = [
+    '-O3',
+    '-march=native',
+    '-std=c++14',
+    '-fPIC',
+    '-fopenmp',
+    '-ffp-contract=fast',
+    '-fno-math-errno',
+    '-Wno-psabi',
+]
+VERSION = (3, 2)  # of oneDNN
 
 _library = None
 
@@ -71,8 +90,10 @@ def with_onednn():
 def _path():
     """The path of the shared library, compiled unless it is in the cache already."""
     if platform.system() != 'Linux' or platform.machine() not in ('x86_64', 'aarch64'):
-        raise Unavailable('the library is for Linux on x86-64 and on 64-bit Arm, and this is %s on %s'
-                          % (platform.system(), platform.machine()))
+        raise Unavailable(
+            'the library is for Linux on x86-64 and on 64-bit Arm, and this is %s on %s'
+            % (platform.system(), platform.machine())
+        )
     if with_onednn():
         include, lib, dnnl, version = _find_onednn()
         sources, flags, link = SOURCES + [WITH], ['-I' + include], ['-L' + lib, '-l:' + dnnl, '-Wl,-rpath,' + lib]
@@ -93,8 +114,10 @@ def _path():
 def _compile(compiler, here, sources, flags, link, work):
     """Compile the sources side by side and link them into work/library.so, whose path it returns."""
     objects = [os.path.join(work, name + '.o') for name in sources]
-    commands = [[compiler] + FLAGS + flags + ['-c', os.path.join(here, name), '-o', target]
-                for name, target in zip(sources, objects)]
+    commands = [
+        [compiler] + FLAGS + flags + ['-c', os.path.join(here, name), '-o', target]
+        for name, target in zip(sources, objects)
+    ]
     library = os.path.join(work, 'library.so')
     link = [compiler, '-shared', '-fopenmp', '-o', library] + objects + link
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for command in commands]
@@ -122,8 +145,8 @@ def load():
     if _library is not None:
         return
     # The threads of GNU OpenMP, which read this when they are loaded, wait for each other busily for milliseconds.
-    # Where other programs want the processor too, that keeps them from the very threads that they wait for: a short wait made
-    # stylizing up to three times as fast there, and no slower where nothing else ran.
+    # Where other programs want the processor too, that keeps them from the very threads that they wait for: a short wait
+    # made stylizing up to three times as fast there, and no slower where nothing else ran.
     if 'OMP_WAIT_POLICY' not in os.environ:
         os.environ.setdefault('GOMP_SPINCOUNT', '1000')
     try:
@@ -186,9 +209,13 @@ class _Buffer:
         self.pointer = _library.gogh_take(size) if size < 1 << 62 else None
         if not self.pointer:
             raise MemoryError('no memory for a tensor of shape %s (%d MB)' % (tuple(shape), size >> 20))
-        self.give = _library.gogh_give      # at exit this module's names go first
-        self.__array_interface__ = {'data': (self.pointer, False), 'shape': tuple(int(n) for n in shape),
-                                    'typestr': '<f4', 'version': 3}
+        self.give = _library.gogh_give  # at exit this module's names go first
+        self.__array_interface__ = {
+            'data': (self.pointer, False),
+            'shape': tuple(int(n) for n in shape),
+            'typestr': '<f4',
+            'version': 3,
+        }
 
     def __del__(self):
         if getattr(self, 'pointer', None):

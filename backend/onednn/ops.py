@@ -7,6 +7,7 @@ dimension is one vector register. The ops know as much of C as their weights tel
 They have no gradients: the rewrites that introduce them (`rewrites`) work on graphs that have been
 differentiated.
 """
+
 import numpy
 
 from backend import T, theano
@@ -14,11 +15,31 @@ from theano.tensor.nnet.abstract_conv import get_conv_output_shape
 
 from . import library
 
-__all__ = ['Blocked', 'ToBlocked', 'FromBlocked', 'Conv', 'ConvInputGradient', 'ConvWeightGradient', 'Norm',
-           'NormGradient', 'Expand', 'ExpandGradient', 'MaxPool', 'MaxPoolGradient', 'AveragePool',
-           'AveragePoolGradient', 'Add', 'Rectify',
-           'RectifyGradient', 'BatchedProduct', 'Gram', 'GramGradient', 'SquaredDifference',
-           'SquaredDifferenceGradient', 'AdamStep']
+__all__ = [
+    'Blocked',
+    'ToBlocked',
+    'FromBlocked',
+    'Conv',
+    'ConvInputGradient',
+    'ConvWeightGradient',
+    'Norm',
+    'NormGradient',
+    'Expand',
+    'ExpandGradient',
+    'MaxPool',
+    'MaxPoolGradient',
+    'AveragePool',
+    'AveragePoolGradient',
+    'Add',
+    'Rectify',
+    'RectifyGradient',
+    'BatchedProduct',
+    'Gram',
+    'GramGradient',
+    'SquaredDifference',
+    'SquaredDifferenceGradient',
+    'AdamStep',
+]
 
 Blocked = T.TensorType('float32', (False,) * 5)
 
@@ -65,6 +86,7 @@ class Op(theano.Op):
 
     `destroys` maps an output to the input whose memory it takes over when the op is in place.
     """
+
     __props__ = ()
     destroys = {}
 
@@ -132,6 +154,7 @@ class _Convolution(Op):
     flip : bool
         True for a convolution, False for a cross-correlation.
     """
+
     __props__ = ('scale', 'mirror', 'border_mode', 'subsample', 'flip')
 
     def __init__(self, scale=1, mirror=0, border_mode=(0, 0), subsample=(1, 1), flip=True):
@@ -157,11 +180,15 @@ class _Convolution(Op):
         pad = self.pad(kernel)
         frame = [size * self.scale + 2 * self.mirror for size in (h, w)]
         out = [(f + 2 * p - k) // s + 1 for f, p, k, s in zip(frame, pad, kernel, self.subsample)]
-        sizes = numpy.array((n, c, h, w, self.scale, self.mirror, oc) + tuple(kernel) + self.subsample + tuple(pad)
-                            + (self.flip, bf16), 'int64')
+        sizes = numpy.array(
+            (n, c, h, w, self.scale, self.mirror, oc) + tuple(kernel) + self.subsample + tuple(pad) + (self.flip, bf16),
+            'int64',
+        )
         if min(out) < 1:
-            raise ValueError('%s: the filters (%d x %d) are larger than the padded image (%d x %d)'
-                             % ((self,) + tuple(kernel) + (frame[0] + 2 * pad[0], frame[1] + 2 * pad[1])))
+            raise ValueError(
+                '%s: the filters (%d x %d) are larger than the padded image (%d x %d)'
+                % ((self,) + tuple(kernel) + (frame[0] + 2 * pad[0], frame[1] + 2 * pad[1]))
+            )
         block = library.block()
         return sizes, (n, _blocks(c)) + tuple(frame) + (block,), (n, _blocks(oc)) + tuple(out) + (block,)
 
@@ -172,6 +199,7 @@ class Conv(_Convolution):
     With `bf16` the image and the filters (or, in Winograd's method, their transforms) are rounded to bfloat16 before
     they are multiplied; the products are summed in float32. Up to four output maps are computed in float32 anyway.
     """
+
     __props__ = _Convolution.__props__ + ('rectify', 'bf16')
 
     def __init__(self, scale=1, mirror=0, border_mode=(0, 0), subsample=(1, 1), flip=True, rectify=False, bf16=False):
@@ -232,8 +260,9 @@ class ConvWeightGradient(_Convolution):
     def make_node(self, x, dy, *sizes):
         if len(sizes) != 4:
             raise TypeError('the shape of the filters is of four sizes, not %d' % len(sizes))
-        return theano.Apply(self, [_blocked(x), _blocked(dy, 'dy')] + [_integer(size) for size in sizes],
-                            [T.ftensor4()])
+        return theano.Apply(
+            self, [_blocked(x), _blocked(dy, 'dy')] + [_integer(size) for size in sizes], [T.ftensor4()]
+        )
 
     def infer_shape(self, node, shapes):
         return [tuple(node.inputs[2:])]
@@ -257,6 +286,7 @@ class Norm(Op):
     Inputs are x, gamma and beta (N or 1, C), and optionally that other image. Outputs are the result and a vector of
     means and inverse standard deviations that `NormGradient` takes.
     """
+
     __props__ = ('epsilon', 'activation', 'inplace')
     destroys = {0: 0}
 
@@ -281,16 +311,32 @@ class Norm(Op):
         n, blocks, h, w, block = x.shape
         x = _array(x)
         y, stats = self.result(x), numpy.empty(2 * n * blocks * block, 'float32')
-        library.call('gogh_norm', x, _array(gamma), _array(beta), len(gamma), len(beta), other, y, stats, n, channels,
-                     h * w, self.epsilon, self.activation)
+        library.call(
+            'gogh_norm',
+            x,
+            _array(gamma),
+            _array(beta),
+            len(gamma),
+            len(beta),
+            other,
+            y,
+            stats,
+            n,
+            channels,
+            h * w,
+            self.epsilon,
+            self.activation,
+        )
         return y, stats
 
 
 def _check_scales(op, x, gamma, beta):
     for name, value in (('gamma', gamma), ('beta', beta)):
         if value.shape[0] not in (1, x.shape[0]) or value.shape[1] != gamma.shape[1]:
-            raise ValueError('%s: %s is of shape %s for %d images and %d channels'
-                             % (op, name, value.shape, x.shape[0], gamma.shape[1]))
+            raise ValueError(
+                '%s: %s is of shape %s for %d images and %d channels'
+                % (op, name, value.shape, x.shape[0], gamma.shape[1])
+            )
     _check_blocks(op, x, gamma.shape[1])
     return gamma.shape[1]
 
@@ -301,6 +347,7 @@ class NormGradient(Op):
     Inputs are x, gamma, beta, the second output of `Norm` and the gradient with respect to its result; with `rectify`
     that result is rectified.
     """
+
     __props__ = ('rectify', 'inplace')
     destroys = {0: 4}
 
@@ -310,8 +357,13 @@ class NormGradient(Op):
             self.destroy_map = {0: [4]}
 
     def make_node(self, x, gamma, beta, stats, dy):
-        inputs = [_blocked(x), _tensor(gamma, 2, 'gamma'), _tensor(beta, 2, 'beta'), _tensor(stats, 1, 'stats'),
-                  _blocked(dy, 'dy')]
+        inputs = [
+            _blocked(x),
+            _tensor(gamma, 2, 'gamma'),
+            _tensor(beta, 2, 'beta'),
+            _tensor(stats, 1, 'stats'),
+            _blocked(dy, 'dy'),
+        ]
         return theano.Apply(self, inputs, [Blocked(), inputs[1].type(), inputs[2].type()])
 
     def infer_shape(self, node, shapes):
@@ -324,13 +376,29 @@ class NormGradient(Op):
         _check_shape(self, stats, (2 * n * blocks * block,), 'stats')
         dy = _array(dy)
         dx, dgamma, dbeta = self.result(dy), numpy.empty_like(_array(gamma)), numpy.empty_like(_array(beta))
-        library.call('gogh_norm_gradient', _array(x), _array(gamma), _array(beta), len(gamma), len(beta), _array(stats),
-                     dy, dx, dgamma, dbeta, n, channels, h * w, self.rectify)
+        library.call(
+            'gogh_norm_gradient',
+            _array(x),
+            _array(gamma),
+            _array(beta),
+            len(gamma),
+            len(beta),
+            _array(stats),
+            dy,
+            dx,
+            dgamma,
+            dbeta,
+            n,
+            channels,
+            h * w,
+            self.rectify,
+        )
         return dx, dgamma, dbeta
 
 
 class Expand(Op):
     """Nearest-neighbour upsampling by `scale`, then `mirror` pixels of reflection padding."""
+
     __props__ = ('scale', 'mirror')
 
     def __init__(self, scale, mirror):
@@ -352,6 +420,7 @@ class Expand(Op):
 
 class ExpandGradient(Op):
     """The gradient of `Expand`."""
+
     __props__ = ('scale', 'mirror')
 
     def __init__(self, scale, mirror):
@@ -376,6 +445,7 @@ class ExpandGradient(Op):
 
 class MaxPool(Op):
     """The maximum of each window of `size`, a pair; windows do not overlap, what is left at the border is dropped."""
+
     __props__ = ('size',)
     function = 'gogh_max_pool'
 
@@ -398,6 +468,7 @@ class MaxPool(Op):
 
 class MaxPoolGradient(Op):
     """The gradient of `MaxPool`, to every position that holds its window's maximum: inputs are x, the result, dy."""
+
     __props__ = ('size',)
 
     def __init__(self, size):
@@ -414,18 +485,21 @@ class MaxPoolGradient(Op):
         for name, value in (('y', y), ('dy', dy)):
             _check_shape(self, value, (n, blocks, h // self.size[0], w // self.size[1], block), name)
         dx = library.empty(*x.shape)
-        library.call('gogh_max_pool_gradient', _array(x), _array(y), _array(dy), dx, n * blocks, h, w,
-                     self.size[0], self.size[1])
+        library.call(
+            'gogh_max_pool_gradient', _array(x), _array(y), _array(dy), dx, n * blocks, h, w, self.size[0], self.size[1]
+        )
         return dx
 
 
 class AveragePool(MaxPool):
     """The mean of each window."""
+
     function = 'gogh_average_pool'
 
 
 class AveragePoolGradient(Op):
     """The gradient of `AveragePool`: inputs are dy and the height and width of x."""
+
     __props__ = ('size',)
 
     def __init__(self, size):
@@ -458,7 +532,7 @@ class _Pointwise(Op):
 
     def make_node(self, *inputs):
         if len(inputs) != self.arity:
-            raise TypeError("%s takes %d inputs, not %d" % (self, self.arity, len(inputs)))
+            raise TypeError('%s takes %d inputs, not %d' % (self, self.arity, len(inputs)))
         return theano.Apply(self, [_blocked(x) for x in inputs], [Blocked()])
 
     def infer_shape(self, node, shapes):
@@ -475,16 +549,19 @@ class _Pointwise(Op):
 
 class Add(_Pointwise):
     """a + b"""
+
     arity, destroys, function = 2, {0: 0}, 'gogh_add'
 
 
 class Rectify(_Pointwise):
     """max(x, 0)"""
+
     destroys, function = {0: 0}, 'gogh_rectify'
 
 
 class RectifyGradient(_Pointwise):
     """Inputs are x or max(x, 0), and the gradient with respect to the latter."""
+
     arity, destroys, function = 2, {0: 1}, 'gogh_rectify_gradient'
 
 
@@ -506,10 +583,17 @@ class BatchedProduct(Op):
         if c.size and k and not library.with_onednn():
             numpy.matmul(a, b, out=c)
         elif c.size and k:
-            a, b = [x if all(s > 0 and s % 4 == 0 for s in x.strides) and 4 in x.strides[1:] else _array(x)
-                    for x in (a, b)]
-            library.call('gogh_product', a, b, c, numpy.array([n, i, k, j], 'int64'),
-                         numpy.array([s // 4 for s in a.strides + b.strides], 'int64'))
+            a, b = [
+                x if all(s > 0 and s % 4 == 0 for s in x.strides) and 4 in x.strides[1:] else _array(x) for x in (a, b)
+            ]
+            library.call(
+                'gogh_product',
+                a,
+                b,
+                c,
+                numpy.array([n, i, k, j], 'int64'),
+                numpy.array([s // 4 for s in a.strides + b.strides], 'int64'),
+            )
         return c
 
 
@@ -518,6 +602,7 @@ class Gram(Op):
 
     With `divide_by_channels` they are divided by C as well: see `formulas.GramMatrix`.
     """
+
     __props__ = ('divide_by_channels',)
 
     def __init__(self, divide_by_channels=False):
@@ -530,7 +615,7 @@ class Gram(Op):
         return [(shapes[0][0], node.inputs[1], node.inputs[1])]
 
     def scale(self, x, channels):
-        return 1. / (x.shape[2] * x.shape[3] * (channels if self.divide_by_channels else 1))
+        return 1.0 / (x.shape[2] * x.shape[3] * (channels if self.divide_by_channels else 1))
 
     def run(self, x, channels):
         channels = int(channels)
@@ -545,6 +630,7 @@ class GramGradient(Gram):
 
     With `rectify`, x is rectified, and the gradient is that with respect to x before.
     """
+
     __props__ = ('divide_by_channels', 'rectify')
 
     def __init__(self, divide_by_channels=False, rectify=False):
@@ -552,8 +638,9 @@ class GramGradient(Gram):
         self.rectify = bool(rectify)
 
     def make_node(self, x, dy, *other):
-        return theano.Apply(self, [_blocked(x), _tensor(dy, 3, 'dy')] + [_blocked(o, 'other') for o in other],
-                            [Blocked()])
+        return theano.Apply(
+            self, [_blocked(x), _tensor(dy, 3, 'dy')] + [_blocked(o, 'other') for o in other], [Blocked()]
+        )
 
     def infer_shape(self, node, shapes):
         return [shapes[0]]
@@ -566,8 +653,19 @@ class GramGradient(Gram):
             _check_shape(self, other, x.shape, 'other')
             other = _array(other)
         dx = library.empty(*x.shape)
-        library.call('gogh_gram_gradient', _array(x), _array(dy), other, self.rectify, dx, len(x), channels, x.shape[2], x.shape[3],
-                     self.scale(x, channels))
+        library.call(
+            'gogh_gram_gradient',
+            _array(x),
+            _array(dy),
+            other,
+            self.rectify,
+            dx,
+            len(x),
+            channels,
+            x.shape[2],
+            x.shape[3],
+            self.scale(x, channels),
+        )
         return dx
 
 
@@ -590,7 +688,7 @@ class SquaredDifference(Op):
     def run(self, x, y, size):
         _check_shape(self, y, x.shape, 'y')
         result = numpy.empty(len(x), 'float32')
-        library.call('gogh_squared_difference', _array(x), _array(y), result, len(x), x[0].size, 1. / int(size))
+        library.call('gogh_squared_difference', _array(x), _array(y), result, len(x), x[0].size, 1.0 / int(size))
         return result
 
 
@@ -608,13 +706,15 @@ class SquaredDifferenceGradient(SquaredDifference):
         _check_shape(self, y, x.shape, 'y')
         _check_shape(self, dy, (len(x),), 'dy')
         dx = library.empty(*x.shape)
-        library.call('gogh_squared_difference_gradient', _array(x), _array(y), _array(dy), dx, len(x), x[0].size,
-                     1. / int(size))
+        library.call(
+            'gogh_squared_difference_gradient', _array(x), _array(y), _array(dy), dx, len(x), x[0].size, 1.0 / int(size)
+        )
         return dx
 
 
 class AdamStep(Op):
     """A step of Adam for many parameters; inputs and outputs are those of `formulas.AdamStep`."""
+
     __props__ = ('beta1', 'beta2', 'epsilon', 'inplace')
 
     def __init__(self, beta1, beta2, epsilon, inplace=False):
@@ -627,20 +727,37 @@ class AdamStep(Op):
             # How many outputs there are depends on the node.
             op = type(self)(self.beta1, self.beta2, self.epsilon, True)
             op.destroy_map = {i: [i + 1] for i in range(count)}
-        return theano.Apply(op, [_tensor(rate, 0, 'rate')] + [T.as_tensor_variable(x) for x in arrays],
-                            [x.type() for x in arrays[:count]])
+        return theano.Apply(
+            op,
+            [_tensor(rate, 0, 'rate')] + [T.as_tensor_variable(x) for x in arrays],
+            [x.type() for x in arrays[:count]],
+        )
 
     def infer_shape(self, node, shapes):
-        return shapes[1:1 + len(node.outputs)]
+        return shapes[1 : 1 + len(node.outputs)]
 
     def run(self, rate, *arrays):
         count = len(arrays) // 4
         for i, x in enumerate(arrays):
             _check_shape(self, x, arrays[i % count].shape, 'an input')
-        results = tuple(x if self.inplace and x.flags.c_contiguous else numpy.array(x, 'float32', order='C')
-                        for x in arrays[:3 * count])
-        gradients = [_array(x) for x in arrays[3 * count:]]
+        results = tuple(
+            x if self.inplace and x.flags.c_contiguous else numpy.array(x, 'float32', order='C')
+            for x in arrays[: 3 * count]
+        )
+        gradients = [_array(x) for x in arrays[3 * count :]]
         pointers = numpy.array([x.ctypes.data for x in list(results) + gradients], 'uint64').reshape(4, count)
-        library.call('gogh_adam', *(list(pointers) + [numpy.array([x.size for x in gradients], 'int64'), count,
-                                                      float(rate), self.beta1, self.beta2, self.epsilon]))
+        library.call(
+            'gogh_adam',
+            *(
+                list(pointers)
+                + [
+                    numpy.array([x.size for x in gradients], 'int64'),
+                    count,
+                    float(rate),
+                    self.beta1,
+                    self.beta2,
+                    self.epsilon,
+                ]
+            ),
+        )
         return results

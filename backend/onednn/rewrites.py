@@ -14,6 +14,7 @@ appear only where a blocked chain begins or ends. On the way it fuses:
 It runs before anything else of Theano's optimizer, on the graph as it was written, where the
 operations are few and whole. `inplace_rewrites` runs late, with Theano's own.
 """
+
 import collections
 
 from backend import T, theano
@@ -35,9 +36,12 @@ Image = collections.namedtuple('Image', 'source channels scale mirror')
 def _supported(op):
     """Whether a convolution is one that the library has."""
     border = op.border_mode
-    return (tuple(op.filter_dilation) == (1, 1) and op.num_groups == 1 and not op.unshared
-            and (border in ('valid', 'half', 'full') or isinstance(border, int)
-                 or all(isinstance(p, int) for p in border)))
+    return (
+        tuple(op.filter_dilation) == (1, 1)
+        and op.num_groups == 1
+        and not op.unshared
+        and (border in ('valid', 'half', 'full') or isinstance(border, int) or all(isinstance(p, int) for p in border))
+    )
 
 
 def _feature_map(x):
@@ -55,10 +59,14 @@ def _pair(x):
 def _height_and_width(size):
     """The two integers of a vector; of the end of a shape those of the shape, so that Theano need not merge slices."""
     node = size.owner
-    if (node and isinstance(node.op, T.Subtensor) and node.inputs[0].owner
-            and isinstance(node.inputs[0].owner.op, theano.compile.Shape)
-            and node.op.get_constant_idx(node.inputs, allow_partial=True) == [slice(-2, None, None)]):
-        x, = node.inputs[0].owner.inputs
+    if (
+        node
+        and isinstance(node.op, T.Subtensor)
+        and node.inputs[0].owner
+        and isinstance(node.inputs[0].owner.op, theano.compile.Shape)
+        and node.op.get_constant_idx(node.inputs, allow_partial=True) == [slice(-2, None, None)]
+    ):
+        (x,) = node.inputs[0].owner.inputs
         return x.shape[x.ndim - 2], x.shape[x.ndim - 1]
     return size[0], size[1]
 
@@ -80,6 +88,7 @@ class ToBlockedGraph(theano.gof.Optimizer):
     bf16 : bool
         Whether convolutions multiply in bfloat16 (see `ops.Conv`).
     """
+
     bf16 = False
 
     def add_requirements(self, fgraph):
@@ -105,17 +114,27 @@ class Translation:
     def __init__(self, fgraph, bf16):
         self.fgraph, self.bf16 = fgraph, bf16
         self.images, self.plain, self.entered = {}, {}, {}
-        self.rectified = {}     # from an original variable to the blocked variable of its rectification
-        self.norms = {}         # from x, gamma, beta, epsilon to the Norm node
-        self.pools = {}         # from x and the op to the blocked variable
+        self.rectified = {}  # from an original variable to the blocked variable of its rectification
+        self.norms = {}  # from x, gamma, beta, epsilon to the Norm node
+        self.pools = {}  # from x and the op to the blocked variable
         self.handlers = {
-            AbstractConv2d: self.conv, AbstractConv2d_gradInputs: self.conv_input_gradient,
-            AbstractConv2d_gradWeights: self.conv_weight_gradient, Pool: self.pool, MaxPoolGrad: self.max_pool_gradient,
+            AbstractConv2d: self.conv,
+            AbstractConv2d_gradInputs: self.conv_input_gradient,
+            AbstractConv2d_gradWeights: self.conv_weight_gradient,
+            Pool: self.pool,
+            MaxPoolGrad: self.max_pool_gradient,
             AveragePoolGrad: self.average_pool_gradient,
-            T.Elemwise: self.elemwise, formulas.ReflectPad: self.mirror, formulas.UpsampleNearest: self.upsample,
-            formulas.InstanceNorm: self.norm, formulas.Rectify: self.rectify, formulas.FormulaGradient: self.gradient,
-            formulas.GramMatrix: self.gram, formulas.SquaredDifference: self.squared_difference,
-            formulas.AdamStep: self.adam_step, T.blas.BatchedDot: self.batched_dot}
+            T.Elemwise: self.elemwise,
+            formulas.ReflectPad: self.mirror,
+            formulas.UpsampleNearest: self.upsample,
+            formulas.InstanceNorm: self.norm,
+            formulas.Rectify: self.rectify,
+            formulas.FormulaGradient: self.gradient,
+            formulas.GramMatrix: self.gram,
+            formulas.SquaredDifference: self.squared_difference,
+            formulas.AdamStep: self.adam_step,
+            T.blas.BatchedDot: self.batched_dot,
+        }
 
     def run(self):
         nodes = self.fgraph.toposort()
@@ -177,8 +196,7 @@ class Translation:
         if not (_supported(node.op) and _feature_map(x) and _feature_map(w)):
             return
         image, op = self.image(x), node.op
-        conv = ops.Conv(image.scale, image.mirror, op.border_mode, op.subsample, op.filter_flip,
-                        bf16=self.bf16)
+        conv = ops.Conv(image.scale, image.mirror, op.border_mode, op.subsample, op.filter_flip, bf16=self.bf16)
         self.became(node.outputs[0], conv(image.source, w), w.shape[0])
 
     def conv_input_gradient(self, node):
@@ -194,20 +212,21 @@ class Translation:
             return
         image, op = self.image(x), node.op
         gradient = ops.ConvWeightGradient(image.scale, image.mirror, op.border_mode, op.subsample, op.filter_flip)
-        self.plain[node.outputs[0]] = gradient(image.source, self.blocked(dy), self.image(dy).channels, image.channels,
-                                               *_height_and_width(size))
+        self.plain[node.outputs[0]] = gradient(
+            image.source, self.blocked(dy), self.image(dy).channels, image.channels, *_height_and_width(size)
+        )
 
     # -- Formulas
 
     def mirror(self, node):
-        x, = node.inputs
+        (x,) = node.inputs
         if _feature_map(x):
             if self.image(x).mirror:
                 self.blocked(x)
             self.images[node.outputs[0]] = self.image(x)._replace(mirror=node.op.pad)
 
     def upsample(self, node):
-        x, = node.inputs
+        (x,) = node.inputs
         if _feature_map(x):
             if self.image(x).mirror:
                 self.blocked(x)
@@ -234,11 +253,11 @@ class Translation:
         new = ops.Norm(old.op.epsilon, activation)(*(old.inputs + list(other)))[0].owner
         for key, value in self.norms.items():
             if value is old:
-                self.norms[key] = new       # its second output serves the gradient
+                self.norms[key] = new  # its second output serves the gradient
         return new.outputs[0]
 
     def rectify(self, node):
-        x, = node.inputs
+        (x,) = node.inputs
         if x not in self.images:
             return
         if x not in self.rectified:
@@ -247,9 +266,14 @@ class Translation:
 
     def fused_rectify(self, x):
         rectifiers = (formulas.Rectify, formulas.FormulaGradient)
-        if not all(client != 'output' and isinstance(client.op, rectifiers) and client.inputs[0] is x and position == 0
-                   and isinstance(getattr(client.op, 'of', client.op), formulas.Rectify)
-                   for client, position in x.clients):
+        if not all(
+            client != 'output'
+            and isinstance(client.op, rectifiers)
+            and client.inputs[0] is x
+            and position == 0
+            and isinstance(getattr(client.op, 'of', client.op), formulas.Rectify)
+            for client, position in x.clients
+        ):
             return None
         conv = self.producer(x, ops.Conv)
         if conv is not None and not conv.op.rectify:
@@ -260,10 +284,14 @@ class Translation:
     # -- Gradients of formulas
 
     def gradient(self, node):
-        handler = {formulas.ReflectPad: self.mirror_gradient, formulas.UpsampleNearest: self.upsample_gradient,
-                   formulas.InstanceNorm: self.norm_gradient, formulas.Rectify: self.rectify_gradient,
-                   formulas.GramMatrix: self.gram_gradient,
-                   formulas.SquaredDifference: self.squared_difference_gradient}
+        handler = {
+            formulas.ReflectPad: self.mirror_gradient,
+            formulas.UpsampleNearest: self.upsample_gradient,
+            formulas.InstanceNorm: self.norm_gradient,
+            formulas.Rectify: self.rectify_gradient,
+            formulas.GramMatrix: self.gram_gradient,
+            formulas.SquaredDifference: self.squared_difference_gradient,
+        }
         if type(node.op.of) in handler and all(x.dtype == 'float32' for x in node.inputs):
             handler[type(node.op.of)](node)
 
@@ -317,7 +345,7 @@ class Translation:
     # -- Losses and updates
 
     def gram(self, node):
-        x, = node.inputs
+        (x,) = node.inputs
         if _feature_map(x):
             self.plain[node.outputs[0]] = ops.Gram(node.op.divide_by_channels)(self.blocked(x), self.image(x).channels)
 
@@ -390,9 +418,10 @@ class Translation:
         if isinstance(op, theano.scalar.Add):
             self.add(node)
         elif isinstance(op, (ScalarSigmoid, theano.scalar.Tanh)):
-            x, = node.inputs
-            if x in self.images and all(getattr(getattr(client, 'op', None), 'scalar_op', None) == op
-                                        for client, _ in x.clients):
+            (x,) = node.inputs
+            if x in self.images and all(
+                getattr(getattr(client, 'op', None), 'scalar_op', None) == op for client, _ in x.clients
+            ):
                 fused = self.fuse_norm(x, ops.SIGMOID if isinstance(op, ScalarSigmoid) else ops.TANH)
                 if fused is not None:
                     self.became(node.outputs[0], fused, self.images[x].channels)
@@ -442,9 +471,16 @@ class Translation:
             return None
         x, b = node.inputs
         conv = self.producer(x, ops.Conv)
-        if (conv is None or len(conv.inputs) > 2 or conv.op.rectify or not self.only(x, node) or b.owner is None
-                or not isinstance(b.owner.op, T.DimShuffle) or b.owner.op.new_order != ('x', 0, 'x', 'x')
-                or b.dtype != 'float32'):
+        if (
+            conv is None
+            or len(conv.inputs) > 2
+            or conv.op.rectify
+            or not self.only(x, node)
+            or b.owner is None
+            or not isinstance(b.owner.op, T.DimShuffle)
+            or b.owner.op.new_order != ('x', 0, 'x', 'x')
+            or b.dtype != 'float32'
+        ):
             return None
         return conv.op(*(conv.inputs + b.owner.inputs))
 
@@ -454,8 +490,9 @@ class Translation:
             self.plain[node.outputs[0]] = ops.BatchedProduct()(a, b)
 
 
-@theano.gof.local_optimizer([ops.Norm, ops.NormGradient, ops.Add, ops.Rectify, ops.RectifyGradient, ops.AdamStep],
-                            inplace=True)
+@theano.gof.local_optimizer(
+    [ops.Norm, ops.NormGradient, ops.Add, ops.Rectify, ops.RectifyGradient, ops.AdamStep], inplace=True
+)
 def _in_place(node):
     if not hasattr(node.op, 'inplace') or not isinstance(node.op, ops.Op) or node.op.inplace:
         return False
@@ -492,9 +529,18 @@ def register(bf16):
     _to_blocked.bf16 = bf16
     if 'to_blocked' in theano.compile.optdb.__position__:
         return
-    theano.compile.optdb.register('to_blocked', _to_blocked, formulas.BACKEND_REWRITES, 'fast_run', 'fast_compile', 'onednn')
-    theano.compile.optdb.register('blocked_inplace', theano.gof.opt.TopoOptimizer(
-        _in_place, failure_callback=theano.gof.opt.TopoOptimizer.warn_inplace), 60, 'fast_run', 'inplace', 'onednn')
+    theano.compile.optdb.register(
+        'to_blocked', _to_blocked, formulas.BACKEND_REWRITES, 'fast_run', 'fast_compile', 'onednn'
+    )
+    theano.compile.optdb.register(
+        'blocked_inplace',
+        theano.gof.opt.TopoOptimizer(_in_place, failure_callback=theano.gof.opt.TopoOptimizer.warn_inplace),
+        60,
+        'fast_run',
+        'inplace',
+        'onednn',
+    )
     # After Theano has made sums and products of many, before it makes them work in place.
-    theano.compile.optdb.register('numpy_elemwise', theano.gof.opt.in2out(_numpy_elemwise, name='numpy_elemwise'), 70,
-                                  'fast_run', 'onednn')
+    theano.compile.optdb.register(
+        'numpy_elemwise', theano.gof.opt.in2out(_numpy_elemwise, name='numpy_elemwise'), 70, 'fast_run', 'onednn'
+    )
