@@ -145,8 +145,8 @@ def load():
     if _library is not None:
         return
     # The threads of GNU OpenMP, which read this when they are loaded, wait for each other busily for milliseconds.
-    # Where other programs want the processor too, that keeps them from the very threads that they wait for: a short wait
-    # made stylizing up to three times as fast there, and no slower where nothing else ran.
+    # Where other programs want the processor too, that keeps them from the very threads that they wait for: a short
+    # wait made stylizing up to three times as fast there, and no slower where nothing else ran.
     if 'OMP_WAIT_POLICY' not in os.environ:
         os.environ.setdefault('GOMP_SPINCOUNT', '1000')
     try:
