@@ -516,7 +516,8 @@ def test_two_processes_may_build_at_once(tmp_path):
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
         assert float(out) == 276
-    assert sorted(path.suffix for path in (tmp_path / 'gogh-figure').iterdir()) == ['.lock', '.so']
+    names = [path.name for path in (tmp_path / 'gogh-figure').iterdir() if not path.name.startswith('theano-')]
+    assert sorted(os.path.splitext(name)[1] for name in names) == ['.lock', '.so']
 
 
 @pytest.mark.slow
