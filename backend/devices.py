@@ -88,16 +88,17 @@ def use(device):
 
 def _use_onednn(precision):
     """Whether oneDNN could be used; without, bfloat16 cannot be had."""
-    from backend import onednn, theano
+    from backend import theano
+    from backend.onednn import library, rewrites
 
     try:
-        onednn.register(bf16=precision == 'bf16')
-    except onednn.Unavailable as reason:
+        rewrites.register(bf16=precision == 'bf16')
+    except library.Unavailable as reason:
         if precision == 'bf16':
             raise utils.UserError('--precision bf16: %s' % reason)
         print("warning: %s: using Theano's own operations, which are several times slower" % reason, file=sys.stderr)
         return False
-    if precision == 'bf16' and not onednn.has_bf16():
+    if precision == 'bf16' and not library.has_bf16():
         print(
             'warning: this processor has no instructions for bfloat16: --precision float32 is faster', file=sys.stderr
         )

@@ -22,7 +22,8 @@ import types
 
 import environment
 import utils
-from backend import cache, compat
+import backend.cache as cache
+import backend.compat as compat
 
 
 def _limit_threads():

@@ -30,6 +30,13 @@ def backend_as_before():
     config.cxx, config.linker, mode.instantiated_default_mode = before
 
 
+@pytest.fixture(autouse=True)
+def drawn_alike():
+    """What Lasagne draws in a test is the same in every run, whichever tests ran before."""
+    if 'lasagne' in sys.modules:
+        sys.modules['lasagne'].random.set_rng(numpy.random.RandomState(0))
+
+
 def _compiler(linker):
     from backend import theano
 

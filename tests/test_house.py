@@ -36,9 +36,8 @@ def imports(name):
             base = node.module or ''
             if node.level:
                 base = '.'.join(package.split('.')[: len(package.split('.')) - node.level + 1] + [base] * bool(base))
-            # A name may be a module of the package, or something in it.
-            inner = {'%s.%s' % (base, alias.name) for alias in node.names} & set(MODULES)
-            found |= inner if len(inner) == len(node.names) else inner | {base}
+            # Of `from package import module` the package is imported as well.
+            found |= {base} | {'%s.%s' % (base, alias.name) for alias in node.names} & set(MODULES)
     return found
 
 

@@ -13,15 +13,14 @@ import models
 import reference
 from support.tiny import transformer
 from backend import T, lasagne, theano
-
-onednn = pytest.importorskip('backend.onednn')
+from backend.onednn import library, ops, rewrites
 
 try:
-    onednn.register()
-except onednn.Unavailable as reason:
+    rewrites.register()
+except library.Unavailable as reason:
     pytest.skip('the oneDNN backend cannot run here: %s' % reason, allow_module_level=True)
 
-from backend.onednn import library, ops  # noqa: E402
+from backend.onednn import library  # noqa: E402
 
 FAST = theano.Mode(linker='py', optimizer='fast_run')  # the ops are Python: no wait for the C compiler
 
@@ -54,11 +53,11 @@ def test_bfloat16_changes_a_pastiche_by_little():
     net = network('cin', (16, 32, 32), (32, 16), 2, 2, np.random.RandomState(0))
     image, style = np.random.RandomState(1).rand(1, 3, 40, 48).astype('float32'), layers.style_weights(1, 2)
     exact = stylizing(net)
-    onednn.register(bf16=True)
+    rewrites.register(bf16=True)
     try:
         low = stylizing(net)
     finally:
-        onednn.register()
+        rewrites.register()
     assert {node.op.bf16 for node in low.maker.fgraph.apply_nodes if isinstance(node.op, ops.Conv)} == {True}
     assert {node.op.bf16 for node in exact.maker.fgraph.apply_nodes if isinstance(node.op, ops.Conv)} == {False}
     error = np.mean((low(image, style) - exact(image, style)) ** 2)

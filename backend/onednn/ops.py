@@ -13,7 +13,7 @@ import numpy
 from backend import T, theano
 from theano.tensor.nnet.abstract_conv import get_conv_output_shape
 
-from . import library
+from backend.onednn import library
 
 __all__ = [
     'Blocked',

@@ -24,7 +24,7 @@ from theano.tensor.nnet.abstract_conv import AbstractConv2d, AbstractConv2d_grad
 from theano.tensor.nnet.sigm import ScalarSigmoid
 from theano.tensor.signal.pool import AveragePoolGrad, MaxPoolGrad, Pool
 
-from . import ops
+from backend.onednn import library, ops
 
 __all__ = ['register']
 
@@ -524,8 +524,22 @@ def _numpy_elemwise(node):
 _to_blocked = ToBlockedGraph()
 
 
-def register(bf16):
-    """Add the rewrites to Theano's optimizer, once; the tag 'onednn' excludes them."""
+def register(bf16=False):
+    """Make Theano use the native library, which is compiled into the cache unless it is there already.
+
+    The tag 'onednn' excludes the rewrites.
+
+    Parameters
+    ----------
+    bf16 : bool
+        Whether convolutions multiply in bfloat16, in functions that are compiled from then on.
+
+    Raises
+    ------
+    library.Unavailable
+        It cannot run here; the message says why.
+    """
+    library.load()
     _to_blocked.bf16 = bf16
     if 'to_blocked' in theano.compile.optdb.__position__:
         return
