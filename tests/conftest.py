@@ -123,3 +123,16 @@ def without_theano():
 @pytest.fixture
 def generator():
     return numpy.random.RandomState(0)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """An empty working folder with a photo and a network of four styles."""
+    import files
+    import models
+    from support import tiny
+
+    monkeypatch.chdir(tmp_path)
+    files.write_image('photo.png', numpy.random.RandomState(0).randint(0, 256, (20, 24, 3)).astype('uint8'))
+    models.save_network('cin.npz', tiny.transformer('cin', tiny.NAMES))
+    return tmp_path

@@ -3,7 +3,8 @@
 import models
 from architecture import Architecture
 
-SMALL = dict(widths=(3, 4, 5), up_widths=(4, 3), residual_blocks=1)
+# Of styles, one of which is a number and one of which has a comma.
+NAMES = ['waves', '1', 'sun, rising', 'sun']
 
 
 def transformer(
