@@ -128,13 +128,8 @@ KERNEL void expand_gradient(ARRAY(dy), ARRAY(dx), const ga_uint planes, const ga
 """)
 
 
-class Expand(GpuOp):
-    """Repeat each pixel `scale` times in height and width, then pad by reflection (`formulas.ReflectPad`).
-
-    Parameters
-    ----------
-    scale, pad : int
-    """
+class _Expansion(GpuOp):
+    """What `Expand` and its gradient share."""
 
     __props__ = ('scale', 'pad')
 
@@ -144,6 +139,15 @@ class Expand(GpuOp):
     def make_node(self, x):
         (x,) = self.arrays([x], [4])
         return theano.Apply(self, [x], [self.type_of(x, x.broadcastable[:2] + (False, False))])
+
+
+class Expand(_Expansion):
+    """Repeat each pixel `scale` times in height and width, then pad by reflection (`formulas.ReflectPad`).
+
+    Parameters
+    ----------
+    scale, pad : int
+    """
 
     def infer_shape(self, node, shapes):
         n, c, h, w = shapes[0]
@@ -171,22 +175,13 @@ class Expand(GpuOp):
             )
 
 
-class ExpandGradient(GpuOp):
+class ExpandGradient(_Expansion):
     """The gradient of `Expand` with respect to its input, of the gradient with respect to its output.
 
     Parameters
     ----------
     scale, pad : int
     """
-
-    __props__ = ('scale', 'pad')
-
-    def __init__(self, scale=1, pad=0):
-        self.scale, self.pad = scale, pad
-
-    def make_node(self, dy):
-        (dy,) = self.arrays([dy], [4])
-        return theano.Apply(self, [dy], [self.type_of(dy, dy.broadcastable[:2] + (False, False))])
 
     def infer_shape(self, node, shapes):
         n, c, h, w = shapes[0]
