@@ -92,7 +92,7 @@ class Architecture:
             and self.upsampling in ('nearest', 'deconv')
         )
         if not good:
-            raise ValueError('%s does not describe a network' % (self,))
+            raise ValueError(f'{self} does not describe a network')
 
     @classmethod
     def from_shapes(cls, shapes, **settings):

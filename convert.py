@@ -46,9 +46,9 @@ def main():
     args = parse_arguments()
     path = networks.find(args.model)
     if not args.output.endswith(('.npz', '.onnx')):
-        raise utils.UserError('%s: only .npz and .onnx can be written' % args.output)
+        raise utils.UserError(f'{args.output}: only .npz and .onnx can be written')
     if args.output.endswith('.npz') and (args.style is not None or args.half):
-        raise utils.UserError('--style and --half are for .onnx, and %s is not' % args.output)
+        raise utils.UserError(f'--style and --half are for .onnx, and {args.output} is not')
     files.check_outputs({args.output: False}, [path], args.overwrite)
     network = foreign.read(path, args.network)
     if args.output.endswith('.npz'):

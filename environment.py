@@ -53,11 +53,11 @@ def _check():
     check(PACKAGES)
     for module, package in LATER.items():
         if importlib.util.find_spec(module) is None:
-            _fail('%s is not installed' % package)
+            _fail(f'{package} is not installed')
     folder = os.path.dirname(importlib.util.find_spec('theano').origin or '.')
     version = _theano_version(folder)
     if version is None or not version.startswith(THEANO):
-        _fail('the package theano in %s is %s, and not Theano %s' % (folder, version or 'something else', THEANO))
+        _fail(f'the package theano in {folder} is {version or "something else"}, and not Theano {THEANO}')
 
 
 def check(packages):
@@ -74,9 +74,9 @@ def check(packages):
                 importlib.import_module(module)
         except ModuleNotFoundError as error:
             missing = error.name == module.split('.')[0]
-            _fail('%s is not installed' % package if missing else '%s is damaged: %s' % (_found(package), error))
+            _fail(f'{package} is not installed' if missing else f'{_found(package)} is damaged: {error}')
         except Exception as error:  # an ImportError, and a ValueError or AttributeError if it is for another numpy
-            _fail('%s does not work with %s: %s' % (_found(package), _found('numpy'), ' '.join(str(error).split())))
+            _fail(f'{_found(package)} does not work with {_found("numpy")}: {" ".join(str(error).split())}')
 
 
 def _theano_version(folder):
@@ -95,7 +95,7 @@ def _found(package):
     from importlib import metadata
 
     try:
-        return '%s %s' % (package, metadata.version(package))
+        return f'{package} {metadata.version(package)}'
     except metadata.PackageNotFoundError:
         return package
 

@@ -83,7 +83,7 @@ def start_or_resume(args, settings, defaults):
     table = os.path.join(args.output, 'losses.csv')
     resuming = os.path.exists(table)
     if resuming and not args.resume:
-        raise utils.UserError('%s exists: carry on with --resume, choose another --output, or remove it' % table)
+        raise utils.UserError(f'{table} exists: carry on with --resume, choose another --output, or remove it')
     files.make_folder(os.path.join(args.output, 'images'))
     runs.check_settings(os.path.join(args.output, 'settings.json'), settings, defaults)
     return runs.read_table(table) if resuming else []
@@ -100,7 +100,7 @@ def summarize(rows, names, styles):
                 for row in rows
                 if row['image'] == kind and style in (row['style_name'], 'all styles')
             ]
-            summary.append([style, kind] + ['%.5g' % value for value in numpy.mean(values, axis=0)])
+            summary.append([style, kind] + [f'{value:.5g}' for value in numpy.mean(values, axis=0)])
     return summary
 
 
@@ -214,7 +214,7 @@ def summarize_comparison(comparison, styles):
         means = []
         for column in (2, 3, 5):
             values = [row[column] for row in chosen if row[column] is not None]
-            means.append('%.4g' % numpy.mean(values) if values else '-')
+            means.append(f'{numpy.mean(values):.4g}' if values else '-')
         summary.append([style] + means + ['%d of %d' % (sum(row[3] is not None for row in chosen), len(chosen))])
     return summary
 
@@ -275,8 +275,8 @@ def main():
     grams = [[layer[i : i + 1] for layer in grams] for i in range(len(chosen))]
 
     def picture(style, photo, kind):
-        plain = re.sub(r'[^\w.+-]', '-', '%s_%s_%s' % (photo, styles[style], kind))
-        return os.path.join(args.output, 'images', plain + '.png')
+        plain = re.sub(r'[^\w.+-]', '-', f'{photo}_{styles[style]}_{kind}')
+        return os.path.join(args.output, 'images', f'{plain}.png')
 
     done = {tuple(row[column] for column in columns[:3]) for row in rows if row[columns[-1]] is not None}
     kept = runs.read_table(path_of_trajectories) if os.path.exists(path_of_trajectories) else []
@@ -305,14 +305,14 @@ def main():
                             for iteration, values in enumerate(path):
                                 runs.append_row(
                                     trajectories,
-                                    [styles[style], name, iteration] + ['%.7g' % value for value in values],
+                                    [styles[style], name, iteration] + [f'{value:.7g}' for value in values],
                                     sync=iteration == len(path) - 1,
                                 )
                         if kind != 'photo':
                             files.write_image(picture(style, name, kind), files.to_uint8(image)[0])
                         runs.append_row(
                             table,
-                            [styles[style], name, kind] + ['%.7g' % value for value in [*function(image)[0], scale]],
+                            [styles[style], name, kind] + [f'{value:.7g}' for value in [*function(image)[0], scale]],
                             sync=True,
                         )
                     bar.update()
@@ -329,11 +329,11 @@ def main():
             for name, photo in photos.items()
         ]
         files.write_image(
-            os.path.join(args.output, 'grid_%s.jpg' % kind.replace(' ', '_')),
+            os.path.join(args.output, f'grid_{kind.replace(" ", "_")}.jpg'),
             files.style_sheet(grid, ['photo'] + [styles[style] for style, _ in chosen]),
         )
     print_table([['style', 'image'] + names] + summary)
-    relative = [row[:2] + ['%.4g' % value for value in row[2:]] for row in relate(rows, [styles[s] for s, _ in chosen])]
+    relative = [row[:2] + [f'{value:.4g}' for value in row[2:]] for row in relate(rows, [styles[s] for s, _ in chosen])]
     with runs.open_table(os.path.join(args.output, 'relative.csv'), RELATIVE) as table:
         for row in relative:
             runs.append_row(table, row)
@@ -348,7 +348,7 @@ def main():
             for row in comparison:
                 runs.append_row(
                     table,
-                    ['' if value is None else '%.5g' % value if isinstance(value, float) else value for value in row],
+                    ['' if value is None else f'{value:.5g}' if isinstance(value, float) else value for value in row],
                 )
         print("\nThe network beside %d iterations of the optimization, at the network's style loss:" % args.iterations)
         print_table(

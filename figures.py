@@ -96,7 +96,7 @@ def change(text):
     name, equals, value = text.partition('=')
     if not equals or name not in SCALES['full']:
         raise argparse.ArgumentTypeError(
-            '%r is not NAME=NUMBER with one of the names %s' % (text, ', '.join(sorted(SCALES['full'])))
+            f'{text!r} is not NAME=NUMBER with one of the names {", ".join(sorted(SCALES["full"]))}'
         )
     if name == 'timed_sizes':
         return name, [options.positive_int(item) for item in value.split(',')]
@@ -109,7 +109,7 @@ def parse_arguments():
         'figure',
         choices=list(FIGURES),
         metavar='FIGURE',
-        help='; '.join('%s: %s' % (name, FIGURES[name][1]) for name in FIGURES),
+        help='; '.join(f'{name}: {FIGURES[name][1]}' for name in FIGURES),
     )
     scale = parser.add_mutually_exclusive_group()
     scale.add_argument(
@@ -155,7 +155,7 @@ def parse_arguments():
     parser.add_argument('--run-dir', help='folder for the trained networks (default: runs/figures-SCALE)')
     options.add_device(parser)
     args = parser.parse_args()
-    args.run_dir = args.run_dir or os.path.join('runs', 'figures-' + args.scale)
+    args.run_dir = args.run_dir or os.path.join('runs', f'figures-{args.scale}')
     for name, value in dict(SCALES[args.scale], **dict(args.changes)).items():
         setattr(args, name, value)
     if args.scale == 'quick':
@@ -175,7 +175,7 @@ def use_what_is_there(args):
         )
         args.loss_weights = ['random']
     if args.content == photos.COCO and not os.path.exists(photos.COCO):
-        print('WARNING: %s is not there: training on the photos of %s, a few' % (photos.COCO, SAMPLES), file=sys.stderr)
+        print(f'WARNING: {photos.COCO} is not there: training on the photos of {SAMPLES}, a few', file=sys.stderr)
         args.content = SAMPLES
 
 
@@ -183,7 +183,7 @@ def main():
     args = parse_arguments()
 
     # Theano takes seconds to import: all that needs none of it has been answered or refused by now.
-    figures = importlib.import_module('papers.' + FIGURES[args.figure][0])
+    figures = importlib.import_module(f'papers.{FIGURES[args.figure][0]}')
     devices.use(options.device(args))
     files.make_folder(args.output)
     files.make_folder(args.run_dir)

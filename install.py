@@ -18,7 +18,7 @@ LINE = (
 
 def main(extras):
     here = os.path.dirname(os.path.abspath(__file__))
-    target = here + ('[%s]' % ','.join(extras) if extras else '')
+    target = here + (f'[{",".join(extras)}]' if extras else '')
     path = os.path.join(sysconfig.get_path('purelib'), 'gogh-figure-install.pth')
     if sys.version_info >= (3, 12):
         try:

@@ -253,9 +253,9 @@ class ConvLayer(lasagne.layers.Layer):
     ):
         super().__init__(incoming, **kwargs)
         if filter_size % 2 != 1:
-            raise ValueError('the filter size is odd, not %r' % (filter_size,))
+            raise ValueError(f'the filter size is odd, not {filter_size!r}')
         if pad not in ('reflect', 'zero', 'none'):
-            raise ValueError("the padding is 'reflect', 'zero' or 'none', not %r" % (pad,))
+            raise ValueError(f"the padding is 'reflect', 'zero' or 'none', not {pad!r}")
         self.num_filters = num_filters
         self.filter_size = filter_size
         self.stride = stride
@@ -343,7 +343,7 @@ def _normalize(layer, style, norm, epsilon):
             raise ValueError('batch normalization has no styles: the network for many styles needs instance norm')
         return BatchNormLayer(layer, epsilon)
     if norm != 'instance':
-        raise ValueError("the norm is 'instance' or 'batch', not %r" % (norm,))
+        raise ValueError(f"the norm is 'instance' or 'batch', not {norm!r}")
     if style is not None:
         return ConditionalInstanceNormLayer(layer, style, epsilon)
     return InstanceNormLayer(layer, epsilon)
@@ -435,7 +435,7 @@ def upsampling_block(
     if upsampling == 'nearest':
         return conv_block(UpsampleNearestLayer(incoming, 2), num_filters, 3, 1, style, rectify, norm, pad, epsilon)
     if upsampling != 'deconv':
-        raise ValueError("the upsampling is 'nearest' or 'deconv', not %r" % (upsampling,))
+        raise ValueError(f"the upsampling is 'nearest' or 'deconv', not {upsampling!r}")
     layer = _normalize(FractionalConvLayer(incoming, num_filters, 3), style, norm, epsilon)
     return lasagne.layers.NonlinearityLayer(layer, rectify)
 

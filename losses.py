@@ -183,7 +183,7 @@ def _layers(loss):
 
 def loss_names(loss):
     """Names of what `perceptual_losses` returns."""
-    return ['total', 'content', 'style', 'tv'] + ['style_' + layer for layer, _ in loss.style_layers]
+    return ['total', 'content', 'style', 'tv'] + [f'style_{layer}' for layer, _ in loss.style_layers]
 
 
 def target_function(loss):
@@ -235,11 +235,11 @@ def image_bytes(loss, device, gradient=False):
         return IMAGE_BYTES
     wanted, maps, windows = set(_layers(loss)), [], []
     for weights in loss.networks:
-        found = {name for name in wanted if name + '_W' in weights}
+        found = {name for name in wanted if f'{name}_W' in weights}
         wanted -= found
         for name in sorted(key[:-2] for key in weights if re.fullmatch(r'conv[1-5]_[1-4]_W', key)):
             if name <= max(found, default=''):
-                channels, inputs = weights[name + '_W'].shape[:2]
+                channels, inputs = weights[f'{name}_W'].shape[:2]
                 pixels = 4.0 ** (1 - int(name[4]))
                 maps.append(-(-channels // 16) * 16 * pixels)
                 windows.append(9 * inputs * pixels)

@@ -32,13 +32,13 @@ def of(style, names):
     """
     if style is None:
         if len(names) > 1:
-            raise utils.UserError('the network has %d styles: choose one, or several with weights' % len(names))
+            raise utils.UserError(f'the network has {len(names)} styles: choose one, or several with weights')
         style = 0
     mixture = {}
     for key, weight in (style if isinstance(style, dict) else {style: 1}).items():
         number = by_name(key, names) if isinstance(key, str) else by_index(key, names)
         if not (math.isfinite(weight) and weight >= 0):
-            raise utils.UserError('the weight of the style %s is %s: it is a number from 0' % (names[number], weight))
+            raise utils.UserError(f'the weight of the style {names[number]} is {weight}: it is a number from 0')
         mixture[number] = mixture.get(number, 0) + float(weight)
     return _normalized(mixture)
 
@@ -55,7 +55,7 @@ def by_name(text, names):
     for name in (text, text.strip()):
         if name in names:
             return names.index(name)
-    raise utils.UserError('there is no style %r: --list-styles shows what there is' % text.strip())
+    raise utils.UserError(f'there is no style {text.strip()!r}: --list-styles shows what there is')
 
 
 def parse_indices(text, names):
@@ -63,7 +63,7 @@ def parse_indices(text, names):
     if text == 'all':
         return list(range(len(names)))
     if not re.fullmatch(r'\s*[0-9]{1,6}\s*(,\s*[0-9]{1,6}\s*)*', text):
-        raise utils.UserError("--style-index: %r is not a list of numbers, such as 3 or 0,3,5, nor 'all'" % text)
+        raise utils.UserError(f"--style-index: {text!r} is not a list of numbers, such as 3 or 0,3,5, nor 'all'")
     return list(dict.fromkeys(by_index(item, names) for item in text.split(',')))
 
 
@@ -98,7 +98,7 @@ def parse_blend(text, names):
         item = ''
     if item:
         raise utils.UserError(
-            '--blend: %r is not STYLE=WEIGHT, such as 0=0.7, of a style that --list-styles shows' % item[:-1]
+            f'--blend: {item[:-1]!r} is not STYLE=WEIGHT, such as 0=0.7, of a style that --list-styles shows'
         )
     normalized = _normalized(mixture)
     if any(abs(normalized[style] - weight) > 1e-6 for style, weight in mixture.items()):
@@ -114,7 +114,7 @@ def label(mixture, names):
     """What the pastiche of a mixture is called: ``waves``, or ``waves-0.7+sun-0.3``."""
     if list(mixture.values()) == [1.0]:
         return names[next(iter(mixture))]
-    return '+'.join('%s-%g' % (names[style], weight) for style, weight in mixture.items())
+    return '+'.join(f'{names[style]}-{weight:g}' for style, weight in mixture.items())
 
 
 def _weight(text):

@@ -323,12 +323,12 @@ def loss_network(image, weights, layers, pool='max'):
     """
     features = {}
     for candidate in [weights] if isinstance(weights, dict) else weights:
-        wanted = [name for name in layers if name not in features and name + '_W' in candidate]
+        wanted = [name for name in layers if name not in features and f'{name}_W' in candidate]
         if wanted:
             features.update(_vgg_features(image, candidate, wanted, pool))
     missing = [name for name in layers if name not in features]
     if missing:
-        raise utils.UserError('the loss network has no layer %s' % ', '.join(missing))
+        raise utils.UserError(f'the loss network has no layer {", ".join(missing)}')
     return features
 
 
@@ -354,7 +354,7 @@ def _vgg_features(image, weights, layers, pool):
     for name in names:
         if name.endswith('_1') and name != 'conv1_1':
             layer = lasagne.layers.Pool2DLayer(layer, 2, mode=pool)
-        W = _weight(weights, name + '_W', (None, layer.output_shape[1], 3, 3))
+        W = _weight(weights, f'{name}_W', (None, layer.output_shape[1], 3, 3))
         layer = outputs[name] = ConvLayer(
             layer,
             W.shape[0],
@@ -362,7 +362,7 @@ def _vgg_features(image, weights, layers, pool):
             pad='reflect' if normalised else 'zero',
             flip_filters=False,
             W=W,
-            b=_weight(weights, name + '_b', (W.shape[0],)),
+            b=_weight(weights, f'{name}_b', (W.shape[0],)),
             nonlinearity=rectify,
             name=name,
         )
@@ -371,7 +371,7 @@ def _vgg_features(image, weights, layers, pool):
 
 def _weight(weights, name, shape):
     if name not in weights:
-        raise utils.UserError('the loss network lacks %s' % name)
+        raise utils.UserError(f'the loss network lacks {name}')
     value = weights[name]
     if len(value.shape) != len(shape) or any(b not in (None, a) for a, b in zip(value.shape, shape)):
         raise utils.UserError(

@@ -58,8 +58,8 @@ def parse_layers(option, text, default_weight):
         try:
             weight = default_weight if match.group(2) is None else float(match.group(2))
         except (AttributeError, ValueError):
-            raise utils.UserError('%s: %r is not LAYER or LAYER=WEIGHT, such as conv1_2=4e-4' % (option, item))
+            raise utils.UserError(f'{option}: {item!r} is not LAYER or LAYER=WEIGHT, such as conv1_2=4e-4')
         if not 0 <= weight <= MAX_WEIGHT or match.group(1) in dict(layers):
-            raise utils.UserError('%s: %r has a bad weight or repeats a layer' % (option, item))
+            raise utils.UserError(f'{option}: {item!r} has a bad weight or repeats a layer')
         layers.append((match.group(1), weight))
     return layers

@@ -83,7 +83,7 @@ def parse_arguments():
     args = parser.parse_args()
     if os.path.splitext(args.output)[1].lower() not in files.WRITE_FORMATS:
         raise utils.UserError(
-            '--output %s: the name of an image ends in one of %s' % (args.output, ' '.join(sorted(files.WRITE_FORMATS)))
+            f'--output {args.output}: the name of an image ends in one of {" ".join(sorted(files.WRITE_FORMATS))}'
         )
     if args.size < 16:
         raise utils.UserError('--size %d: the loss network needs at least 16 pixels' % args.size)
@@ -103,7 +103,7 @@ def parse_styles(items):
         try:
             weight = options.not_negative(weight)
         except argparse.ArgumentTypeError:
-            raise utils.UserError('--style: %r is not IMAGE or IMAGE=WEIGHT' % item)
+            raise utils.UserError(f'--style: {item!r} is not IMAGE or IMAGE=WEIGHT')
         styles.append((path, weight))
     total = sum(weight for _, weight in styles)
     if not total:
@@ -141,7 +141,7 @@ def past_losses(args, styles, columns):
     list of dict
         Rows of the losses of the run that this one carries on; empty for one that starts.
     """
-    table = os.path.splitext(args.output)[0] + '.csv'
+    table = f'{os.path.splitext(args.output)[0]}.csv'
     carries_on = os.path.exists(args.init) and os.path.exists(args.output) and os.path.samefile(args.init, args.output)
     try:
         rows = runs.read_table(table) if os.path.exists(table) else []
@@ -158,7 +158,7 @@ def past_losses(args, styles, columns):
     if not (carries_on and ours and rows):
         return []
     if list(rows[0]) != columns or not rows[-1]['iteration'].isdigit():
-        raise utils.UserError('%s has the losses of other layers: choose another --output than that of --init' % table)
+        raise utils.UserError(f'{table} has the losses of other layers: choose another --output than that of --init')
     return rows
 
 
@@ -217,7 +217,7 @@ def main():
 
     # An interrupt lets the iteration finish and the image be written.
     caught = runs.catch_interrupts()
-    with runs.open_table(stem + '.csv', columns, past) as history, utils.progress(
+    with runs.open_table(f'{stem}.csv', columns, past) as history, utils.progress(
         total=args.iterations, desc='optimizing', unit='it'
     ) as bar:
         last = [start]
@@ -227,7 +227,7 @@ def main():
                 raise utils.UserError('the loss is %s at iteration %d: stopped' % (values[0], iteration))
             last[0] = image
             if iteration or not past:
-                runs.append_row(history, [done_before + iteration] + ['%.7g' % value for value in values])
+                runs.append_row(history, [done_before + iteration] + [f'{value:.7g}' for value in values])
             if args.image_every and iteration and iteration % args.image_every == 0:
                 files.write_image(
                     '%s_%06d%s' % (stem, done_before + iteration, os.path.splitext(args.output)[1]),
@@ -255,7 +255,7 @@ def main():
     if caught and done < args.iterations:
         print('stopped after iteration %d; --init %s carries on from there' % (done, args.output), file=sys.stderr)
         return 128 + caught[0]
-    print('%s: the pastiche; %s.csv: its losses' % (args.output, stem))
+    print(f'{args.output}: the pastiche; {stem}.csv: its losses')
 
 
 if __name__ == '__main__':

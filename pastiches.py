@@ -100,7 +100,7 @@ class Stylist:
         ):
             for name, pastiche in zip((job[0] for job in batch), self._compute(batch)):
                 if pastiche is None:
-                    raise utils.UserError('%s: its pastiche holds numbers that are not finite' % name)
+                    raise utils.UserError(f'{name}: its pastiche holds numbers that are not finite')
                 results.append(pastiche)
         return [
             Image.fromarray(pastiche) if isinstance(image, Image.Image) else pastiche
@@ -150,14 +150,12 @@ class Stylist:
                         path,
                         None,
                         None,
-                        utils.UserError('%s: not enough memory to stylize this photo; try a smaller --size' % path),
+                        utils.UserError(f'{path}: not enough memory to stylize this photo; try a smaller --size'),
                     )
                 continue
             for (path, photo, label, _), pastiche in zip(batch, pastiches):
                 if pastiche is None:
-                    pastiche = utils.UserError(
-                        '%s: the pastiche in %s holds numbers that are not finite' % (path, label)
-                    )
+                    pastiche = utils.UserError(f'{path}: the pastiche in {label} holds numbers that are not finite')
                 yield path, label, photo, pastiche
         yield from failed
 
@@ -215,7 +213,7 @@ class Stylist:
             if len(batch) == 1:
                 raise
         # Not in the handler, which keeps what was computed so far.
-        utils.say_once('not enough memory for %d pastiches at once: computing them half by half' % len(batch))
+        utils.say_once(f'not enough memory for {len(batch)} pastiches at once: computing them half by half')
         return self._compute(batch[: len(batch) // 2]) + self._compute(batch[len(batch) // 2 :])
 
 

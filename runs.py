@@ -36,7 +36,7 @@ def lock(path):
         Naming the process that holds it, or if nothing can be written there.
     """
     folder, name = os.path.split(path)
-    lock_path = os.path.join(path, '.lock') if os.path.isdir(path) else os.path.join(folder, '.%s.lock' % name)
+    lock_path = os.path.join(path, '.lock') if os.path.isdir(path) else os.path.join(folder, f'.{name}.lock')
     with contextlib.ExitStack() as stack:
         try:
             while True:
@@ -51,7 +51,7 @@ def lock(path):
                             stack.enter_context(opened.pop_all())
                             break
         except OSError as error:
-            raise utils.UserError('%s: cannot write: %s' % (path, utils.reason(error)))
+            raise utils.UserError(f'{path}: cannot write: {utils.reason(error)}')
         with contextlib.suppress(OSError):  # a full disk: it is for the message of another process only
             os.ftruncate(handle, 0)
             os.write(handle, b'%d' % os.getpid())
@@ -69,7 +69,7 @@ def _lock_file(handle, path):
         holder = os.read(handle, 20).decode('ascii', 'replace')
         raise utils.UserError(
             '%s is being written by another run%s: wait for its end, or choose another --output'
-            % (path, ', process ' + utils.one_line(holder) if holder else '')
+            % (path, f', process {utils.one_line(holder)}' if holder else '')
         )
     except OSError:
         pass  # a file system without locks
@@ -98,7 +98,7 @@ def check_settings(path, settings, defaults=None):
             with open(path, encoding='utf-8') as file:
                 before = json.load(file)
         except (OSError, ValueError, RecursionError) as error:
-            raise utils.UserError('%s: cannot read: %s' % (path, utils.reason(error)))
+            raise utils.UserError(f'{path}: cannot read: {utils.reason(error)}')
         # What is neither noted nor has a default is what former versions did not ask for.
         before = dict(defaults or {}, **options.current_names(before)) if isinstance(before, dict) else None
         changed = ['all'] if before is None else [name for name in before if before[name] != settings.get(name)]
@@ -123,7 +123,7 @@ def read_table(path):
         with open(path, newline='', encoding='utf-8') as file:
             return list(csv.DictReader(file))
     except (OSError, ValueError, csv.Error) as error:
-        raise utils.UserError('%s: cannot read this table: %s' % (path, utils.reason(error)))
+        raise utils.UserError(f'{path}: cannot read this table: {utils.reason(error)}')
 
 
 def open_table(path, columns, rows=()):
@@ -145,7 +145,7 @@ def open_table(path, columns, rows=()):
         [row[column] for column in columns] for row in rows if all(row.get(column) is not None for column in columns)
     ]
     with files.atomic_write(path) as file:
-        file.write(''.join(_line(row) + '\n' for row in [columns] + whole).encode())
+        file.write(''.join(f'{_line(row)}\n' for row in [columns] + whole).encode())
     return open(path, 'a', newline='', encoding='utf-8')
 
 

@@ -68,7 +68,7 @@ def parse_arguments():
     options.add_device(parser)
     args = parser.parse_args()
     if not (args.model or args.info):
-        parser.error('--model is missing; these networks come with the project: %s' % ', '.join(networks.shipped()))
+        parser.error(f'--model is missing; these networks come with the project: {", ".join(networks.shipped())}')
     return args
 
 
@@ -144,7 +144,7 @@ def check_outputs(args, model, outputs):
                 % (args.grid, photos, most)
             )
         if os.path.realpath(args.grid) in map(os.path.realpath, paths):
-            raise utils.UserError('--grid %s is the name of a pastiche as well: choose another' % args.grid)
+            raise utils.UserError(f'--grid {args.grid} is the name of a pastiche as well: choose another')
         paths[args.grid] = files.read_origin(args.grid) == files.origin('sheet')
     files.check_outputs(paths, [image for image, _ in outputs] + [model], args.overwrite)
 
@@ -187,7 +187,7 @@ def main():
                 bar.write(outputs[path, label])
             except utils.UserError as error:
                 failed.add(path)
-                print('error: %s' % utils.one_line(error), file=sys.stderr)
+                print(f'error: {utils.one_line(error)}', file=sys.stderr)
             if label is not None:
                 if args.grid:
                     sheet.setdefault(path, [small(photo)]).append(thumbnail)
@@ -200,7 +200,7 @@ def main():
         )
         print(args.grid)
     if failed:
-        print('error: %d of %d photos could not be stylized' % (len(failed), len(images)), file=sys.stderr)
+        print(f'error: {len(failed)} of {len(images)} photos could not be stylized', file=sys.stderr)
         return 1
     return None
 

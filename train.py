@@ -191,7 +191,7 @@ def parse_arguments():
         raise utils.UserError('--finetune and --start-from contradict each other')
     # A network of many styles can become one of a single style: see `training.load_base`.
     settled = NETWORK_OPTIONS if args.finetune else NETWORK_OPTIONS[1:] if args.start_from else ()
-    for option in ['--' + name.replace('_', '-') for name in settled]:
+    for option in [f'--{name.replace("_", "-")}' for name in settled]:
         if option in given:
             raise utils.UserError(
                 '%s and %s contradict each other: the network is that of %s'
@@ -204,7 +204,7 @@ def parse_arguments():
     if args.norm == 'batch' and args.network == 'cin':
         raise utils.UserError('--norm batch needs --network fns: the network for many styles normalizes each image')
     if not args.output.endswith('.npz'):
-        raise utils.UserError('--output %s: the name of a network ends in .npz' % args.output)
+        raise utils.UserError(f'--output {args.output}: the name of a network ends in .npz')
     if args.styles_per_batch is None:
         args.styles_per_batch = args.batch_size
     if args.styles_per_batch > args.batch_size:
@@ -236,12 +236,12 @@ def parse_coefficients(text, styles):
         style, equals, factor = item.strip().rpartition('=')
         if style not in coefficients or not equals:
             raise utils.UserError(
-                '--style-coefficients: %r is not STYLE=FACTOR for one of the styles %s' % (item, ', '.join(styles[:40]))
+                f'--style-coefficients: {item!r} is not STYLE=FACTOR for one of the styles {", ".join(styles[:40])}'
             )
         try:
             coefficients[style] = options.not_negative(factor)
         except argparse.ArgumentTypeError as error:
-            raise utils.UserError('--style-coefficients: %s' % error)
+            raise utils.UserError(f'--style-coefficients: {error}')
     return [coefficients[style] for style in styles]
 
 
@@ -254,10 +254,10 @@ def check_data(args):
             '--content FOLDER with photos of your own)'
         )
     if args.loss_weights is None and not os.path.exists(vgg.find()):
-        missing.append('VGG16 (%s, 59 MB)' % vgg.FETCH)
+        missing.append(f'VGG16 ({vgg.FETCH}, 59 MB)')
     if missing:
         raise utils.UserError(
-            'not there yet: %s; make train-demo is a small training that fetches what it needs' % '; '.join(missing)
+            f'not there yet: {"; ".join(missing)}; make train-demo is a small training that fetches what it needs'
         )
 
 
@@ -296,7 +296,7 @@ def settle(args, styles, base):
             '--image-size %d: the network needs at least %d pixels' % (args.image_size, architecture.smallest_side)
         )
     if args.network == 'fns' and len(styles) != 1:
-        raise utils.UserError('%s has %d style images, and --network fns takes one' % (args.style_dir, len(styles)))
+        raise utils.UserError(f'{args.style_dir} has {len(styles)} style images, and --network fns takes one')
     return architecture
 
 
@@ -314,7 +314,7 @@ def check_outputs(args, style_paths):
         inputs.append(networks.find(args.finetune or args.start_from))
     files.check_outputs({args.output: True}, inputs)
     if os.path.isdir(args.output):
-        raise utils.UserError('%s: cannot write: it is a folder' % args.output)
+        raise utils.UserError(f'{args.output}: cannot write: it is a folder')
     for folder in (args.style_dir, args.content):
         if os.path.isdir(folder) and os.path.realpath(folder) == os.path.realpath(args.run_dir):
             raise utils.UserError(
@@ -344,10 +344,10 @@ def claim(args, held):
                 '%s exists, and there is no %s to carry on from: give its --run-dir, or choose another '
                 '--output' % (args.output, checkpoint)
             )
-        print('no checkpoint in %s: starting at the first iteration' % args.run_dir, file=sys.stderr)
+        print(f'no checkpoint in {args.run_dir}: starting at the first iteration', file=sys.stderr)
     for path in (checkpoint, args.output):
         if not args.resume and os.path.exists(path):
-            raise utils.UserError('%s exists: carry on with --resume, choose another --output, or remove it' % path)
+            raise utils.UserError(f'{path} exists: carry on with --resume, choose another --output, or remove it')
     return resuming
 
 
@@ -458,7 +458,7 @@ def learn(args, trained, names, content, sample_photos, settings):
                 )
             seconds, number = time.time() - start, '%06d' % trained.iteration
             at_checkpoint = trained.iteration % args.checkpoint_every == 0 or trained.iteration == iterations
-            validated = trained.validate(val_images, folder.file('samples', number + '.jpg')) if at_checkpoint else {}
+            validated = trained.validate(val_images, folder.file('samples', f'{number}.jpg')) if at_checkpoint else {}
             folder.record(
                 trained.iteration, seconds, values, validated, network.styles, sync=bool(at_checkpoint or caught)
             )
@@ -469,7 +469,7 @@ def learn(args, trained, names, content, sample_photos, settings):
                     sample_photos,
                     trained.first,
                     trained.last,
-                    folder.file('samples', number + '_photos.jpg'),
+                    folder.file('samples', f'{number}_photos.jpg'),
                 )
             if at_checkpoint or caught:
                 trained.checkpoint(checkpoint, settings)
@@ -477,7 +477,7 @@ def learn(args, trained, names, content, sample_photos, settings):
                 models.save_network(args.output, network)
             if at_checkpoint:
                 if args.keep_checkpoints:
-                    models.save_network(folder.file('networks', number + '.npz'), network)
+                    models.save_network(folder.file('networks', f'{number}.npz'), network)
                 folder.plot()
             bar.set_postfix_str('total %.4g content %.4g style %.4g' % tuple(values[:3]), refresh=False)
             bar.update()
@@ -487,7 +487,7 @@ def learn(args, trained, names, content, sample_photos, settings):
             file=sys.stderr,
         )
         return 128 + caught[0]
-    print('%s: the trained network; %s: losses and samples' % (args.output, args.run_dir))
+    print(f'{args.output}: the trained network; {args.run_dir}: losses and samples')
     return None
 
 

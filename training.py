@@ -30,13 +30,11 @@ def load_base(args, styles):
     if args.finetune:
         if base.architecture.network != 'cin':
             raise utils.UserError(
-                '%s: a network of a single style; only one for many (cin) can be given more' % args.finetune
+                f'{args.finetune}: a network of a single style; only one for many (cin) can be given more'
             )
         known = [style for style in styles if style in base.styles]
         if known:
-            raise utils.UserError(
-                '%s has a style %s already: give the new image another name' % (args.finetune, known[0])
-            )
+            raise utils.UserError(f'{args.finetune} has a style {known[0]} already: give the new image another name')
     elif args.network == 'fns' and base.architecture.network == 'cin':
         base = models.single_style_network(base, styles[0])
     elif args.network not in (None, base.architecture.network):
@@ -158,7 +156,7 @@ class RunFolder:
         self.path = path
         self.checkpoint = os.path.join(path, 'checkpoint.npz')
         self._columns = {
-            'metrics.csv': ['iteration', 'seconds'] + names + ['val_' + name for name in names],
+            'metrics.csv': ['iteration', 'seconds'] + names + [f'val_{name}' for name in names],
             'styles.csv': ['iteration', 'style_name'] + names,
         }
         self._tables = {
@@ -189,13 +187,13 @@ class RunFolder:
             Whether to have the rows on the disk.
         """
         if not os.path.exists(self.file('metrics.csv')):
-            print('warning: %s is gone: %s is made again' % (self.file('metrics.csv'), self.path), file=sys.stderr)
+            print(f'warning: {self.file("metrics.csv")} is gone: {self.path} is made again', file=sys.stderr)
             files.make_folder(self.path)
             self._tables = {name: runs.open_table(self.file(name), columns) for name, columns in self._columns.items()}
         for style, of_style in validated.items():
             runs.append_row(self._tables['styles.csv'], [iteration, styles[style]] + _numbers(of_style), sync=True)
         mean = _numbers(numpy.mean(list(validated.values()), axis=0)) if validated else [''] * len(values)
-        runs.append_row(self._tables['metrics.csv'], [iteration, '%.4f' % seconds] + _numbers(values) + mean, sync=sync)
+        runs.append_row(self._tables['metrics.csv'], [iteration, f'{seconds:.4f}'] + _numbers(values) + mean, sync=sync)
 
     def plot(self):
         """Draw the tables."""
@@ -204,7 +202,7 @@ class RunFolder:
 
 
 def _numbers(values):
-    return ['%.7g' % value for value in values]
+    return [f'{value:.7g}' for value in values]
 
 
 def loss_expressions(network, objective, grams, deterministic, coefficients=None):
@@ -283,7 +281,7 @@ def save_checkpoint(path, iteration, settings, variables):
 
 def last_good(path):
     """Where a run that had to stop can carry on from."""
-    return 'the last good checkpoint is %s' % path if os.path.exists(path) else 'there is no checkpoint yet'
+    return f'the last good checkpoint is {path}' if os.path.exists(path) else 'there is no checkpoint yet'
 
 
 def load_checkpoint(path, settings, defaults, variables):
@@ -299,9 +297,7 @@ def load_checkpoint(path, settings, defaults, variables):
             if before == settings[name] or (name not in saved and name in FINGERPRINTS[2:]):
                 continue
             if name in FINGERPRINTS:
-                raise utils.UserError(
-                    '%s was made with other %s: resume with the same' % (path, name.replace('_', ' '))
-                )
+                raise utils.UserError(f'{path} was made with other {name.replace("_", " ")}: resume with the same')
             raise utils.UserError(
                 '%s was made with %s %s, and not %s: resume with the same settings'
                 % (path, name.replace('_', ' '), before, settings[name])
@@ -314,7 +310,7 @@ def load_checkpoint(path, settings, defaults, variables):
         if iteration < 0 or not all(numpy.isfinite(value).all() for value in values):
             raise ValueError
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
-        raise utils.UserError('%s: not a checkpoint of this network' % path)
+        raise utils.UserError(f'{path}: not a checkpoint of this network')
     for variable, value in zip(variables, values):
         variable.set_value(value.astype(variable.dtype))
     return iteration
@@ -331,7 +327,7 @@ def open_metrics(path, columns, iterations):
                 if row.get('iteration', '').isdigit() and int(row['iteration']) <= iterations
             ]
         except utils.UserError as error:
-            print('warning: %s; it starts anew' % error, file=sys.stderr)
+            print(f'warning: {error}; it starts anew', file=sys.stderr)
     return runs.open_table(path, columns, rows)
 
 
@@ -364,9 +360,9 @@ def plot_losses(path, metrics):
             values = numpy.array([float(row[name]) for row in rows])
             smooth = numpy.convolve(values, numpy.ones(window) / window, 'valid')
             (line,) = axes.plot(iterations[window - 1 :], smooth, label=name)
-            checked = [(int(row['iteration']), float(row['val_' + name])) for row in rows if row['val_' + name]]
+            checked = [(int(row['iteration']), float(row[f'val_{name}'])) for row in rows if row[f'val_{name}']]
             if checked:
-                axes.plot(*zip(*checked), 'o', color=line.get_color(), label=name + ', validation')
+                axes.plot(*zip(*checked), 'o', color=line.get_color(), label=f'{name}, validation')
 
 
 def plot_styles(path, table):

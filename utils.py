@@ -47,12 +47,12 @@ def run_script(main):
         status = main()
         sys.stdout.flush()
     except UserError as error:
-        print('error: ' + one_line(error), file=sys.stderr)
+        print(f'error: {one_line(error)}', file=sys.stderr)
         status = 1
     except MemoryError as error:
         print(
             'error: not enough memory%s; smaller images or batches take less'
-            % (': ' + one_line(error) if str(error) else ''),
+            % (f': {one_line(error)}' if str(error) else ''),
             file=sys.stderr,
         )
         status = 1
@@ -70,7 +70,7 @@ def run_script(main):
         # What is written to files has become a UserError where it was written.
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
             raise
-        print('error: cannot write to the standard output: %s' % reason(error), file=sys.stderr)
+        print(f'error: cannot write to the standard output: {reason(error)}', file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     sys.exit(status)
@@ -124,7 +124,7 @@ def limit(name, default):
     if not text:
         return default
     if not re.fullmatch(r'[0-9]{1,18}', text) or int(text) == 0:
-        raise UserError('%s=%s: expected a positive whole number' % (name, text))
+        raise UserError(f'{name}={text}: expected a positive whole number')
     return int(text)
 
 
@@ -178,7 +178,7 @@ def _container_memory(root):
             most, used = (contents(folder, name).strip() for name in names[:2])
             if most.isdigit() and used.isdigit():
                 # Pages of files that were not used for long are given up when memory is short.
-                idle = re.search(r'^%s ([0-9]+)$' % names[2], contents(folder, 'memory.stat'), re.MULTILINE)
+                idle = re.search(rf'^{names[2]} ([0-9]+)$', contents(folder, 'memory.stat'), re.MULTILINE)
                 left = min(left, int(most) - int(used) + (int(idle.group(1)) if idle else 0))
     return left
 
@@ -280,7 +280,7 @@ class _LogBar(tqdm):
     def display(self, msg=None, pos=None):
         if msg is None and time.monotonic() - self.shown >= 60:
             self.shown = time.monotonic()
-            self.fp.write(str(self) + '\n')
+            self.fp.write(f'{self!s}\n')
             self.fp.flush()
 
     def clear(self, nolock=False):

@@ -12,7 +12,7 @@ __all__ = ['theano', 'T', 'lasagne']
 
 def __getattr__(name):
     if name not in __all__:
-        raise AttributeError('module %r has no attribute %r' % (__name__, name))
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     from backend import theano_setup
 
     return getattr(theano_setup, name)

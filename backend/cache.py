@@ -53,7 +53,7 @@ def _unusable(path):
             return 'nothing in it may be run (mounted noexec)'
         for name in os.listdir(path):
             if name.startswith('theano-') and not os.access(os.path.join(path, name), os.W_OK | os.X_OK):
-                return '%s in it cannot be written to' % name
+                return f'{name} in it cannot be written to'
     except OSError as error:
         return utils.reason(error)
     return None
@@ -80,7 +80,7 @@ def build(name, make, sealed=False):
     is_there = is_whole if sealed else os.path.exists
     if is_there(path):
         return path
-    with open(os.path.join(os.path.dirname(path), name.split('-')[0] + '.lock'), 'w') as lock:
+    with open(os.path.join(os.path.dirname(path), f'{name.split("-")[0]}.lock'), 'w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the others wait, and find the file when it is theirs
         if is_there(path):
             return path

@@ -164,7 +164,7 @@ def compiler_flags():
         flags += ['-DNPY_TARGET_VERSION=NPY_2_0_API_VERSION']
     # numpy 2.1 no longer defines what spelled Python 2's and 3's integers alike.
     if NUMPY >= (2, 1):
-        flags += ['-DNPY_PY3K=1'] + ['-DPyInt_%s=PyLong_%s' % (name, name) for name in ('Check', 'AsLong', 'FromLong')]
+        flags += ['-DNPY_PY3K=1'] + [f'-DPyInt_{name}=PyLong_{name}' for name in ('Check', 'AsLong', 'FromLong')]
     return flags
 
 

@@ -44,9 +44,9 @@ class Device:
 
     def __post_init__(self):
         if self.backend not in BACKENDS:
-            raise utils.UserError('GOGH_BACKEND=%s: there are %s' % (self.backend, ' and '.join(BACKENDS)))
+            raise utils.UserError(f'GOGH_BACKEND={self.backend}: there are {" and ".join(BACKENDS)}')
         if not re.fullmatch(r'cpu|auto|cuda[0-9]{0,3}|opencl[0-9]{1,3}:[0-9]{1,3}', self.name):
-            raise utils.UserError('--device %s: there is no such device; there are %s' % (self.name, NAMES))
+            raise utils.UserError(f'--device {self.name}: there is no such device; there are {NAMES}')
         if self.precision == 'bf16' and (self.name != 'cpu' or self.backend != 'onednn'):
             raise utils.UserError('--precision bf16 is for the CPU with --backend onednn')
 
@@ -74,12 +74,12 @@ def use(device):
 
         name = 'cuda' if device.name == 'auto' else device.name
         try:
-            print('computing on %s: %s' % (name, gpu.use(name, device.tf32)), file=sys.stderr)
+            print(f'computing on {name}: {gpu.use(name, device.tf32)}', file=sys.stderr)
             return dataclasses.replace(device, name=name)
         except gpu.Unavailable as reason:
             if device.name != 'auto':
-                raise utils.UserError('--device %s: %s' % (device.name, reason))
-            print('computing on the CPU: %s' % reason, file=sys.stderr)
+                raise utils.UserError(f'--device {device.name}: {reason}')
+            print(f'computing on the CPU: {reason}', file=sys.stderr)
             device = dataclasses.replace(device, name='cpu')
     if device.backend == 'onednn' and not _use_onednn(device.precision):
         return dataclasses.replace(device, backend='plain')
@@ -95,8 +95,8 @@ def _use_onednn(precision):
         rewrites.register(bf16=precision == 'bf16')
     except library.Unavailable as reason:
         if precision == 'bf16':
-            raise utils.UserError('--precision bf16: %s' % reason)
-        print("warning: %s: using Theano's own operations, which are several times slower" % reason, file=sys.stderr)
+            raise utils.UserError(f'--precision bf16: {reason}')
+        print(f"warning: {reason}: using Theano's own operations, which are several times slower", file=sys.stderr)
         return False
     if precision == 'bf16' and not library.has_bf16():
         print(

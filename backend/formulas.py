@@ -53,7 +53,7 @@ class Formula(theano.Op):
     def check(self, *inputs):
         """Raise TypeError unless the inputs are 4-D feature maps; a subclass may ask for more."""
         if inputs[0].ndim != 4:
-            raise TypeError('%s takes a 4-D tensor (images, channels, height, width), not %s' % (self, inputs[0].type))
+            raise TypeError(f'{self} takes a 4-D tensor (images, channels, height, width), not {inputs[0].type}')
 
     def gradient(self, *inputs):
         """The gradients with respect to the inputs, as a list of expressions, by differentiating the formula.
@@ -77,7 +77,7 @@ class Formula(theano.Op):
 
     def perform(self, node, inputs, outputs):
         raise NotImplementedError(
-            '%s has no code of its own: compile with an optimizer, which replaces it by its formula' % self
+            f'{self} has no code of its own: compile with an optimizer, which replaces it by its formula'
         )
 
 
@@ -112,7 +112,7 @@ class FormulaGradient(theano.Op):
 
     def perform(self, node, inputs, outputs):
         raise NotImplementedError(
-            '%s has no code of its own: compile with an optimizer, which replaces it by its formula' % self
+            f'{self} has no code of its own: compile with an optimizer, which replaces it by its formula'
         )
 
 
@@ -155,7 +155,7 @@ class ReflectPad(Formula):
     def __init__(self, pad):
         self.pad = int(pad)
         if self.pad < 1:
-            raise ValueError('reflection padding is of at least one pixel, not %r' % (pad,))
+            raise ValueError(f'reflection padding is of at least one pixel, not {pad!r}')
         self.large_enough = T.opt.Assert('an image is too small for a reflection padding of %d' % self.pad)
 
     def formula(self, x):
@@ -197,7 +197,7 @@ class InstanceNorm(Formula):
     def check(self, x, gamma, beta):
         Formula.check(self, x)
         if gamma.ndim != 2 or beta.ndim != 2:
-            raise TypeError('gamma and beta are matrices (images, channels), not %s and %s' % (gamma.type, beta.type))
+            raise TypeError(f'gamma and beta are matrices (images, channels), not {gamma.type} and {beta.type}')
 
     def formula(self, x, gamma, beta):
         mean = x.mean(axis=(2, 3), keepdims=True)
@@ -223,7 +223,7 @@ class UpsampleNearest(Formula):
     def __init__(self, scale=2):
         self.scale = int(scale)
         if self.scale < 1:
-            raise ValueError('the scale is at least one, not %r' % (scale,))
+            raise ValueError(f'the scale is at least one, not {scale!r}')
 
     def formula(self, x):
         n, c, h, w = x.shape
@@ -326,7 +326,7 @@ class AdamStep(Formula):
     def check(self, rate, *arrays):
         quarter = len(arrays) // 4
         if rate.ndim or len(arrays) % 4 or any(x.type != arrays[i % quarter].type for i, x in enumerate(arrays)):
-            raise TypeError('%s takes a number, then parameters, both moments and gradients of the same types' % self)
+            raise TypeError(f'{self} takes a number, then parameters, both moments and gradients of the same types')
 
     def make_node(self, *inputs):
         inputs = [T.as_tensor_variable(x) for x in inputs]
@@ -346,7 +346,7 @@ class AdamStep(Formula):
         return shapes[1 : 1 + len(node.outputs)]
 
     def grad(self, inputs, output_gradients):
-        raise NotImplementedError('%s: nothing is differentiated through an update' % self)
+        raise NotImplementedError(f'{self}: nothing is differentiated through an update')
 
 
 def reflect_pad(x, pad):

@@ -38,7 +38,7 @@ def _limit_threads():
         return
     first = text.split(',')[0].strip()
     if not re.fullmatch('[0-9]{1,9}', first) or int(first) == 0:
-        sys.exit('error: OMP_NUM_THREADS=%s: expected a whole number from 1' % utils.one_line(text))
+        sys.exit(f'error: OMP_NUM_THREADS={utils.one_line(text)}: expected a whole number from 1')
     most = max(64, 4 * (os.cpu_count() or 1))
     if int(first) > most:
         print('OMP_NUM_THREADS=%s: computing with %d threads' % (first, most), file=sys.stderr)
@@ -81,7 +81,7 @@ def _blas():
     scipy = os.path.dirname(importlib.util.find_spec('scipy').origin)
     found = [
         path
-        for folder in (scipy + '.libs', os.path.join(scipy, '.libs'), os.path.join(scipy, '.dylibs'))
+        for folder in (f'{scipy}.libs', os.path.join(scipy, '.libs'), os.path.join(scipy, '.dylibs'))
         for path in sorted(glob.glob(os.path.join(folder, 'lib*openblas*')))
     ]
     if not found:
@@ -90,7 +90,7 @@ def _blas():
     flags = {'blas.ldflags': '-lm'}
     if 'scipy_openblas' in os.path.basename(found[0]):
         flags['gcc.cxxflags'] = ' '.join(
-            '-D%s%s_=scipy_%s%s_' % (letter, routine, letter, routine) for routine in BLAS_ROUTINES for letter in 'sd'
+            f'-D{letter}{routine}_=scipy_{letter}{routine}_' for routine in BLAS_ROUTINES for letter in 'sd'
         )
     return flags
 
@@ -105,14 +105,14 @@ def _flags():
     users = os.environ.get('THEANO_FLAGS', '')
     if cxxflags:
         ours['gcc.cxxflags'] = cxxflags
-        users = re.sub(r'(?<![^,\s])gcc\.cxxflags\s*=', r'\g<0>%s ' % cxxflags, users)
+        users = re.sub(r'(?<![^,\s])gcc\.cxxflags\s*=', rf'\g<0>{cxxflags} ', users)
     # Theano's cache does not key on the linker flags, so each set of flags gets a folder of its own.
     key = hashlib.sha256(repr((sorted(ours.items()), users, 'sealed')).encode()).hexdigest()[:8]
-    folder = os.path.join(cache.folder(), 'theano-' + key)
+    folder = os.path.join(cache.folder(), f'theano-{key}')
     _remove_damaged(folder)
     ours.update(base_compiledir=folder, print_active_device=False)
     # Quoted, since a path may have commas and quotes.
-    flags = ['%s=%s' % (name, shlex.quote(str(value))) for name, value in ours.items()]
+    flags = [f'{name}={shlex.quote(str(value))}' for name, value in ours.items()]
     return ','.join(flags + ([users] if users else []))
 
 
@@ -150,7 +150,7 @@ def _compiler_fails(error):
     """The line that says so."""
     lines = re.split(r'\. |\n', str(error).strip())  # Theano has joined what were lines
     line = next((line for word in ('No space', 'error') for line in lines if word in line), lines[0])
-    return 'error: %s cannot compile: %s' % (shutil.which('g++'), utils.one_line(line))
+    return f'error: {shutil.which("g++")} cannot compile: {utils.one_line(line)}'
 
 
 _check_toolchain()

@@ -183,7 +183,7 @@ def peers(name, device, tf32):
             for key in [key[:-2] for key in vgg if key.endswith('_W') and key[:-2] <= last]:
                 if key.endswith('_1') and key != 'conv1_1':
                     x = F.max_pool2d(x, 2)
-                x = found[key] = F.relu(F.conv2d(x, vgg[key + '_W'], vgg[key + '_b'], padding=1))
+                x = found[key] = F.relu(F.conv2d(x, vgg[f'{key}_W'], vgg[f'{key}_b'], padding=1))
             return found
 
         def step():
@@ -203,7 +203,7 @@ def peers(name, device, tf32):
         return step
 
     def versions():
-        words = 'PyTorch %s' % torch.__version__
+        words = f'PyTorch {torch.__version__}'
         if device.type == 'cpu':
             return words
         return '%s, CUDA %s, cuDNN %s, %s' % (
@@ -244,7 +244,7 @@ def main():
             path = os.path.join(tempfile.gettempdir(), 'output-%d.npy' % os.getpid())
             numpy.save(path, result)
             result = path
-        answers.write(json.dumps([seconds, result]) + '\n')
+        answers.write(f'{json.dumps([seconds, result])}\n')
         answers.flush()
 
 

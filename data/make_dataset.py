@@ -75,28 +75,28 @@ def open_source(path):
         try:
             archive = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            raise utils.UserError('%s: neither a folder nor a readable zip file: %s' % (path, utils.reason(error)))
+            raise utils.UserError(f'{path}: neither a folder nor a readable zip file: {utils.reason(error)}')
         names = sorted(name for name in archive.namelist() if name.lower().endswith(files.READ_EXTENSIONS))
         if not names:
-            raise utils.UserError('%s: no images in this zip file' % path)
+            raise utils.UserError(f'{path}: no images in this zip file')
         return names, lambda name: read_member(archive, path, name)
     if not os.path.isdir(path):
-        raise utils.UserError('%s: no such folder or zip file' % path)
+        raise utils.UserError(f'{path}: no such folder or zip file')
     return files.find_images(path), files.read_image
 
 
 def read_member(archive, path, name):
     """Read an image that is in a zip file."""
     member = archive.getinfo(name)
-    where = '%s in %s' % (name, path)
+    where = f'{name} in {path}'
     methods = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
     if member.file_size > MAX_FILE_BYTES or member.compress_type not in methods:
-        raise utils.UserError('%s: too large, or compressed in an unusual way' % where)
+        raise utils.UserError(f'{where}: too large, or compressed in an unusual way')
     try:
         file = io.BytesIO(archive.read(member))
     except Exception as error:
         # A damaged archive: BadZipFile, zlib.error, EOFError, NotImplementedError, ...
-        raise utils.UserError('%s: %s' % (where, utils.reason(error)))
+        raise utils.UserError(f'{where}: {utils.reason(error)}')
     file.name = where
     return files.read_image(file)
 
@@ -204,7 +204,7 @@ def size(text):
     """``256`` or ``320x240`` as a width and a height."""
     sides = [options.positive_int(side) for side in text.lower().split('x')]
     if len(sides) > 2:
-        raise argparse.ArgumentTypeError('%r is neither SIDE nor WIDTHxHEIGHT, such as 256 or 320x240' % text)
+        raise argparse.ArgumentTypeError(f'{text!r} is neither SIDE nor WIDTHxHEIGHT, such as 256 or 320x240')
     return tuple(sides * 2)[:2]
 
 
@@ -245,7 +245,7 @@ def main():
         splits = [(dataset, (names[: args.max_images], read)) for dataset, (names, read) in splits]
     needed = sum(len(names) for _, (names, _) in splits) * 3 * args.size[0] * args.size[1]
     if not os.path.isdir(folder):
-        raise utils.UserError('%s: cannot write: there is no such folder' % args.output)
+        raise utils.UserError(f'{args.output}: cannot write: there is no such folder')
     if needed > shutil.disk_usage(folder).free:
         raise utils.UserError(
             '%s: needs %.1f GB, and %.1f GB are free'
@@ -261,13 +261,13 @@ def main():
                 counts.append('%s %d' % (name, count))
                 problems += wrong
                 if not count:
-                    raise utils.UserError('%s: no photo can be read; the first: %s' % (name, wrong[0]))
+                    raise utils.UserError(f'{name}: no photo can be read; the first: {wrong[0]}')
         disk.check()
-    print('%s: %s' % (args.output, ', '.join(counts)))
+    print(f'{args.output}: {", ".join(counts)}')
     if problems:
-        print('%d files could not be read and were left out:' % len(problems), file=sys.stderr)
+        print(f'{len(problems)} files could not be read and were left out:', file=sys.stderr)
         for problem in problems:
-            print('  ' + problem, file=sys.stderr)
+            print(f'  {problem}', file=sys.stderr)
 
 
 if __name__ == '__main__':

@@ -143,13 +143,13 @@ def main():
     names = [name for name, *_ in STYLES]
     unknown = [name for name in args.only or [] if name not in names]
     if unknown:
-        raise utils.UserError('no style named %s; the styles are %s' % (', '.join(unknown), ', '.join(names)))
+        raise utils.UserError(f'no style named {", ".join(unknown)}; the styles are {", ".join(names)}')
     if not 64 <= args.size <= 4096:
         raise utils.UserError('--size must be from 64 to 4096, not %d' % args.size)
     try:
         os.makedirs(args.output, exist_ok=True)
     except OSError as error:
-        raise utils.UserError('%s: cannot make this folder: %s' % (args.output, utils.reason(error)))
+        raise utils.UserError(f'{args.output}: cannot make this folder: {utils.reason(error)}')
     jobs = [
         (name, args.size, os.path.join(args.output, '%02d_%s.jpg' % (index, name)))
         for index, name in enumerate(names)
@@ -159,7 +159,7 @@ def main():
         for _ in utils.progress(pool.imap_unordered(write, jobs), total=len(jobs), desc='styles'):
             pass
     with files.atomic_write(os.path.join(args.output, 'styles.json')) as stream:
-        stream.write((json.dumps(names, indent=1) + '\n').encode())
+        stream.write(f'{json.dumps(names, indent=1)}\n'.encode())
 
 
 if __name__ == '__main__':

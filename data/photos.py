@@ -94,7 +94,7 @@ def _open_folder(path, image_size, content_size, validation_split):
     kept = set(val)
     train = [p for p in paths if p not in kept]
     if not train:
-        raise utils.UserError('%s: no photos are left to train on beside the %d for validation' % (path, len(val)))
+        raise utils.UserError(f'{path}: no photos are left to train on beside the {len(val)} for validation')
     complained = set()
 
     def reader(paths):
@@ -104,7 +104,7 @@ def _open_folder(path, image_size, content_size, validation_split):
             except utils.UserError as error:
                 if i not in complained:
                     complained.add(i)
-                    print('warning: skipped %s' % error, file=sys.stderr)
+                    print(f'warning: skipped {error}', file=sys.stderr)
                 return None
             return random_crop(image, image_size, generator)
 
@@ -138,7 +138,7 @@ def _open_hdf5(path, image_size):
                 for dataset in images.values()
             )
         except files.ERRORS as error:
-            raise utils.UserError('%s: neither a folder nor a readable HDF5 file: %s' % (path, utils.reason(error)))
+            raise utils.UserError(f'{path}: neither a folder nor a readable HDF5 file: {utils.reason(error)}')
         if not good:
             raise utils.UserError(
                 '%s: an HDF5 file of another layout: expected %s, uint8, N×3×256×256'

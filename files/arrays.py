@@ -59,7 +59,7 @@ def make_array(data, dtype, shape, order='C'):
     if len(shape) > 32 or any(type(side) is not int or not 0 <= side < 2**62 for side in shape):
         raise ValueError('the shape of an array is malformed')
     if dtype.itemsize == 0 or math.prod(shape) * dtype.itemsize != len(data):
-        raise ValueError('an array of %d bytes does not have the shape %s of %s' % (len(data), shape, dtype))
+        raise ValueError(f'an array of {len(data)} bytes does not have the shape {shape} of {dtype}')
     array = np.frombuffer(data, dtype) if len(data) else np.empty(0, dtype)
     if dtype.kind == 'U':
         points = array.view(np.dtype('u4').newbyteorder(dtype.byteorder))
@@ -95,6 +95,6 @@ def load(path, max_bytes, reader, kind):
         with open(path, 'rb') as file:
             return reader(file, max_bytes)
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise utils.UserError('%s: cannot read: %s' % (path, utils.reason(error)))
+        raise utils.UserError(f'{path}: cannot read: {utils.reason(error)}')
     except ERRORS as error:
-        raise utils.UserError('%s: cannot read this %s: %s' % (path, kind, utils.reason(error)))
+        raise utils.UserError(f'{path}: cannot read this {kind}: {utils.reason(error)}')

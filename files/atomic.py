@@ -34,10 +34,10 @@ def atomic_path(path):
     temporary = None
     try:
         if os.path.isdir(path):
-            raise utils.UserError('%s: cannot write: it is a folder' % path)
+            raise utils.UserError(f'{path}: cannot write: it is a folder')
         target = os.path.realpath(path) if os.path.islink(path) else path
         folder = os.path.dirname(target) or '.'
-        stem = '.%s.' % cut_name(os.path.basename(target), 100)
+        stem = f'.{cut_name(os.path.basename(target), 100)}.'
         _remove_leftovers(folder, stem)
         temporary = os.path.join(folder, '%s%d-%s.tmp' % (stem, os.getpid(), secrets.token_hex(4)))
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -50,7 +50,7 @@ def atomic_path(path):
         temporary = None
         sync_folder(folder)
     except OSError as error:
-        raise utils.UserError('%s: cannot write: %s' % (path, utils.reason(error)))
+        raise utils.UserError(f'{path}: cannot write: {utils.reason(error)}')
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
@@ -135,12 +135,12 @@ def check_outputs(outputs, inputs=(), overwrite=False):
     utils.UserError
     """
     folders = {}
-    taken = {_identity(path, folders): 'the input %s' % path for path in inputs}
+    taken = {_identity(path, folders): f'the input {path}' for path in inputs}
     for path, ours in outputs.items():
         identity = _identity(path, folders)
         if identity in taken:
-            raise utils.UserError('%s would overwrite %s: choose another name' % (path, taken[identity]))
-        taken[identity] = 'the output %s' % path
+            raise utils.UserError(f'{path} would overwrite {taken[identity]}: choose another name')
+        taken[identity] = f'the output {path}'
         if os.path.lexists(path) and not os.path.isdir(path) and not ours and not overwrite:
             raise utils.UserError(
                 '%s exists, and is not what this command wrote before: choose another name, or allow it '
@@ -174,7 +174,7 @@ def make_folder(path):
     try:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
-        raise utils.UserError('%s: cannot make this folder: %s' % (path, utils.reason(error)))
+        raise utils.UserError(f'{path}: cannot make this folder: {utils.reason(error)}')
 
 
 def append_line(file, line, sync=False):
@@ -187,16 +187,16 @@ def append_line(file, line, sync=False):
         If that cannot be done (a full disk).
     """
     try:
-        file.write(line + '\n')
+        file.write(f'{line}\n')
         file.flush()
         if sync:
             os.fsync(file.fileno())
     except OSError as error:
-        raise utils.UserError('%s: cannot write: %s' % (file.name, utils.reason(error)))
+        raise utils.UserError(f'{file.name}: cannot write: {utils.reason(error)}')
 
 
 def check_regular(path):
     """Refuse a pipe or a device, which one could wait for, or read from, for ever."""
     kind = os.stat(path).st_mode
     if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
-        raise utils.UserError('%s: a pipe or a device, and not a file' % path)
+        raise utils.UserError(f'{path}: a pipe or a device, and not a file')

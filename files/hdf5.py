@@ -46,7 +46,7 @@ def hdf5_datasets(file, depth=4, most=10000):
                 _check_dataset(path + name, item, file.id.get_filesize())
                 found[path + name] = item
             elif isinstance(item, h5py.Group) and levels > 1:
-                todo.append((path + name + '/', item, levels - 1))
+                todo.append((f'{path}{name}/', item, levels - 1))
     return found
 
 

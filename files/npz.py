@@ -92,7 +92,7 @@ def write_npz(file, arrays):
     with zipfile.ZipFile(file, 'w') as archive:
         for name, array in arrays.items():
             # A ZipInfo of its own has a fixed date, where archive.open(name) would write the time.
-            with archive.open(zipfile.ZipInfo(name + '.npy'), 'w', force_zip64=True) as member:
+            with archive.open(zipfile.ZipInfo(f'{name}.npy'), 'w', force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 

@@ -31,9 +31,9 @@ _GLOBALS = {
 for _core in 'numpy.core', 'numpy._core':
     _GLOBALS.update(
         {
-            _core + '.multiarray._reconstruct': 'reconstruct',
-            _core + '.multiarray.scalar': 'scalar',
-            _core + '.numeric._frombuffer': 'frombuffer',
+            f'{_core}.multiarray._reconstruct': 'reconstruct',
+            f'{_core}.multiarray.scalar': 'scalar',
+            f'{_core}.numeric._frombuffer': 'frombuffer',
         }
     )
 
@@ -237,7 +237,7 @@ class PickleMachine:
 
     def name(self, module, name):
         """Push an admitted name; refuse any other."""
-        job = self.names.get('%s.%s' % (module, name))
+        job = self.names.get(f'{module}.{name}')
         if job is None:
             raise ValueError(
                 'it names %s.%s, and only arrays and plain values are admitted; nothing of it '
@@ -381,7 +381,7 @@ class PickleMachine:
             elif code == b'Q':  # BINPERSID
                 stack.append(self.persistent(stack.pop()))
             elif code in _REFUSED:
-                raise ValueError('it holds %s, where only arrays and plain values are admitted' % _REFUSED[code])
+                raise ValueError(f'it holds {_REFUSED[code]}, where only arrays and plain values are admitted')
             else:
                 raise ValueError('it is not a pickle')
         raise ValueError('it has more than %d instructions' % max_instructions)

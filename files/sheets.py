@@ -89,6 +89,6 @@ def _shorten(text, font, width):
     """Cut `text` off so that it is at most `width` pixels wide."""
     if font.getlength(text) <= width:
         return text
-    while text and font.getlength(text + '...') > width:
+    while text and font.getlength(f'{text}...') > width:
         text = text[:-1]
-    return text + '...'
+    return f'{text}...'

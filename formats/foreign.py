@@ -49,7 +49,7 @@ def read(path, network=None):
     except utils.UserError:
         raise
     except files.ERRORS as error:
-        raise utils.UserError('%s: cannot read this network: %s' % (path, utils.reason(error)))
+        raise utils.UserError(f'{path}: cannot read this network: {utils.reason(error)}')
     return read
 
 
@@ -192,13 +192,13 @@ def _walk(graph):
                 roots[name] = next(filter(None, map(root, node.inputs)), None)
             continue
         if node.op not in ONNX_OPERATIONS:
-            raise ValueError('it has the operation %s, which these networks do not have' % node.op)
+            raise ValueError(f'it has the operation {node.op}, which these networks do not have')
         moving.update(node.outputs)
         seen[node.op] += 1
         others = [name for name in node.inputs if name not in moving]
         modes = {'Pad': 'reflect', 'Resize': 'nearest', 'Upsample': 'nearest'}
         if node.attributes.get('mode', '') != modes.get(node.op, ''):
-            raise ValueError('its operation %s is of another mode than these networks have' % node.op)
+            raise ValueError(f'its operation {node.op} is of another mode than these networks have')
         if node.op in ('Conv', 'ConvTranspose'):
             if not others or others[0] not in graph.arrays and not root(others[0]):
                 raise ValueError('it has a convolution without filters')
@@ -259,12 +259,12 @@ def _read_pytorch(path):
     for block in range(1, blocks + 1):
         names += [('res%d.conv%d' % (block, i), 'res%d.in%d' % (block, i)) for i in (1, 2)]
     names += [('deconv1', 'in4'), ('deconv2', 'in5')]
-    known = [name for conv, norm in names for name in (conv + '.conv2d.weight', norm + '.bias', norm + '.weight')]
+    known = [name for conv, norm in names for name in (f'{conv}.conv2d.weight', f'{norm}.bias', f'{norm}.weight')]
     for name in known + ['deconv3.conv2d.weight', 'deconv3.conv2d.bias']:
         if name not in state:
-            raise ValueError("not a network of PyTorch's examples: %s is missing" % name)
+            raise ValueError(f"not a network of PyTorch's examples: {name} is missing")
     convolutions = [
-        Convolution(state[conv + '.conv2d.weight'], [state[norm + '.bias'], state[norm + '.weight']])
+        Convolution(state[f'{conv}.conv2d.weight'], [state[f'{norm}.bias'], state[f'{norm}.weight']])
         for conv, norm in names
     ]
     convolutions.append(Convolution(state['deconv3.conv2d.weight'], [state['deconv3.conv2d.bias']]))
@@ -277,7 +277,7 @@ def _read_pytorch(path):
 def _read_tensorflow(path):
     """A network of Magenta's image_stylization or of lengstrom's: a checkpoint of TensorFlow, in either format."""
     stem = path[: -len('.index')] if path.endswith('.index') else path
-    numbers = None if stem == path else _contents(stem + '.data-00000-of-00001')
+    numbers = None if stem == path else _contents(f'{stem}.data-00000-of-00001')
     variables = tensorflow.read_checkpoint(_contents(path), numbers)
     if 'transformer/contract/conv1/weights' in variables:
         return _of_magenta(variables)
@@ -294,10 +294,10 @@ def _of_magenta(variables):
     scopes += ['expand/conv%d/conv' % i for i in (1, 2, 3)]
     convolutions = []
     for scope in scopes:
-        names = ['transformer/%s/%s' % (scope, kind) for kind in ('weights', 'InstanceNorm/beta', 'InstanceNorm/gamma')]
+        names = [f'transformer/{scope}/{kind}' for kind in ('weights', 'InstanceNorm/beta', 'InstanceNorm/gamma')]
         for name in names:
             if name not in variables or variables[name].ndim != (4 if name == names[0] else 2):
-                raise ValueError("not one of Magenta's networks for many styles: %s is missing or misshapen" % name)
+                raise ValueError(f"not one of Magenta's networks for many styles: {name} is missing or misshapen")
         filters, beta, gamma = (variables[name] for name in names)
         convolutions.append(Convolution(filters.transpose(3, 2, 0, 1), [beta, gamma]))
     return _assemble(convolutions, ['style %d' % i for i in range(len(convolutions[0].rows[0]))])
@@ -316,15 +316,15 @@ def _read_deeplearnjs(path):
     variables = {}
     for name, (file, shape) in entries.items():
         if not isinstance(file, str) or os.path.basename(file) != file or file in ('', '.', '..'):
-            raise ValueError('its manifest names the file %r, which is not beside it' % file)
+            raise ValueError(f'its manifest names the file {file!r}, which is not beside it')
         if len(shape) > 4 or not all(type(size) is int and 0 < size < 10**6 for size in shape):
-            raise ValueError('its manifest gives %s no shape' % name)
+            raise ValueError(f'its manifest gives {name} no shape')
         data = _contents(os.path.join(path, file))
         count = 1
         for size in shape:
             count *= size
         if len(data) != 4 * count:
-            raise ValueError('%s has %d bytes, which is not what its shape %s takes' % (file, len(data), shape))
+            raise ValueError(f'{file} has {len(data)} bytes, which is not what its shape {shape} takes')
         variables[name] = numpy.frombuffer(data, '<f4').reshape(shape)
     return _of_lengstrom(variables, _stem(path))
 

@@ -52,7 +52,7 @@ def find(name):
     utils.UserError
         If there is neither; the line says what there is, and how to train one.
     """
-    path = os.path.join(MODELS, name + '.npz')
+    path = os.path.join(MODELS, f'{name}.npz')
     if not os.path.isfile(name) and os.path.basename(name) == name and os.path.exists(path):
         return path
     if not os.path.exists(name):
@@ -97,10 +97,10 @@ def read(path, network=None):
     numbers = sorted(int(name[4:]) for name in entries if re.fullmatch(r'arr_[0-9]{1,6}', name))
     described = None if text is None else read_meta(path, str(text[()]) if text.size == 1 else '')
     if not numbers or numbers != list(range(len(entries))):
-        raise utils.UserError('%s: not a trained network: its arrays should be arr_0, arr_1, …, and meta' % path)
+        raise utils.UserError(f'{path}: not a trained network: its arrays should be arr_0, arr_1, …, and meta')
     values = [entries['arr_%d' % i] for i in numbers]
     if any(value.dtype.kind != 'f' for value in values):
-        raise utils.UserError('%s: not a trained network: its parameters are not floating-point numbers' % path)
+        raise utils.UserError(f'{path}: not a trained network: its parameters are not floating-point numbers')
     if described is None:
         architecture, styles = _of_the_original(path, [value.shape for value in values], network)
         meta = {}
@@ -129,11 +129,9 @@ def check(path, architecture, styles, values):
     """
     expected = architecture.shapes(max(1, len(styles)))
     if 4 * sum(math.prod(shape) for _, shape in expected) > utils.limit('GOGH_MAX_BYTES', files.MAX_BYTES):
-        raise utils.UserError('%s: describes a network of unreasonable size' % path)
+        raise utils.UserError(f'{path}: describes a network of unreasonable size')
     if len(values) != len(expected):
-        raise utils.UserError(
-            '%s: a network of its settings has %d arrays, not %d' % (path, len(expected), len(values))
-        )
+        raise utils.UserError(f'{path}: a network of its settings has {len(expected)} arrays, not {len(values)}')
     for i, ((name, shape), value) in enumerate(zip(expected, values)):
         if value.shape != shape:
             raise utils.UserError(
@@ -186,7 +184,7 @@ def describe(architecture, styles, meta):
     }[architecture.network]
     shape = ['%d×%d → %d' % (size, size, width) for size, width in zip(architecture.filter_sizes, architecture.widths)]
     lines = [
-        'network          ' + kind,
+        f'network          {kind}',
         'convolutions     %s; %d residual blocks; %s to %s; 9×9 → 3'
         % (
             ', '.join(shape),
@@ -194,7 +192,7 @@ def describe(architecture, styles, meta):
             architecture.upsampling,
             ' and '.join(map(str, architecture.up_widths)),
         ),
-        'normalization    %s, epsilon %g' % (architecture.norm, architecture.epsilon),
+        f'normalization    {architecture.norm}, epsilon {architecture.epsilon:g}',
         'padding          %s%s'
         % (
             architecture.pad,
@@ -216,7 +214,7 @@ def describe(architecture, styles, meta):
             'training         '
             + utils.one_line(
                 ', '.join(
-                    '%s %s' % (name.replace('_', ' '), value)
+                    f'{name.replace("_", " ")} {value}'
                     for name, value in sorted(training.items())
                     if value not in (None, False) and not isinstance(value, dict)
                 )
@@ -245,8 +243,8 @@ def read_meta(path, text):
     except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
         good = False
     if not good:
-        raise utils.UserError('%s: its meta entry does not describe a network' % path)
-    return architecture, utils.unique(styles, '%s: the style' % path), meta
+        raise utils.UserError(f'{path}: its meta entry does not describe a network')
+    return architecture, utils.unique(styles, f'{path}: the style'), meta
 
 
 def _of_the_original(path, shapes, network):
@@ -254,7 +252,7 @@ def _of_the_original(path, shapes, network):
     try:
         architecture = Architecture.from_shapes(shapes, epsilon=ORIGINAL_EPSILON)
     except ValueError:
-        raise utils.UserError('%s: its arrays are not those of a transformer network' % path)
+        raise utils.UserError(f'{path}: its arrays are not those of a transformer network')
     betas = shapes[1]
     styles = betas[0] if len(betas) == 2 else 1
     if styles == 1 and len(betas) == 2 and network is None:

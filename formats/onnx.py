@@ -162,5 +162,5 @@ def _tensor(data):
     if len(dims) > 8 or math.prod(dims) * numpy.dtype(kind).itemsize != len(content):
         if kind != TYPES[FLOAT]:  # its numbers are in a field that is not read
             return name, None
-        raise ValueError('%s has %d bytes, which is not what its shape %s takes' % (name, len(content), dims[:8]))
+        raise ValueError(f'{name} has {len(content)} bytes, which is not what its shape {dims[:8]} takes')
     return name, numpy.frombuffer(content, kind).reshape(dims)

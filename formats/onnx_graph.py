@@ -39,14 +39,14 @@ class _Graph:
         self.half, self.nodes, self.constants = half, [], {}
 
     def add(self, op, *inputs, **attributes):
-        name = '%s_%d' % (op.lower(), len(self.nodes))
+        name = f'{op.lower()}_{len(self.nodes)}'
         self.nodes.append(helper.make_node(op, inputs, [name], name, **attributes))
         return name
 
     def constant(self, values, dtype='float32'):
         array = numpy.ascontiguousarray(values, dtype)
         key = array.tobytes(), array.shape, array.dtype.str
-        return self.constants.setdefault(key, ('constant_%d' % len(self.constants), array))[0]
+        return self.constants.setdefault(key, (f'constant_{len(self.constants)}', array))[0]
 
     def pad(self, x, size):
         """Pad height and width by reflection."""
@@ -244,7 +244,7 @@ def model(architecture, styles, meta, values, half=False, style=None):
     index = None
     if style is not None:
         if style not in styles:
-            raise utils.UserError('there is no style %r: python stylize.py --list-styles shows what there is' % style)
+            raise utils.UserError(f'there is no style {style!r}: python stylize.py --list-styles shows what there is')
         index, styles = styles.index(style), [style]
     graph = _Graph(half)
     image = 'image'

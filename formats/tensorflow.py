@@ -95,7 +95,7 @@ def _shape(data):
 
 def _array(name, data, shape):
     if len(shape) > 8 or not all(isinstance(size, int) for size in shape) or math.prod(shape) * 4 != len(data):
-        raise ValueError('%s has %d bytes, which is not what its shape %s takes' % (name, len(data), shape[:8]))
+        raise ValueError(f'{name} has {len(data)} bytes, which is not what its shape {shape[:8]} takes')
     return numpy.frombuffer(data, '<f4').reshape(shape)
 
 

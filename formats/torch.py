@@ -31,7 +31,7 @@ class _Machine(pickles.PickleMachine):
             'torch._utils._rebuild_parameter': 'parameter',
         },
     )
-    names.update(('torch.%sStorage' % name, dtype) for name, dtype in STORAGES.items())
+    names.update((f'torch.{name}Storage', dtype) for name, dtype in STORAGES.items())
 
     def persistent(self, item):
         """A storage: ('storage', its class, key, device, count), and in the old format a view, which is None."""

@@ -87,9 +87,9 @@ def check_genuine(path, weights):
     """
     for name, expected in VGG16_SHA256.items():
         if name not in weights:
-            raise utils.UserError('%s: not VGG16: %s is missing' % (path, name))
+            raise utils.UserError(f'{path}: not VGG16: {name} is missing')
         if hashlib.sha256(numpy.ascontiguousarray(weights[name], '<f4')).hexdigest() != expected:
-            raise utils.UserError("%s: not VGG16's genuine weights: %s differs" % (path, name))
+            raise utils.UserError(f"{path}: not VGG16's genuine weights: {name} differs")
 
 
 def read_all(paths):
@@ -112,7 +112,7 @@ def read_all(paths):
         return [random_weights()]
     for path in paths:
         if not os.path.exists(path):
-            raise utils.UserError('%s: no such file; fetch VGG16 with: %s' % (path, FETCH))
+            raise utils.UserError(f'{path}: no such file; fetch VGG16 with: {FETCH}')
     return [read(path) for path in paths]
 
 
@@ -147,11 +147,11 @@ def read(path):
         weights = _read_model_zoo(path)
     for name, value in weights.items():
         if not re.fullmatch(r'conv(0|[1-5]_[1-4])_[Wb]', name) or value.dtype.kind != 'f':
-            raise utils.UserError('%s: %s is not a weight of a VGG network' % (path, name))
+            raise utils.UserError(f'{path}: {name} is not a weight of a VGG network')
         if not numpy.isfinite(value).all():
-            raise utils.UserError('%s: %s holds numbers that are not finite' % (path, name))
+            raise utils.UserError(f'{path}: {name} holds numbers that are not finite')
     if 'conv1_1_W' not in weights:
-        raise utils.UserError('%s: no weights of a VGG network: conv1_1_W is missing' % path)
+        raise utils.UserError(f'{path}: no weights of a VGG network: conv1_1_W is missing')
     return weights
 
 
@@ -159,7 +159,7 @@ def _read_model_zoo(path):
     content = files.load_pickle(path)
     values = content.get('param values') if isinstance(content, dict) else None
     if not isinstance(values, list) or not all(isinstance(value, numpy.ndarray) for value in values):
-        raise utils.UserError("%s: not a network of Lasagne's model zoo: there is no list 'param values'" % path)
+        raise utils.UserError(f"{path}: not a network of Lasagne's model zoo: there is no list 'param values'")
     filters = sum(value.ndim == 4 for value in values)
     architecture = {13: 'vgg16', 16: 'vgg19'}.get(filters)
     if architecture is None:
@@ -178,13 +178,13 @@ def _read_keras(path):
                 if match:
                     block, i, kind = match.groups()[:3] if match.group(1) else match.groups()[3:]
                     if item.size > 512 * 512 * 9:
-                        raise ValueError('%s is too large' % name)
+                        raise ValueError(f'{name} is too large')
                     value = item[()]
                     weights['conv%s_%s_%s' % (block, i, {'kernel': 'W', 'bias': 'b'}.get(kind, kind))] = (
                         value.transpose(3, 2, 0, 1) if value.ndim == 4 else value
                     )
     except files.ERRORS as error:
-        raise utils.UserError('%s: not a readable HDF5 file of a VGG network: %s' % (path, utils.reason(error)))
+        raise utils.UserError(f'{path}: not a readable HDF5 file of a VGG network: {utils.reason(error)}')
     return weights
 
 
@@ -210,12 +210,12 @@ def _read_onnx(path):
         with open(path, 'rb') as file:
             found = onnx.initializers(file.read())
     except (OSError, ValueError) as error:
-        raise utils.UserError('%s: cannot read this ONNX file: %s' % (path, utils.reason(error)))
+        raise utils.UserError(f'{path}: cannot read this ONNX file: {utils.reason(error)}')
     weights = {}
     for name, value in found.items():
         match = re.search(r'block([1-5])_conv([1-4])(_[0-9]+)?/(convolution|Squeeze)', name)
         if match and value.ndim in (1, 4):
-            weights['conv%s_%s_%s' % (match.group(1), match.group(2), 'W' if value.ndim == 4 else 'b')] = value
+            weights[f'conv{match.group(1)}_{match.group(2)}_{"W" if value.ndim == 4 else "b"}'] = value
     return weights
 
 
@@ -226,7 +226,7 @@ def random_weights(architecture='vgg16', seed=0):
     for name in layer_names(architecture):
         width = WIDTHS[int(name[4]) - 1]
         deviation = numpy.sqrt(2.0 / (9 * channels))
-        weights[name + '_W'] = generator.normal(0, deviation, (width, channels, 3, 3)).astype('float32')
-        weights[name + '_b'] = numpy.zeros(width, 'float32')
+        weights[f'{name}_W'] = generator.normal(0, deviation, (width, channels, 3, 3)).astype('float32')
+        weights[f'{name}_b'] = numpy.zeros(width, 'float32')
         channels = width
     return weights

@@ -75,11 +75,11 @@ def train(args, name, styles, *more, iterations=None):
         By default those of the scale.
     """
     iterations = iterations or args.iterations
-    output = os.path.join(args.run_dir, name + '.npz')
+    output = os.path.join(args.run_dir, f'{name}.npz')
     if os.path.exists(output):
         if models.load_network(output).meta.get('training', {}).get('iterations', 0) >= iterations:
             return output
-    folder = os.path.join(args.run_dir, name + '-styles')
+    folder = os.path.join(args.run_dir, f'{name}-styles')
     files.make_folder(folder)
     for path in styles:
         shutil.copy(path, folder)
@@ -103,14 +103,14 @@ def train(args, name, styles, *more, iterations=None):
     for option in ('image_size', 'style_size', 'batch_size', 'checkpoint_every', 'tf32') + options.LOSSES:
         value = getattr(args, option)
         if value is not None and value is not False:
-            command.append('--' + option.replace('_', '-'))
+            command.append(f'--{option.replace("_", "-")}')
             command += [str(item) for item in value] if isinstance(value, list) else [str(value)] * (value is not True)
     if '--finetune' not in more:
         command += ['--width', str(args.width), '--residual-blocks', str(args.residual_blocks)]
-    print('training %s' % name, file=sys.stderr)
+    print(f'training {name}', file=sys.stderr)
     status = run(command + list(more))
     if status:
-        raise utils.UserError('the training of %s stopped; the same command carries on' % name)
+        raise utils.UserError(f'the training of {name} stopped; the same command carries on')
     return output
 
 
@@ -143,19 +143,19 @@ def judge(args, network='cin', gradient=False):
 
 def write_table(args, columns, rows):
     """Write the numbers of the figure and print them."""
-    path = os.path.join(args.output, args.figure + '.csv')
+    path = os.path.join(args.output, f'{args.figure}.csv')
     with runs.open_table(path, columns) as table:
         for row in rows:
-            runs.append_row(table, ['%.5g' % value if isinstance(value, float) else value for value in row])
+            runs.append_row(table, [f'{value:.5g}' if isinstance(value, float) else value for value in row])
     with open(path) as file:
         print(file.read(), end='')
-    print('%s: the numbers' % path)
+    print(f'{path}: the numbers')
 
 
 def write_picture(args, image, label=''):
-    path = os.path.join(args.output, args.figure + label + '.jpg')
+    path = os.path.join(args.output, f'{args.figure}{label}.jpg')
     files.write_image(path, image)
-    print('%s: the picture' % path)
+    print(f'{path}: the picture')
 
 
 def plot(args, panels, xlabel, log=True):
@@ -180,11 +180,11 @@ def plot(args, panels, xlabel, log=True):
         axis.set_yscale('log' if log else 'linear')
         axis.legend(fontsize='small')
     figure.tight_layout()
-    path = os.path.join(args.output, args.figure + '.png')
+    path = os.path.join(args.output, f'{args.figure}.png')
     with files.atomic_write(path) as file:
         figure.savefig(file, format='png', dpi=80)
     pyplot.close(figure)
-    print('%s: the curves' % path)
+    print(f'{path}: the curves')
 
 
 def as_picture(batch):
@@ -212,5 +212,5 @@ def many_styles_network(args):
 
 def variant(args, label):
     """A network of a single style in a variant: its name in the run folder, and its file."""
-    name = 'fns-' + label.replace(' ', '-')
+    name = f'fns-{label.replace(" ", "-")}'
     return name, train(args, name, style_images(args, 1), '--network', 'fns', *VARIANTS[label])

@@ -17,8 +17,8 @@ def norm(args):
         function = models.pastiche_function(network)
         grid.append([common.as_picture(evaluation.stylize(function, network, photo, 0)) for photo in photos.values()])
         for kind in ('total', 'content', 'style'):
-            iterations, values = common.curve(args, name, 'val_' + kind)
-            panels.setdefault(kind + ' loss', []).append((iterations, values, label, '-'))
+            iterations, values = common.curve(args, name, f'val_{kind}')
+            panels.setdefault(f'{kind} loss', []).append((iterations, values, label, '-'))
             rows += [[label, kind, iteration, value] for iteration, value in zip(iterations, values)]
     common.plot(args, panels, 'iteration')
     common.write_picture(args, files.contact_sheet(grid, list(photos), ['photo'] + labels))

@@ -30,7 +30,7 @@ def pastiches(args):
 def many_styles(args):
     """One network of many styles against a network for each (arXiv:1610.07629, figure 5)."""
     path, styles = common.many_styles_network(args)
-    singles = [common.train(args, 'single-%s' % models.style_name(style), [style]) for style in styles]
+    singles = [common.train(args, f'single-{models.style_name(style)}', [style]) for style in styles]
     photos, objective_for = common.show_photos(args), common.judge(args)
     many = models.load_network(path)
     many_function = models.pastiche_function(many)
@@ -75,19 +75,18 @@ def many_styles(args):
         rows,
     )
     common.write_picture(
-        args,
-        files.contact_sheet(grid, ['%d styles' % len(styles), 'one style'], [row[0] for row in rows[: len(styles)]]),
+        args, files.contact_sheet(grid, [f'{len(styles)} styles', 'one style'], [row[0] for row in rows[: len(styles)]])
     )
     panels = {}
     for kind in ('content', 'style'):
-        curves = [common.curve(args, 'single-%s' % models.style_name(style), 'val_' + kind) for style in styles]
+        curves = [common.curve(args, f'single-{models.style_name(style)}', f'val_{kind}') for style in styles]
         mean = numpy.mean([values for _, values in curves], axis=0)
-        shared = common.curve(args, 'many-%d' % args.styles, 'val_' + kind, args.many_iterations)
-        panels[kind + ' loss'] = [
-            shared + ('%d styles' % len(styles), 'k-'),
+        shared = common.curve(args, 'many-%d' % args.styles, f'val_{kind}', args.many_iterations)
+        panels[f'{kind} loss'] = [
+            shared + (f'{len(styles)} styles', 'k-'),
             (curves[0][0], mean, 'one style: mean', 'C0-'),
         ]
-        panels[kind + ' loss'] += [values + (None, 'C0:') for values in curves]
+        panels[f'{kind} loss'] += [values + (None, 'C0:') for values in curves]
     common.plot(args, panels, 'iteration')
 
 
@@ -96,7 +95,7 @@ def finetune(args):
     path = common.network_to_show(args)
     new = common.style_images(args, 1, args.styles)
     name = models.style_name(new[0])
-    variants = {'finetuned': ('finetuned-' + name, ('--finetune', path)), 'from scratch': ('single-' + name, ())}
+    variants = {'finetuned': (f'finetuned-{name}', ('--finetune', path)), 'from scratch': (f'single-{name}', ())}
     photos, grid, panels, rows = common.show_photos(args), [], {}, []
     for label, (run, more) in variants.items():
         network = models.load_network(common.train(args, run, new, *more))
@@ -105,8 +104,8 @@ def finetune(args):
             [common.as_picture(evaluation.stylize(function, network, photo, style)) for photo in photos.values()]
         )
         for kind in ('content', 'style', 'total'):
-            iterations, values = common.curve(args, run, 'val_' + kind)
-            panels.setdefault(kind + ' loss', []).append((iterations, values, label, '-'))
+            iterations, values = common.curve(args, run, f'val_{kind}')
+            panels.setdefault(f'{kind} loss', []).append((iterations, values, label, '-'))
             rows += [[label, kind, iteration, value] for iteration, value in zip(iterations, values)]
     common.plot(args, panels, 'iteration')
     common.write_picture(args, files.contact_sheet(grid, list(photos), list(variants)))
@@ -118,7 +117,7 @@ def blend(args):
     path = common.network_to_show(args)
     network = models.load_network(path)
     if not network.style or len(network.styles) < 4:
-        raise utils.UserError('%s: combining styles needs a network of at least four' % path)
+        raise utils.UserError(f'{path}: combining styles needs a network of at least four')
     function, photos = models.pastiche_function(network), common.show_photos(args)
     photo = next(iter(photos.values()))
     steps = numpy.linspace(0, 1, 5)
@@ -142,7 +141,7 @@ def blend(args):
     styles = [path for _, path in evaluation.find_styles(files.find_images(args.style_dir), network.styles[:2])]
     if len(styles) < 2:
         raise utils.UserError(
-            '%s lacks an image of one of the styles %s' % (args.style_dir, ' and '.join(network.styles[:2]))
+            f'{args.style_dir} lacks an image of one of the styles {" and ".join(network.styles[:2])}'
         )
     objective_for, rows = common.judge(args), []
     objectives = [[objective_for(photo, style) for style in styles] for photo in photos.values()]
@@ -154,16 +153,16 @@ def blend(args):
             values.append([of_image(image)[0][2] for of_image in pair])
         rows.append([float(weight)] + numpy.mean(values, axis=0).tolist())
     names = network.styles[:2]
-    common.write_table(args, ['weight_of_' + names[1]] + ['style_loss_to_' + name for name in names], rows)
+    common.write_table(args, [f'weight_of_{names[1]}'] + [f'style_loss_to_{name}' for name in names], rows)
     common.plot(
         args,
         {
             'style loss': [
-                ([row[0] for row in rows], [row[i] for row in rows], 'to ' + name, 'o-')
+                ([row[0] for row in rows], [row[i] for row in rows], f'to {name}', 'o-')
                 for i, name in enumerate(names, 1)
             ]
         },
-        'weight of ' + names[1],
+        f'weight of {names[1]}',
     )
 
 

@@ -51,7 +51,7 @@ def speed(args):
                     function(photo)
                     passes.append(clocks())
                 seconds += numpy.median(numpy.diff(passes, axis=0)[1:], axis=0).tolist()
-                runs.append_row(table, [size, timed] + ['%r' % value for value in seconds], sync=True)
+                runs.append_row(table, [size, timed] + [f'{value!r}' for value in seconds], sync=True)
             step, _, once, _ = seconds
             rows.append(
                 ['%d×%d' % (size, size), int(timed)]
@@ -102,7 +102,7 @@ def objective(args):
                 for step in range(args.steps + 1):
                     # Where L-BFGS has stopped early, the objective stays as it is.
                     values[step] = values.get(step, values.get(step - 1))
-                    runs.append_row(table, [name, start, step, '%.7g' % values[step]], sync=step == args.steps)
+                    runs.append_row(table, [name, start, step, f'{values[step]:.7g}'], sync=step == args.steps)
     table = {}
     for row in runs.read_table(cache):
         table.setdefault((row['start'], int(row['step'])), {})[row['photo']] = float(row['total'])
@@ -132,6 +132,6 @@ def objective(args):
     rows = [['untouched photo', '', of_photo], ['network', '', of_network]]
     for start in starts:
         reached = [step for step in steps if mean[start][step] <= of_network]
-        rows.append(['L-BFGS from the %s reaches the network' % start, reached[0] if reached else 'never', ''])
-        rows += [['L-BFGS from the %s' % start, step, mean[start][step]] for step in steps[:: max(1, args.steps // 10)]]
+        rows.append([f'L-BFGS from the {start} reaches the network', reached[0] if reached else 'never', ''])
+        rows += [[f'L-BFGS from the {start}', step, mean[start][step]] for step in steps[:: max(1, args.steps // 10)]]
     common.write_table(args, ['image', 'step', 'objective'], rows)

@@ -380,8 +380,8 @@ def vgg_onnx_seeds():
 
 
 for _name, _seeds in (('npz', vgg_npz_seeds), ('pkl', vgg_pkl_seeds), ('h5', vgg_h5_seeds), ('onnx', vgg_onnx_seeds)):
-    target('vgg-' + _name, _seeds)(
-        lambda data, extension='.' + _name: check_values(feed_file(with_limit(vgg.read), data, extension))
+    target(f'vgg-{_name}', _seeds)(
+        lambda data, extension=f'.{_name}': check_values(feed_file(with_limit(vgg.read), data, extension))
     )
 
 
@@ -537,14 +537,14 @@ def run_random(name, runs, seed, kill=False):
         except Exception as error:
             return accepted, (data, error)
         if time.process_time() - start > SECONDS:
-            return accepted, (data, RuntimeError('took %.0f seconds' % (time.process_time() - start)))
+            return accepted, (data, RuntimeError(f'took {time.process_time() - start:.0f} seconds'))
     return accepted, None
 
 
 def run_guided(name, runs, seed, findings, memory):
     """Feed a parser inputs that atheris makes. Does not return: libFuzzer ends the process."""
     make_seeds, feed = TARGETS[name]
-    corpus = os.path.join(findings, 'corpus-' + name)
+    corpus = os.path.join(findings, f'corpus-{name}')
     os.makedirs(corpus, exist_ok=True)
     seeds = make_seeds()
     for i, data in enumerate(seeds):
@@ -569,7 +569,7 @@ def run_guided(name, runs, seed, findings, memory):
             '-rss_limit_mb=%d' % memory,
             '-verbosity=0',
             '-print_final_stats=1',
-            '-artifact_prefix=%s/%s-' % (findings, name),
+            f'-artifact_prefix={findings}/{name}-',
             corpus,
         ],
         once,
@@ -580,7 +580,7 @@ def run_guided(name, runs, seed, findings, memory):
 def main():
     parser = options.Parser(__doc__)
     parser.add_argument(
-        'parsers', nargs='+', metavar='PARSER', help='%s, images (all image formats) or all' % ', '.join(TARGETS)
+        'parsers', nargs='+', metavar='PARSER', help=f'{", ".join(TARGETS)}, images (all image formats) or all'
     )
     parser.add_argument('--runs', type=options.positive_int, default=100000, help='inputs for each parser')
     parser.add_argument('--seed', type=options.whole_number, default=0, help='of the mutations')
@@ -597,7 +597,7 @@ def main():
     names = [name for parser_name in args.parsers for name in groups.get(parser_name, [parser_name])]
     unknown = [name for name in names if name not in TARGETS]
     if unknown:
-        raise utils.UserError('no such parser: %s' % ', '.join(unknown))
+        raise utils.UserError(f'no such parser: {", ".join(unknown)}')
     os.makedirs(args.findings, exist_ok=True)
 
     if args.child and atheris and not args.random:
@@ -606,10 +606,10 @@ def main():
         accepted, finding = run_random(names[0], args.runs, args.seed, kill=True)
         if finding:
             data, error = finding
-            path = os.path.join(args.findings, names[0] + '-finding')
+            path = os.path.join(args.findings, f'{names[0]}-finding')
             with open(path, 'wb') as file:
                 file.write(data)
-            print('kept in %s' % path)
+            print(f'kept in {path}')
             raise error
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         print('accepted %d, peak memory %d MB' % (accepted, peak))
@@ -636,7 +636,7 @@ def main():
         child = subprocess.Popen(command + ['--random'] * args.random, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         output = child.communicate()[0].decode('utf-8', 'replace')
         for path in glob.glob(input_path(child.pid, '*')):
-            kept = os.path.join(args.findings, name + '-finding')
+            kept = os.path.join(args.findings, f'{name}-finding')
             shutil.move(path, kept)
             output += 'ended by signal %d; the input is kept in %s\n' % (-child.returncode, kept)
         facts = [

@@ -75,7 +75,7 @@ def norms(results):
         y = formulas.instance_norm(x, gamma, beta)
         gradients = theano.grad(None, [x, gamma, beta], known_grads={y: dy})
         function = theano.function([x, gamma, beta, dy], [y] + gradients)
-        results['norm_' + rows] = [function(*arrays) for arrays in norm_inputs(rows)]
+        results[f'norm_{rows}'] = [function(*arrays) for arrays in norm_inputs(rows)]
     results['norm_flat'] = [function(*flat_inputs())]  # with one row for all
 
 
@@ -95,8 +95,8 @@ def loss_values(results):
 def vgg_weights():
     generator, weights = np.random.RandomState(7), {}
     for name, (c, oc) in dict(conv1_1=(3, 4), conv1_2=(4, 5), conv2_1=(5, 6), conv2_2=(6, 7), conv3_1=(7, 8)).items():
-        weights[name + '_W'] = (generator.randn(oc, c, 3, 3) * (2.0 / (9 * c)) ** 0.5).astype('float32')
-        weights[name + '_b'] = generator.randn(oc).astype('float32')
+        weights[f'{name}_W'] = (generator.randn(oc, c, 3, 3) * (2.0 / (9 * c)) ** 0.5).astype('float32')
+        weights[f'{name}_b'] = generator.randn(oc).astype('float32')
     return weights
 
 
@@ -116,7 +116,7 @@ def transfers(function):
         if type(node.op).__name__ == 'HostFromGpu':
             inner += [str(client) for client, _ in node.outputs[0].clients if client != 'output']
         elif type(node.op).__name__ == 'GpuFromHost' and node.inputs[0].owner and not known_to_host(node.inputs[0]):
-            inner.append('%s of %s' % (node.op, node.inputs[0].owner))
+            inner.append(f'{node.op} of {node.inputs[0].owner}')
     return inner
 
 
@@ -140,8 +140,8 @@ def training_steps(results, graphs):
         params = lasagne.layers.get_all_params(network.output, trainable=True)
         updates = adam(values[0], params, 1e-3)
         function = theano.function(inputs, values, updates=updates)
-        graphs['training_' + name] = sorted({type(node.op).__name__ for node in function.maker.fgraph.apply_nodes})
-        graphs['transfers_' + name] = transfers(function)
+        graphs[f'training_{name}'] = sorted({type(node.op).__name__ for node in function.maker.fgraph.apply_nodes})
+        graphs[f'transfers_{name}'] = transfers(function)
         variables = lasagne.layers.get_all_params(network.output) + list(updates)
         start = [variable.get_value() for variable in variables]
         results[name] = []

@@ -39,7 +39,7 @@ def interpreters():
 def main():
     parser = argparse.ArgumentParser(description='Run the tests on every Python that is on this machine.')
     parser.add_argument('--ends', action='store_true', help='on the oldest and the newest only')
-    parser.add_argument('--whole', action='store_true', help='all tests; otherwise those of %s' % ', '.join(FAST))
+    parser.add_argument('--whole', action='store_true', help=f'all tests; otherwise those of {", ".join(FAST)}')
     args = parser.parse_args()
     found = interpreters()
     if not found:
@@ -47,7 +47,7 @@ def main():
     versions = sorted(found)
     if args.ends:
         versions = sorted({versions[0], versions[-1]})
-    tests = 'tests' if args.whole else ' '.join('tests/test_%s.py' % name for name in FAST)
+    tests = 'tests' if args.whole else ' '.join(f'tests/test_{name}.py' for name in FAST)
     outcomes = []
     for version in versions:
         venv = '.venv-%d.%d' % version
@@ -62,9 +62,9 @@ def main():
                 '-C',
                 ROOT,
                 '--no-print-directory',
-                'PYTHON=' + found[version],
-                'VENV=' + venv,
-                'PYTEST_ARGS=' + tests,
+                f'PYTHON={found[version]}',
+                f'VENV={venv}',
+                f'PYTEST_ARGS={tests}',
                 'test',
             ],
             env=environment,

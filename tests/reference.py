@@ -135,10 +135,10 @@ def vgg(image, weights, last, blocks=(2, 2, 3, 3, 3), pad='zero'):
             x = features[name] = relu(
                 conv(
                     x,
-                    weights[name + '_W'].astype('float64'),
+                    weights[f'{name}_W'].astype('float64'),
                     pad=pad,
                     flip=False,
-                    b=weights[name + '_b'].astype('float64'),
+                    b=weights[f'{name}_b'].astype('float64'),
                 )
             )
             if name == last:

@@ -238,8 +238,8 @@ def test_methods_that_zipfile_inflates_without_a_limit_are_refused(tmp_path, met
     [
         "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,), }",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (0, 999999999999999999), }",
-        "{'descr': '<f4', 'fortran_order': False, 'shape': " + '(' * 5000 + '1,), }',
-        "{'descr': '<f4', 'fortran_order': False, 'shape': (" + '1, ' * 40 + '), }',
+        f"{{'descr': '<f4', 'fortran_order': False, 'shape': {'(' * 5000}1,), }}",
+        f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({'1, ' * 40}), }}",
         "{'descr': '|S0', 'fortran_order': False, 'shape': (5,), }",
         "{'descr': '<U999999999', 'fortran_order': False, 'shape': (1,), }",
         "{'descr': '<f3', 'fortran_order': False, 'shape': (1,), }",
@@ -261,7 +261,7 @@ def test_text_that_is_not_unicode_is_refused(tmp_path):
     for point in (0x110000, 0xD800, 0xFFFFFFFF):
         for order in '<>':
             data = npy(
-                "{'descr': '%sU1', 'fortran_order': False, 'shape': (), }" % order, struct.pack(order + 'I', point)
+                "{'descr': '%sU1', 'fortran_order': False, 'shape': (), }" % order, struct.pack(f'{order}I', point)
             )
             refused(files.load_npz, write(tmp_path, npz(data)), 'Unicode')
 

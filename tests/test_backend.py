@@ -27,7 +27,7 @@ from conftest import ROOT
 )
 def test_help_waits_for_neither_theano_nor_a_compiler(without_theano, script):
     done = without_theano(script, '--help')
-    assert done.returncode == 0 and done.stdout.startswith('usage: %s' % os.path.basename(script)) and not done.stderr
+    assert done.returncode == 0 and done.stdout.startswith(f'usage: {os.path.basename(script)}') and not done.stderr
 
 
 def test_a_missing_compiler_is_named_with_its_package(fails, tmp_path):

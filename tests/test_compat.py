@@ -93,7 +93,7 @@ def test_the_compilers_flags_of_a_user_come_on_top_of_ours():
     code = 'from backend import theano; print(theano.config.gcc.cxxflags); print(theano.config.openmp)'
     ours = python(code, THEANO_FLAGS='').stdout.splitlines()[0]
     flags = 'gcc.cxxflags="-O1 -g",openmp=True'
-    both = [' '.join((ours + ' -O1 -g').split()), 'True']
+    both = [' '.join(f'{ours} -O1 -g'.split()), 'True']
     assert python(code, THEANO_FLAGS=flags).stdout.splitlines() == both
     # A process that this one starts inherits the flags as they are then.
     child = (
@@ -250,7 +250,7 @@ def error_of(code='import environment; from backend import theano', *arguments, 
     result = python(code, *arguments, **environment)
     lines = result.stderr.splitlines()
     assert result.returncode == 1 and len(lines) == 1 and lines[0].startswith('error: '), result.stderr
-    assert lines[0].endswith('%s %s installs what is needed' % (sys.executable, os.path.join(ROOT, 'install.py')))
+    assert lines[0].endswith(f'{sys.executable} {os.path.join(ROOT, "install.py")} installs what is needed')
     return lines[0]
 
 
@@ -280,13 +280,13 @@ def test_a_missing_package_is_named(module, package):
         sys.meta_path.insert(0, Missing)
         import environment
     """ % (module, module)
-    assert error_of(code).startswith('error: %s is not installed; ' % package)
+    assert error_of(code).startswith(f'error: {package} is not installed; ')
 
 
 def test_another_theano_is_named_with_its_place(tmp_path):
     place = str(tmp_path / 'pytensor')
     message = error_of(**in_front(tmp_path / 'pytensor', {'theano.py': 'from pytensor import *'}))
-    assert 'the package theano in %s is something else, and not Theano 1.0.5' % place in message
+    assert f'the package theano in {place} is something else, and not Theano 1.0.5' in message
     pymc = {'theano/__init__.py': 'raise ValueError', 'theano/_version.py': 'version_json = \'{"version": "1.1.2"}\''}
     assert 'is 1.1.2, and not Theano 1.0.5' in error_of(**in_front(tmp_path / 'pymc', pymc))
 
@@ -295,7 +295,7 @@ def test_a_package_for_another_numpy_is_named_with_both_versions(tmp_path):
     page = "import sys\nsys.stderr.write('A module that was compiled using NumPy 1.x\\ncannot be run ...\\n')\n"
     page += "raise ValueError('numpy.dtype size changed, may indicate binary incompatibility')"
     message = error_of(**in_front(tmp_path, {'h5py.py': page}))
-    assert 'h5py ' in message and 'does not work with numpy %s: numpy.dtype size changed' % np.__version__ in message
+    assert 'h5py ' in message and f'does not work with numpy {np.__version__}: numpy.dtype size changed' in message
     scipy = {'scipy/__init__.py': '', 'scipy/linalg.py': page.replace('NumPy 1.x', 'NumPy 2.x')}
     assert 'scipy ' in error_of(**in_front(tmp_path / 'second', scipy))
 
@@ -325,7 +325,7 @@ def test_installing_gives_theanos_set_up_what_it_misses_and_takes_it_back(monkey
     monkeypatch.setattr(sys, 'version_info', (3, 13, 0))
 
     def pip(command):
-        assert command[1:4] == ['-m', 'pip', 'install'] and command[-1] == ROOT + '[test]'
+        assert command[1:4] == ['-m', 'pip', 'install'] and command[-1] == f'{ROOT}[test]'
         (path,) = glob.glob(str(tmp_path / '*.pth'))
         with open(path) as f:
             (line,) = f
@@ -334,7 +334,7 @@ def test_installing_gives_theanos_set_up_what_it_misses_and_takes_it_back(monkey
             'import configparser, io; parser = configparser.SafeConfigParser()\n'
             'parser.readfp(io.StringIO("[a]\\nb = c")); assert parser.get("a", "b") == "c"'
         )
-        assert python('import warnings; warnings.simplefilter("ignore")\n' + code).returncode == 0
+        assert python(f'import warnings; warnings.simplefilter("ignore")\n{code}').returncode == 0
         return 7
 
     monkeypatch.setattr(subprocess, 'call', pip)

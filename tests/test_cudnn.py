@@ -61,7 +61,7 @@ def standin(tmp_path_factory):
         (folder / name).mkdir()
     shutil.copy(os.path.join(TESTS, 'cudnn_standin.h'), str(folder / 'include' / 'cudnn.h'))
     build(
-        '-I' + dnn.INCLUDE,
+        f'-I{dnn.INCLUDE}',
         os.path.join(TESTS, 'cudnn_standin.cpp'),
         '-Wl,-soname,libcudnn.so.9',
         '-o',
@@ -81,19 +81,19 @@ def calls(request, standin, tmp_path_factory):
         )
     (tmp / 'calls.cpp').write_text(CALLS)
     build(
-        '-I' + folder,
-        '-I' + dnn.INCLUDE,
+        f'-I{folder}',
+        f'-I{dnn.INCLUDE}',
         str(tmp / 'calls.cpp'),
-        '-L' + folder,
+        f'-L{folder}',
         '-lcudnn',
-        '-Wl,-rpath,' + str(standin / 'lib'),
+        f'-Wl,-rpath,{standin / "lib"!s}',
         '-Wl,--no-undefined',
         '-o',
         str(tmp / 'calls.so'),
     )
     library = ctypes.CDLL(str(tmp / 'calls.so'))
     for name in ('Forward', 'BackwardFilter', 'BackwardData'):
-        getattr(library, 'get_' + name).argtypes = [ctypes.c_int, ctypes.c_size_t]
+        getattr(library, f'get_{name}').argtypes = [ctypes.c_int, ctypes.c_size_t]
     library.tf32 = request.param
     return library
 
@@ -113,7 +113,7 @@ def calls(request, standin, tmp_path_factory):
     'name, algorithms', [('Forward', [6, 4, 1, 0]), ('BackwardFilter', [3, 2, 1, 0]), ('BackwardData', [4, 2, 1, 0])]
 )
 def test_the_getters_choose_what_fits_and_is_deterministic(calls, name, algorithms, preference, limit, choice):
-    assert getattr(calls, 'get_' + name)(preference, limit) == algorithms[choice]
+    assert getattr(calls, f'get_{name}')(preference, limit) == algorithms[choice]
 
 
 def test_float32_is_float32_unless_tf32_was_asked_for(calls):
@@ -132,7 +132,7 @@ def test_the_folder_depends_on_the_library_and_on_tf32(standin, tmp_path, monkey
     header, library = str(standin / 'include' / 'cudnn.h'), str(standin / 'lib' / 'libcudnn.so.9')
     folders = [dnn._write_folder(header, library, tf32) for tf32 in (False, True, False)]
     assert folders[0] == folders[2] != folders[1]
-    assert dnn._write_folder(header, library + '.1.2', False) not in folders
+    assert dnn._write_folder(header, f'{library}.1.2', False) not in folders
     assert sorted(os.listdir(folders[0])) == ['cudnn.h', 'libcudnn.so']
     assert os.path.realpath(os.path.join(folders[0], 'libcudnn.so')) == os.path.realpath(library)
 
@@ -144,7 +144,7 @@ def test_find_takes_what_the_variable_names(standin, monkeypatch):
 
 def test_find_says_that_there_is_none_and_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setenv('GOGH_CUDNN', str(tmp_path))
-    with pytest.raises(dnn.Unavailable, match=re.escape('no cuDNN in %s (pip install nvidia-cudnn-cu12' % tmp_path)):
+    with pytest.raises(dnn.Unavailable, match=re.escape(f'no cuDNN in {tmp_path} (pip install nvidia-cudnn-cu12')):
         dnn.find()
 
 
@@ -246,7 +246,7 @@ def test_a_header_that_does_not_compile_is_reported(standin, tmp_path):
     shutil.copytree(str(standin / 'lib'), str(tmp_path / 'lib'))
     (tmp_path / 'include').mkdir()
     text = (standin / 'include' / 'cudnn.h').read_text()
-    (tmp_path / 'include' / 'cudnn.h').write_text(text + 'cudnnUnknown_t unknown;\n')
+    (tmp_path / 'include' / 'cudnn.h').write_text(f'{text}cudnnUnknown_t unknown;\n')
     result = run_operations(GOGH_CUDNN=str(tmp_path))
     assert result.returncode
     assert re.search(
@@ -270,7 +270,7 @@ def test_a_cudnn_that_does_not_start_is_reported(standin, tmp_path):
     shutil.copytree(str(standin / 'include'), str(tmp_path / 'include'))
     (tmp_path / 'lib').mkdir()
     build(
-        '-I' + dnn.INCLUDE,
+        f'-I{dnn.INCLUDE}',
         os.path.join(TESTS, 'cudnn_standin.cpp'),
         '-DBODY={ return (cudnnStatus_t)1001; }',
         '-o',

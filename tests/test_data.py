@@ -110,7 +110,7 @@ def test_the_script_as_a_command(photos):
     command = [sys.executable, SCRIPT, '--train', str(photos / 'val'), '--output', str(photos / 'out.h5')]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     assert done.returncode == 0
-    assert done.stdout == '%s: train2014/images 3\n' % (photos / 'out.h5')
+    assert done.stdout == f'{photos / "out.h5"}: train2014/images 3\n'
     assert 'train2014' in done.stderr and '3/3' in done.stderr
     done = subprocess.run(command[:2] + ['--train', 'missing'], stderr=subprocess.PIPE, universal_newlines=True)
     assert (done.returncode, done.stderr) == (1, 'error: missing: no such folder or zip file\n')
@@ -149,7 +149,7 @@ def test_a_zip_file_gives_what_its_folder_gives(photos):
     break_some(photos / 'train')
     with zipfile.ZipFile(str(photos / 'train.zip'), 'w', zipfile.ZIP_DEFLATED) as archive:
         for name in reversed(os.listdir(str(photos / 'train'))):
-            archive.write(str(photos / 'train' / name), 'train2014/' + name)
+            archive.write(str(photos / 'train' / name), f'train2014/{name}')
         archive.writestr('readme.txt', 'not a photo')
     of_folder = made(photos, '--train', photos / 'train', '--size', 32)['train2014/images']
     of_zip = made(photos, '--train', photos / 'train.zip', '--size', 32)['train2014/images']
@@ -279,7 +279,7 @@ def test_a_full_disk_is_told_and_nothing_is_left(photos):
     )
     assert done.returncode == 1, done.stderr
     last = done.stderr.strip().split('\n')[-1]
-    assert last.startswith('error: %s: cannot write' % (photos / 'out.h5')) and 'Traceback' not in done.stderr
+    assert last.startswith(f'error: {photos / "out.h5"}: cannot write') and 'Traceback' not in done.stderr
     assert (photos / 'out.h5').read_bytes() == b'old'
     assert sorted(os.listdir(str(photos))) == ['out.h5', 'train', 'val']
 
@@ -292,7 +292,7 @@ def test_memory_does_not_grow_with_the_number_of_photos(tmp_path):
     peaks = []
     for start in ('000', ''):
         # 600 photos of 256 x 256 take 118 MB in the file
-        pattern = tmp_path / ('some' + start)
+        pattern = tmp_path / f'some{start}'
         pattern.mkdir()
         for name in os.listdir(str(tmp_path / 'train')):
             if name.startswith(start):

@@ -56,7 +56,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(b'\0\1\2 this is not HTTP \xff\xff\r\n\r\n')
         elif start and start >= len(server.data):
             self.send_response(416)
-            self.send_header('Content-Range', 'bytes */%d' % len(server.data))
+            self.send_header('Content-Range', f'bytes */{len(server.data)}')
             self.send_header('Content-Length', '0')
             self.end_headers()
         else:
@@ -184,7 +184,7 @@ def test_a_part_of_unknown_origin_is_not_continued(server, tmp_path):
 def test_a_part_that_is_complete_or_longer_than_the_file(server, tmp_path):
     for part in (DATA, DATA + b'more'):
         (tmp_path / 'file.part').write_bytes(part)
-        (tmp_path / 'file.part.id').write_text('%s\n%d\n' % (server.etag, len(DATA)))
+        (tmp_path / 'file.part.id').write_text(f'{server.etag}\n{len(DATA)}\n')
         fetch(server, tmp_path / 'file')
         assert (tmp_path / 'file').read_bytes() == DATA
     assert len(server.requests) == 2, 'none for the part that was complete'
@@ -322,15 +322,15 @@ def test_only_https_is_accepted(server, tmp_path, url):
 
 def test_redirects_to_plain_http_and_to_files_are_refused(server, tmp_path):
     for target in ('http://localhost:%d/x' % server.server_port, 'file:///etc/passwd', 'ftp://127.0.0.1/x'):
-        server.behaviours = ['redirect ' + target]
+        server.behaviours = [f'redirect {target}']
         failure(server, tmp_path / 'file')
-    server.behaviours = ['redirect ' + server.url]
+    server.behaviours = [f'redirect {server.url}']
     fetch(server, tmp_path / 'file')
     assert (tmp_path / 'file').read_bytes() == DATA
 
 
 def test_a_circle_of_redirects_ends(server, tmp_path):
-    server.behaviours = 99 * ['redirect ' + server.url]
+    server.behaviours = 99 * [f'redirect {server.url}']
     failure(server, tmp_path / 'file')
 
 
@@ -357,13 +357,13 @@ def certificate(tmp_path_factory):
             '-keyout',
             path,
             '-out',
-            path + '.crt',
+            f'{path}.crt',
         ],
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    with open(path, 'a') as file, open(path + '.crt') as signed:
+    with open(path, 'a') as file, open(f'{path}.crt') as signed:
         file.write(signed.read())
     return path
 

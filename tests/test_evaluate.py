@@ -57,8 +57,8 @@ def folder(tmp_path_factory):
         files.write_image(str(folder / name), generator.randint(256, size=shape).astype('uint8'))
     weights, channels = {}, 3
     for name in ('conv1_1', 'conv1_2'):
-        weights[name + '_W'] = generator.normal(0, 0.05, (4, channels, 3, 3)).astype('float32')
-        weights[name + '_b'] = generator.normal(0, 0.1, 4).astype('float32')
+        weights[f'{name}_W'] = generator.normal(0, 0.05, (4, channels, 3, 3)).astype('float32')
+        weights[f'{name}_b'] = generator.normal(0, 0.1, 4).astype('float32')
         channels = 4
     files.save_npz(str(folder / 'vgg.npz'), weights)
     return folder
@@ -198,7 +198,7 @@ def test_means_are_printed_and_written(folder, result):
             assert row[name] in process.stdout
     # 2 rows of photos, 3 columns of 16 pixels with gutters between them.
     for kind in ('network', 'optimization_2'):
-        grid = files.read_image(str(folder / 'evaluation' / ('grid_%s.jpg' % kind)))
+        grid = files.read_image(str(folder / 'evaluation' / f'grid_{kind}.jpg'))
         assert grid.shape[1] == 8 + 3 * (16 + 8) and grid.shape[0] > 2 * (16 + 8)
 
 
@@ -265,10 +265,10 @@ def test_network_and_optimization_at_an_equal_style_loss(folder, result):
         percents.append(100 * losses[style, photo, 'network']['style'] / losses[style, photo, 'photo']['style'])
         np.testing.assert_allclose(float(row['style_percent_of_photo']), percents[-1], rtol=1e-4)
         assert [row[name] for name in evaluate.EQUAL_STYLE[2:]] == [
-            '' if number is None else '%.5g' % number for number in numbers
+            '' if number is None else f'{number:.5g}' for number in numbers
         ]
     assert len(percents) == len(rows) == 4 and 'all styles' in process.stdout
-    assert '%.4g' % np.mean(percents) in process.stdout
+    assert f'{np.mean(percents):.4g}' in process.stdout
 
 
 def test_where_the_optimization_reaches_a_style_loss():

@@ -110,7 +110,7 @@ def make(folder, monkeypatch, trainings):
         )
         del trainings[:]
         figures.main()
-        with open(str(folder / 'out' / (figure + '.csv'))) as file:
+        with open(str(folder / 'out' / f'{figure}.csv')) as file:
             return list(csv.DictReader(file)), list(trainings)
 
     return make
@@ -130,21 +130,21 @@ def test_many_styles(make, folder):
         for name in ('style-a', 'style-b'):
             row = numbers[name]
             np.testing.assert_allclose(
-                row[kind + '_percent_more'],
-                100 * (row[kind + '_many'] / row[kind + '_single'] - 1),
+                row[f'{kind}_percent_more'],
+                100 * (row[f'{kind}_many'] / row[f'{kind}_single'] - 1),
                 rtol=1e-3,
                 atol=0.02,
             )
-        percents = [numbers[name][kind + '_percent_more'] for name in ('style-a', 'style-b')]
-        np.testing.assert_allclose(numbers['mean'][kind + '_percent_more'], np.mean(percents), rtol=1e-3, atol=1e-3)
-        np.testing.assert_allclose(numbers['deviation'][kind + '_percent_more'], np.std(percents), rtol=1e-3, atol=1e-3)
+        percents = [numbers[name][f'{kind}_percent_more'] for name in ('style-a', 'style-b')]
+        np.testing.assert_allclose(numbers['mean'][f'{kind}_percent_more'], np.mean(percents), rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(numbers['deviation'][f'{kind}_percent_more'], np.std(percents), rtol=1e-3, atol=1e-3)
     assert size(folder, 'many-styles.jpg')[0] > 64 and size(folder, 'many-styles.png')[1] > 500
     # The network of both is trained for longer; what is trained stays trained; what was interrupted is trained on.
     assert make('many-styles') == (rows, [])
     rows, trained = make('pastiches', '--set', *(SCALE[1:] + ['many_iterations=5']))
     assert trained == ['runs/many-2.npz']
     for name, iterations in (('many-2', 5), ('single-style-a', 2)):
-        network = models.load_network(str(folder / 'runs' / (name + '.npz')))
+        network = models.load_network(str(folder / 'runs' / f'{name}.npz'))
         assert network.meta['training']['iterations'] == iterations
     assert [row['style_name'] for row in rows] == ['style-a', 'style-b']
 
@@ -185,7 +185,7 @@ def test_norm_borders_and_objective(make, folder):
     assert not trained
     found = {(row['image'], row['step']): row['objective'] for row in rows}
     for start in ('photo', 'noise'):
-        values = [float(found['L-BFGS from the ' + start, str(step)]) for step in range(4)]
+        values = [float(found[f'L-BFGS from the {start}', str(step)]) for step in range(4)]
         assert values == sorted(values, reverse=True)
     assert float(found['L-BFGS from the photo', '0']) == float(found['untouched photo', ''])
     # The steps that were taken are kept.

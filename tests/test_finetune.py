@@ -141,7 +141,7 @@ def test_a_single_style_of_many_is_an_fns_network():
 @pytest.mark.parametrize('kind, model', [('cin', 'old.npz'), ('fns', 'fns.npz')])
 def test_a_network_starts_from_a_trained_one(run, folder, kind, model):
     """After one step of Adam, which is at most the learning rate, every parameter is near where it started."""
-    output = kind + '-more.npz'
+    output = f'{kind}-more.npz'
     style = 'old' if kind == 'cin' else 'new/ink.png'
     process = run(
         *(

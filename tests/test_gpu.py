@@ -106,7 +106,7 @@ def test_upsampling_and_reflection_are_numpys(computed, scale, pad):
 
 @pytest.mark.parametrize('rows', ['each', 'one'])
 def test_instance_norm_is_equation_3(computed, rows):
-    for (x, gamma, beta, _), results in zip(on_device.norm_inputs(rows), computed[0][0]['norm_' + rows]):
+    for (x, gamma, beta, _), results in zip(on_device.norm_inputs(rows), computed[0][0][f'norm_{rows}']):
         close(results[0], reference.instance_norm(x.astype('float64'), gamma, beta), 1e-5)
 
 
@@ -120,7 +120,7 @@ def test_instance_norm_takes_a_variance_at_the_level_of_rounding_for_zero(comput
 @pytest.mark.parametrize('rows', ['each', 'one'])
 def test_gradients_of_instance_norm_are_finite_differences(computed, rows):
     generator = np.random.RandomState(0)
-    for (*inputs, dy), results in zip(on_device.norm_inputs(rows), computed[0][0]['norm_' + rows]):
+    for (*inputs, dy), results in zip(on_device.norm_inputs(rows), computed[0][0][f'norm_{rows}']):
         inputs = [a.astype('float64') for a in inputs]
         for i, gradient in enumerate(results[1:]):
             for _ in range(5):
@@ -163,9 +163,9 @@ def test_a_training_step_is_that_of_the_cpu(computed, name):
     assert np.median(steps, axis=0).max() <= 1e-4
 
 
-@pytest.mark.parametrize('function', ['stylizing'] + ['%s' % name for name in sorted(on_device.NETWORKS)])
+@pytest.mark.parametrize('function', ['stylizing'] + sorted(on_device.NETWORKS))
 def test_nothing_leaves_the_device_inside_of_a_function(computed, function):
-    assert computed[0][1]['transfers_' + function] == []
+    assert computed[0][1][f'transfers_{function}'] == []
 
 
 def test_the_kernels_of_the_project_take_the_place_of_the_formulas(computed):
@@ -226,7 +226,7 @@ def test_a_run_moves_from_the_device_to_the_cpu_and_back(device, run, place):
         1,
     ] + LOSS
     result = succeeds(run(*(train + ['--iterations', 1, '--device', device]), cwd=str(place)))
-    assert 'computing on %s: ' % device in result.stderr
+    assert f'computing on {device}: ' in result.stderr
     succeeds(run(*(train + ['--iterations', 2, '--resume']), cwd=str(place)))
     assert models.load_network(str(place / 'fns.npz')).meta['training']['iterations'] == 2
     images = []
@@ -414,7 +414,7 @@ def libraries(tmp_path):
                 '-x',
                 'c++',
                 '-',
-                '-Wl,-soname,' + os.path.basename(path),
+                f'-Wl,-soname,{os.path.basename(path)}',
                 '-o',
                 str(tmp_path / path),
             ]
@@ -427,9 +427,9 @@ def libraries(tmp_path):
         if driver:
             build(DRIVER, 'libcuda.so.1', driver)
         if cublas:
-            build(CUBLAS, 'nvidia/cublas/lib/libcublas.so.' + cublas)
+            build(CUBLAS, f'nvidia/cublas/lib/libcublas.so.{cublas}')
         if nvrtc:
-            build(NVRTC, 'nvidia/cuda_nvrtc/lib/libnvrtc.so.12', '-DMINOR=' + nvrtc)
+            build(NVRTC, 'nvidia/cuda_nvrtc/lib/libnvrtc.so.12', f'-DMINOR={nvrtc}')
         code = """if True:
             import ctypes, sys
             from backend.gpu import dnn, setup

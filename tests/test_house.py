@@ -37,7 +37,7 @@ def imports(name):
             if node.level:
                 base = '.'.join(package.split('.')[: len(package.split('.')) - node.level + 1] + [base] * bool(base))
             # Of `from package import module` the package is imported as well.
-            found |= {base} | {'%s.%s' % (base, alias.name) for alias in node.names} & set(MODULES)
+            found |= {base} | {f'{base}.{alias.name}' for alias in node.names} & set(MODULES)
     return found
 
 

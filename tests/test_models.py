@@ -225,8 +225,8 @@ def narrow():
     weights, channels = {}, 3
     for name in vgg.layer_names('vgg16'):
         width = int(name[4]) + 2
-        weights[name + '_W'] = (generator.randn(width, channels, 3, 3) / (3 * channels**0.5)).astype('float32')
-        weights[name + '_b'] = generator.randn(width).astype('float32')
+        weights[f'{name}_W'] = (generator.randn(width, channels, 3, 3) / (3 * channels**0.5)).astype('float32')
+        weights[f'{name}_b'] = generator.randn(width).astype('float32')
         channels = width
     return weights
 
@@ -287,12 +287,12 @@ def test_the_three_kinds_of_weight_files_agree(tmp_path, narrow):
     )
     with h5py.File(str(tmp_path / 'vgg.h5'), 'w') as file:
         for name in names:
-            group = 'block%s_%s' % (name[4], name.replace(name[:6], 'conv'))
-            file['%s/%s_W_1:0' % (group, group)] = narrow[name + '_W'].transpose(2, 3, 1, 0)
-            file['%s/%s_b_1:0' % (group, group)] = narrow[name + '_b']
+            group = f'block{name[4]}_{name.replace(name[:6], "conv")}'
+            file[f'{group}/{group}_W_1:0'] = narrow[f'{name}_W'].transpose(2, 3, 1, 0)
+            file[f'{group}/{group}_b_1:0'] = narrow[f'{name}_b']
     np.savez(str(tmp_path / 'vgg.npz'), **narrow)
     for kind in ('pkl', 'h5', 'npz'):
-        weights = vgg.read(str(tmp_path / ('vgg.' + kind)))
+        weights = vgg.read(str(tmp_path / f'vgg.{kind}'))
         assert set(weights) == set(narrow)
         for name in narrow:
             np.testing.assert_array_equal(weights[name], narrow[name])

@@ -17,7 +17,7 @@ from backend.onednn import library  # noqa: E402
 try:
     library.load()
 except library.Unavailable as reason:
-    pytest.skip('the oneDNN backend cannot run here: %s' % reason, allow_module_level=True)
+    pytest.skip(f'the oneDNN backend cannot run here: {reason}', allow_module_level=True)
 
 from backend.onednn import ops  # noqa: E402
 
@@ -362,10 +362,9 @@ def test_squared_differences_and_their_gradient(n, c, h, w):
     assert_close(ops.SquaredDifferenceGradient().run(x, y, size, dy), expected.reshape(x.shape))
 
 
-SUMS = (
-    """
+SUMS = f"""
 import sys
-sys.path.insert(0, %r)
+sys.path.insert(0, {ROOT!r})
 import hashlib
 import numpy
 from backend.onednn import library, ops
@@ -377,8 +376,6 @@ results = [ops.Gram().run(x, 3 * library.block()), ops.SquaredDifference().run(x
            ops.ConvWeightGradient(mirror=4).run(y, x, 3 * library.block(), 3, 9, 9)]
 print([hashlib.sha256(r.tobytes()).hexdigest() for r in results])
 """
-    % ROOT
-)
 
 
 def test_the_sums_of_losses_and_large_filters_do_not_depend_on_the_number_of_threads():
@@ -482,10 +479,9 @@ def test_memory_stays_near_its_peak_through_changing_sizes(generator):
 
 # -- Building
 
-COLD = (
-    """
+COLD = f"""
 import sys
-sys.path.insert(0, %r)
+sys.path.insert(0, {ROOT!r})
 from backend.onednn import library
 library.load()
 import numpy
@@ -494,8 +490,6 @@ y = library.empty(1, 1, 3, 4, library.block())
 library.call('gogh_to_blocked', x, y, 1, 2, 12)
 print(y.sum())
 """
-    % ROOT
-)
 
 
 def start(folder, **environment):
@@ -530,7 +524,7 @@ def test_where_there_is_no_onednn_the_operations_are_the_same(tmp_path, monkeypa
     test_batched_product()
 
 
-@pytest.mark.skipif(not shutil.which(ARM_COMPILER), reason='there is no %s' % ARM_COMPILER)
+@pytest.mark.skipif(not shutil.which(ARM_COMPILER), reason=f'there is no {ARM_COMPILER}')
 @pytest.mark.parametrize('source', library.SOURCES + [library.WITHOUT])
 def test_compiles_for_arm(source, tmp_path):
     flags = [flag for flag in library.FLAGS if not flag.startswith('-march')]

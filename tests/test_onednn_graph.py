@@ -18,7 +18,7 @@ from backend.onednn import library, ops, rewrites
 try:
     rewrites.register()
 except library.Unavailable as reason:
-    pytest.skip('the oneDNN backend cannot run here: %s' % reason, allow_module_level=True)
+    pytest.skip(f'the oneDNN backend cannot run here: {reason}', allow_module_level=True)
 
 from backend.onednn import library  # noqa: E402
 
@@ -122,8 +122,8 @@ def loss_of(generator, kind, size, n):
     pastiche = lasagne.layers.get_output(net.output, inputs)
     weights = {}
     for name, (c, oc) in dict(conv1_1=(3, 8), conv1_2=(8, 12), conv2_1=(12, 9), conv2_2=(9, 20)).items():
-        weights[name + '_W'] = (generator.randn(oc, c, 3, 3) * (2.0 / (9 * c)) ** 0.5).astype('float32')
-        weights[name + '_b'] = generator.randn(oc).astype('float32')
+        weights[f'{name}_W'] = (generator.randn(oc, c, 3, 3) * (2.0 / (9 * c)) ** 0.5).astype('float32')
+        weights[f'{name}_b'] = generator.randn(oc).astype('float32')
     features = models.loss_network(pastiche, weights, ['conv1_2', 'conv2_2'])
     target = models.loss_network(image, weights, ['conv2_2'])
     loss = losses.content_loss(features['conv2_2'], target['conv2_2']).sum()

@@ -33,8 +33,8 @@ def weights():
     generator, channels, values = np.random.RandomState(1), 3, {}
     for name in LAYERS:
         scale = (0.02 if name == 'conv1_1' else 1) * np.sqrt(2.0 / (9 * channels))
-        values[name + '_W'] = generator.normal(0, scale, (WIDTHS[name], channels, 3, 3)).astype('float32')
-        values[name + '_b'] = generator.normal(0, 0.1, WIDTHS[name]).astype('float32')
+        values[f'{name}_W'] = generator.normal(0, scale, (WIDTHS[name], channels, 3, 3)).astype('float32')
+        values[f'{name}_b'] = generator.normal(0, 0.1, WIDTHS[name]).astype('float32')
         channels = WIDTHS[name]
     return values
 
@@ -85,7 +85,7 @@ class Reference:
                 if self.loss.pool != 'max':
                     pooled, shares = blocks.mean(axis=(2, 4), keepdims=True), np.full(blocks.shape, 0.25)
                 x = pooled[:, :, 0, :, 0]
-            W, b = self.weights[name + '_W'], self.weights[name + '_b']
+            W, b = self.weights[f'{name}_W'], self.weights[f'{name}_b']
             y = np.array(
                 [sum(scipy.signal.correlate2d(a, k, mode='same') for a, k in zip(x, kernels)) for kernels in W]
             )
@@ -121,7 +121,7 @@ class Reference:
         for name in reversed(LAYERS):
             f, x, shares = found[name]
             gradient = (gradient + slopes[name]) * (f > 0)
-            W = self.weights[name + '_W']
+            W = self.weights[f'{name}_W']
             gradient = np.array(
                 [
                     sum(scipy.signal.convolve2d(g, W[o, i], mode='same') for o, g in enumerate(gradient))
@@ -457,7 +457,7 @@ def test_script_with_the_other_choices(folder, monkeypatch):
                 '--style',
                 'b.png',
                 '--output',
-                init + '.png',
+                f'{init}.png',
                 '--optimizer',
                 'adam',
                 '--learning-rate',
@@ -474,7 +474,7 @@ def test_script_with_the_other_choices(folder, monkeypatch):
             ],
         )
         assert not optimize.main()
-        with open(init + '.csv') as file:
+        with open(f'{init}.csv') as file:
             return float(next(csv.DictReader(file))['content'])
 
     assert first_loss('content') == 0 < first_loss('style')

@@ -115,18 +115,16 @@ def place(tmp_path_factory):
     generator = np.random.RandomState(0)
     (place / 'styles').mkdir()
     for name in 'ab':
-        files.write_image(
-            str(place / 'styles' / (name + '.png')), generator.randint(0, 256, (32, 32, 3)).astype('uint8')
-        )
+        files.write_image(str(place / 'styles' / f'{name}.png'), generator.randint(0, 256, (32, 32, 3)).astype('uint8'))
     weights, channels = {}, 3
     for name in ('conv1_1', 'conv1_2'):
-        weights[name + '_W'] = (generator.randn(4, channels, 3, 3) / (4 * channels**0.5)).astype('float32')
-        weights[name + '_b'] = generator.randn(4).astype('float32')
+        weights[f'{name}_W'] = (generator.randn(4, channels, 3, 3) / (4 * channels**0.5)).astype('float32')
+        weights[f'{name}_b'] = generator.randn(4).astype('float32')
         channels = 4
     np.savez(str(place / 'vgg.npz'), **weights)
     with h5py.File(str(place / 'content.h5'), 'w') as file:
         for name, count in [('train2014', 6), ('val2014', 3)]:
-            file[name + '/images'] = generator.randint(0, 256, (count, 3, 16, 16)).astype('uint8')
+            file[f'{name}/images'] = generator.randint(0, 256, (count, 3, 16, 16)).astype('uint8')
     return place
 
 
@@ -159,7 +157,7 @@ def start_training(place, name, iterations, prepare='', **options):
         '2',
         '--resume',
         '--output',
-        name + '.npz',
+        f'{name}.npz',
         '--iterations',
         str(iterations),
     ]
@@ -299,13 +297,13 @@ def test_a_power_cut_at_any_moment_leaves_a_checkpoint_and_its_metrics(place):
     ids=['nan', 'inf', 'parameter'],
 )
 def test_numbers_that_are_not_finite_stop_the_run_at_its_last_good_checkpoint(place, poison, factor, words):
-    name = 'poisoned-' + words.split()[3]
+    name = f'poisoned-{words.split()[3]}'
     stderr = finish(start_training(place, name, 20, poison % factor), 1)
     line = stderr.splitlines()[-1]
     checkpoint = os.path.join(name, 'checkpoint.npz')
-    assert line == 'error: %s: stopped; the last good checkpoint is %s' % (words, checkpoint)
+    assert line == f'error: {words}: stopped; the last good checkpoint is {checkpoint}'
     assert done(place, name) == 4
-    assert models.load_network(str(place / (name + '.npz'))).meta['training']['iterations'] == 4
+    assert models.load_network(str(place / f'{name}.npz')).meta['training']['iterations'] == 4
     if 'loss' in words:
         assert [int(row['iteration']) for row in metrics(place, name)] == [1, 2, 3, 4, 5]
         assert sorted(os.listdir(str(place / name / 'samples'))) == ['000002.jpg', '000004.jpg']
@@ -467,10 +465,9 @@ def test_memory_that_runs_out_after_all_is_that_photos_failure(networks):
 
 
 # stylize.py, whose memory is looked at after 50 photos and at the end.
-MEMORY = (
-    """
+MEMORY = f"""
 import resource, sys
-sys.path.insert(0, %r)
+sys.path.insert(0, {ROOT!r})
 import files, stylize, utils
 written = []
 def write_image(*arguments, write=files.write_image):
@@ -482,8 +479,6 @@ files.write_image = write_image
 sys.argv[0] = 'stylize.py'
 utils.run_script(stylize.main)
 """
-    % ROOT
-)
 
 
 @pytest.mark.slow

@@ -25,15 +25,15 @@ def test_the_networks_that_are_promised_are_there():
 @pytest.mark.parametrize('name', SHIPPED)
 def test_a_network_has_a_card_that_agrees_with_it(name):
     network = models.load_network(networks.find(name))
-    with open(os.path.join(networks.MODELS, name + '.md'), encoding='utf-8') as file:
+    with open(os.path.join(networks.MODELS, f'{name}.md'), encoding='utf-8') as file:
         card = file.read()
     count = re.fullmatch(r'[a-z]+([0-9]*)(?:-[a-z-]+)?', name).group(1)
     assert len(network.styles) == int(count or 1)
     assert network.architecture.network == ('fns' if name.startswith('fns-') else 'cin')
     training = network.meta['training']
-    assert '{:,}'.format(training['iterations']) in card and '--style-weight %g' % training['style_weight'] in card
+    assert f'{training["iterations"]:,}' in card and f'--style-weight {training["style_weight"]:g}' in card
     for row in ('styles', 'content', 'loss network', 'losses', 'training', 'hardware, time', 'licence'):
-        assert '| %s' % row in card
+        assert f'| {row}' in card
 
 
 def palette(image):

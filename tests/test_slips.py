@@ -37,7 +37,7 @@ def main(monkeypatch):
     """Run a script's main in this process, without waiting for a compiler; returns what it returned."""
 
     def main(script, *arguments):
-        monkeypatch.setattr(sys, 'argv', [script.__name__ + '.py'] + [str(argument) for argument in arguments])
+        monkeypatch.setattr(sys, 'argv', [f'{script.__name__}.py'] + [str(argument) for argument in arguments])
         return script.main()
 
     return main
@@ -107,23 +107,23 @@ def test_a_pastiche_and_a_sheet_are_made_again_under_their_own_names(place, main
         'waves',
         'photo.png',
         '--output',
-        'a' + extension,
+        f'a{extension}',
         '--grid',
-        'sheet' + extension,
+        f'sheet{extension}',
     )
     assert not main(*command) and not main(*command)
-    assert files.read_origin('a' + extension) == files.origin('stylize', 'photo.png')
+    assert files.read_origin(f'a{extension}') == files.origin('stylize', 'photo.png')
 
 
 def test_photos_of_one_name_get_their_own_pastiches_in_two_runs(place, main, instant):
     for folder in 'xy':
         os.mkdir(folder)
-        files.write_image(folder + '/a.png', np.full((20, 20, 3), ord(folder), 'uint8'))
+        files.write_image(f'{folder}/a.png', np.full((20, 20, 3), ord(folder), 'uint8'))
     command = stylize, '--model', 'cin.npz', '--style', 'waves', '--output', 'out'
     for _ in range(2):
         assert not main(*command, 'x/a.png') and not main(*command, 'y/a.png')
         assert sorted(os.listdir('out')) == ['a_waves-2.png', 'a_waves.png']
-        assert [files.read_image('out/' + name)[0, 0, 0] for name in ('a_waves.png', 'a_waves-2.png')] == [135, 134]
+        assert [files.read_image(f'out/{name}')[0, 0, 0] for name in ('a_waves.png', 'a_waves-2.png')] == [135, 134]
 
 
 @pytest.mark.parametrize(
@@ -153,8 +153,8 @@ def vgg(place):
     """Options for a loss network of two layers."""
     generator, weights = np.random.RandomState(0), {}
     for name, channels in (('conv1_1', 3), ('conv1_2', 4)):
-        weights[name + '_W'] = (generator.randn(4, channels, 3, 3) / 8).astype('float32')
-        weights[name + '_b'] = generator.randn(4).astype('float32')
+        weights[f'{name}_W'] = (generator.randn(4, channels, 3, 3) / 8).astype('float32')
+        weights[f'{name}_b'] = generator.randn(4).astype('float32')
     np.savez('vgg.npz', **weights)
     return ['--loss-weights', 'vgg.npz', '--content-layers', 'conv1_2', '--style-layers', 'conv1_2']
 
@@ -312,7 +312,7 @@ def training(place, vgg):
     files.write_image('styles/a.png', np.zeros((32, 32, 3), 'uint8'))
     os.mkdir('content')
     for name in 'abc':
-        files.write_image('content/%s.png' % name, np.full((32, 32, 3), ord(name), 'uint8'))
+        files.write_image(f'content/{name}.png', np.full((32, 32, 3), ord(name), 'uint8'))
     return [
         train,
         '--style-dir',
@@ -367,7 +367,7 @@ def test_a_second_training_is_refused(training, refuses):
         try:
             assert process.stdout.readline() == b'held\n'
             line = refuses(*training, '--output', 'new.npz')
-            assert line.startswith(held + ' ') and 'process %d' % process.pid in line
+            assert line.startswith(f'{held} ') and 'process %d' % process.pid in line
         finally:
             process.kill()
             process.communicate()
@@ -399,7 +399,7 @@ def test_a_run_is_resumed_with_the_same_files_only(place, name):
     settings = {'content_files': '1', 'loss_networks': '2'}
     save_checkpoint('checkpoint.npz', 1, settings, [])
     assert load_checkpoint('checkpoint.npz', settings, {}, []) == 1
-    with pytest.raises(utils.UserError, match='other ' + name.replace('_', ' ')):
+    with pytest.raises(utils.UserError, match=f'other {name.replace("_", " ")}'):
         load_checkpoint('checkpoint.npz', dict(settings, **{name: '3'}), {}, [])
     # Checkpoints of former versions do not say.
     save_checkpoint('checkpoint.npz', 1, {}, [])
@@ -454,7 +454,7 @@ def test_sizes_and_outputs_of_a_training_are_tried_at_once(training, refuses, op
 
 
 def test_an_output_that_cannot_be_written_stops_a_training_before_it_starts(training, refuses):
-    name = 'n' * 252 + '.npz'
+    name = f'{"n" * 252}.npz'
     assert name in refuses(*training, '--output', name, '--run-dir', 'run')
 
 
@@ -530,8 +530,8 @@ def test_a_batch_that_does_not_fit_becomes_smaller_ones(place, main, monkeypatch
     error = capsys.readouterr().err
     assert 'not enough memory for 7' in error and 'error' not in error
     for name in os.listdir('out'):
-        np.testing.assert_array_equal(files.read_image('out/' + name), 255 - photo)
-        np.testing.assert_array_equal(files.read_image('halves/' + name), 255 - photo)
+        np.testing.assert_array_equal(files.read_image(f'out/{name}'), 255 - photo)
+        np.testing.assert_array_equal(files.read_image(f'halves/{name}'), 255 - photo)
     assert len(os.listdir('out')) == len(os.listdir('halves')) == 7
 
 
@@ -626,13 +626,13 @@ def test_a_style_image_that_would_not_fit_is_refused_with_the_size_that_would(pl
 
 
 def test_long_names_of_photos_and_styles_become_names_that_fit(place, main, instant):
-    style, photo = '波' * 90, '照' * 80 + '.png'
+    style, photo = '波' * 90, f'{"照" * 80}.png'
     models.save_network('long.npz', transformer('cin', [style, 'b']))
     os.rename('photo.png', photo)
     assert not main(stylize, '--model', 'long.npz', '--style', 'all', photo, '--output', 'out')
     assert len(os.listdir('out')) == 2
     # The temporary name fits where the name itself does.
-    name = '照' * 83 + '.png'
+    name = f'{"照" * 83}.png'
     files.write_image(name, np.zeros((3, 3, 3), 'uint8'))
     assert os.path.exists(name)
 
@@ -718,7 +718,7 @@ def test_finding_photos_takes_a_few_calls_for_each(place, monkeypatch):
     assert counts[1] < 2.2 * counts[0]
 
 
-SCRIPT = 'import sys; sys.path.insert(0, %r); import utils\n' % ROOT
+SCRIPT = f'import sys; sys.path.insert(0, {ROOT!r}); import utils\n'
 
 
 @pytest.mark.parametrize('redirection', ['2>&-', '2>/dev/full', '2> >(true)', '>&- 2>&-'])
@@ -733,13 +733,13 @@ def test_a_lost_stderr_ends_no_work(place, redirection):
         'utils.run_script(main)\n'
     )
     (place / 'script.py').write_text(script)
-    assert subprocess.run(['bash', '-c', '%s script.py %s' % (sys.executable, redirection)]).returncode == 0
+    assert subprocess.run(['bash', '-c', f'{sys.executable} script.py {redirection}']).returncode == 0
     assert os.path.exists('done')
 
 
 def test_a_full_stdout_is_one_line(place):
-    (place / 'script.py').write_text(SCRIPT + "utils.run_script(lambda: print('done'))\n")
-    result = subprocess.run(['bash', '-c', '%s script.py > /dev/full' % sys.executable], stderr=subprocess.PIPE)
+    (place / 'script.py').write_text(f"{SCRIPT}utils.run_script(lambda: print('done'))\n")
+    result = subprocess.run(['bash', '-c', f'{sys.executable} script.py > /dev/full'], stderr=subprocess.PIPE)
     assert result.returncode == 1 and result.stderr.count(b'\n') == 1 and b'standard output' in result.stderr
 
 

@@ -112,7 +112,7 @@ def test_each_half_of_an_image_tells_its_style(images):
 def test_the_script_draws_what_ships(name, tmp_path):
     done = run('--only', name, '--output', str(tmp_path))
     assert done.returncode == 0, done.stderr
-    (file,) = [file for file in FILES if file.endswith(name + '.jpg')]
+    (file,) = [file for file in FILES if file.endswith(f'{name}.jpg')]
     assert sorted(os.listdir(str(tmp_path))) == [file, 'styles.json']
     assert json.load(open(str(tmp_path / 'styles.json'))) == NAMES
     # Other versions may round, or draw the edge of a circle, a little differently: 0.016 between Pillow 13 with

@@ -65,9 +65,9 @@ def difference(path, image):
 def test_a_median_filter_smooths_the_pastiche(run, place):
     for name, more in (('plain', []), ('smooth', ['--median-filter', 3])):
         stylize(
-            run, place, '--model', 'cin.npz', '--style-index', 1, 'photos/b.jpg', '--output', 'out/%s.png' % name, *more
+            run, place, '--model', 'cin.npz', '--style-index', 1, 'photos/b.jpg', '--output', f'out/{name}.png', *more
         )
-    plain, smooth = (files.read_image(str(place / 'out' / (name + '.png'))) for name in ('plain', 'smooth'))
+    plain, smooth = (files.read_image(str(place / 'out' / f'{name}.png')) for name in ('plain', 'smooth'))
     for y, x in ((1, 1), (7, 20), (20, 7)):
         square = plain[y - 1 : y + 2, x - 1 : x + 2].reshape(9, 3)
         assert (smooth[y, x] == np.median(square, axis=0)).all()
@@ -205,7 +205,7 @@ def test_without_photos_those_of_the_samples_are_stylized_and_the_pastiches_name
     result = stylize(run, place, '--model', 'cin.npz', '--style-index', 1, '--size', 32, '--output', 'samples')
     assert 'data/samples' in result.stderr
     assert result.stdout.split() == [
-        os.path.join('samples', '%s_night-sky.jpg' % name) for name in ('astronaut', 'cat', 'pavilion')
+        os.path.join('samples', f'{name}_night-sky.jpg') for name in ('astronaut', 'cat', 'pavilion')
     ]
     assert all(os.path.exists(str(place / path)) for path in result.stdout.split())
 

@@ -64,7 +64,7 @@ def test_a_damaged_module_of_theanos_in_the_cache_is_compiled_again(place, damag
             if folder.count('compiledir_') and not folder.endswith('_ext') and not name.endswith('_ext')
         ],
     )
-    paths = glob.glob(folder + '/compiledir_*/*/*.so')
+    paths = glob.glob(f'{folder}/compiledir_*/*/*.so')
     assert paths and all(map(cache.is_whole, paths))
     path = next(path for path in paths if 'lazylinker' in path)
     with open(path, 'rb') as file:
@@ -81,9 +81,9 @@ def compiler(place, script):
     """An environment in which g++ is a script; it gets what the real one would."""
     folder = place / 'bin'
     folder.mkdir()
-    (folder / 'g++').write_text('#!/bin/sh\n' + script.replace('REAL', shutil.which('g++')))
+    (folder / 'g++').write_text(f'#!/bin/sh\n{script.replace("REAL", shutil.which("g++"))}')
     (folder / 'g++').chmod(0o755)
-    return {'PATH': '%s:%s' % (folder, os.environ['PATH']), 'XDG_CACHE_HOME': str(place / 'cache')}
+    return {'PATH': f'{folder}:{os.environ["PATH"]}', 'XDG_CACHE_HOME': str(place / 'cache')}
 
 
 FULL = """case "$*" in *-shared*)
@@ -100,7 +100,7 @@ exec REAL "$@"
 def test_a_compiler_that_is_there_and_fails_is_one_line(place, script, message):
     result = start_theano(**compiler(place, script))
     assert result.returncode == 1 and result.stdout == '' and result.stderr.count('\n') == 1, result.stderr
-    assert result.stderr.startswith('error: %s cannot compile: ' % (place / 'bin' / 'g++')) and message in result.stderr
+    assert result.stderr.startswith(f'error: {place / "bin" / "g++"} cannot compile: ') and message in result.stderr
 
 
 def test_a_compiler_that_fails_later_is_one_line_too(place):
@@ -121,7 +121,7 @@ def test_a_compiler_that_fails_later_is_one_line_too(place):
 
 
 def test_a_working_folder_that_was_removed_is_one_line(place):
-    code = 'import sys; sys.path.insert(0, %r); import utils\n' % ROOT + (
+    code = f'import sys; sys.path.insert(0, {ROOT!r}); import utils\n' + (
         "import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')\n"
         "utils.run_script(lambda: os.path.realpath('photo.png'))\n"
     )

@@ -37,13 +37,13 @@ def place(tmp_path_factory):
     generator = np.random.RandomState(0)
     weights, channels = {}, 3
     for name, width in [('conv1_1', 4), ('conv1_2', 4), ('conv2_1', 6), ('conv2_2', 6)]:
-        weights[name + '_W'] = (generator.randn(width, channels, 3, 3) / (4 * channels**0.5)).astype('float32')
-        weights[name + '_b'] = generator.randn(width).astype('float32')
+        weights[f'{name}_W'] = (generator.randn(width, channels, 3, 3) / (4 * channels**0.5)).astype('float32')
+        weights[f'{name}_b'] = generator.randn(width).astype('float32')
         channels = width
     np.savez(str(place / 'vgg.npz'), **weights)
     with h5py.File(str(place / 'content.h5'), 'w') as file:
         for name, count in [('train2014', 6), ('val2014', 3)]:
-            file[name + '/images'] = generator.randint(0, 256, (count, 3, SIZE, SIZE)).astype('uint8')
+            file[f'{name}/images'] = generator.randint(0, 256, (count, 3, SIZE, SIZE)).astype('uint8')
     return place
 
 
@@ -70,9 +70,9 @@ def options(place, output, **changes):
     line = ['train.py']
     for name, value in given.items():
         if value is True:
-            line.append('--' + name.replace('_', '-'))
+            line.append(f'--{name.replace("_", "-")}')
         elif value is not None:
-            line += ['--' + name.replace('_', '-'), value]
+            line += [f'--{name.replace("_", "-")}', value]
     return line
 
 
@@ -213,7 +213,7 @@ def test_several_content_layers_are_summed(run, trained):
         ('one', dict(content_layers='conv1_2')),
         ('both', dict(content_layers='conv1_2=0.5,conv2_2', content_weight=3)),
     ):
-        start(run, trained, output + '.npz', iterations=1, **changes)
+        start(run, trained, f'{output}.npz', iterations=1, **changes)
     other, one, both = (
         float(read_metrics(trained / name / 'metrics.csv')[0]['content']) for name in ('cin', 'one', 'both')
     )
@@ -341,7 +341,7 @@ def test_what_a_run_wrote_is_not_overwritten(run, fails, trained):
     'changes, message',
     [
         (dict(style_dir='nothing'), 'nothing: no such file'),
-        (dict(style_dir=ROOT + '/tests'), 'no images'),
+        (dict(style_dir=f'{ROOT}/tests'), 'no images'),
         (dict(content='vgg.npz'), 'HDF5'),
         (dict(content='content.h5', image_size=64), 'too small for --image-size 64'),
         (dict(loss_weights='nothing.pkl'), 'data/download.py'),
@@ -363,7 +363,7 @@ def test_what_a_run_wrote_is_not_overwritten(run, fails, trained):
         (dict(lr_decay=0.5), '--lr-decay-every'),
         (dict(lr_decay=1.5, lr_decay_every=5), 'up to 1'),
         (dict(style_coefficients='nothing=2'), "'nothing=2' is not STYLE=FACTOR"),
-        (dict(style_coefficients='%s=-1' % models.style_name(STYLES[0])), 'not a number from 0'),
+        (dict(style_coefficients=f'{models.style_name(STYLES[0])}=-1'), 'not a number from 0'),
         (dict(sample_photo='nothing.jpg'), 'nothing.jpg: no such file'),
         (dict(sample_photo='vgg.npz'), 'not an image'),
     ],

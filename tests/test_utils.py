@@ -88,7 +88,7 @@ def test_our_own_mistakes_keep_their_traceback():
 
 def test_a_closed_pipe_is_quiet():
     code = 'import files, utils\ndef main():\n    for i in range(10**6): print(i)\nutils.run_script(main)'
-    command = '%s -c "%s" | head -n 1' % (sys.executable, code)
+    command = f'{sys.executable} -c "{code}" | head -n 1'
     done = subprocess.run(command, shell=True, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert done.stdout == b'0\n'
     assert done.stderr == b''
@@ -116,7 +116,7 @@ def system(root, membership, groups):
         'proc/self/cgroup': membership,
     }
     for folder, (names, values) in groups.items():
-        files.update({'sys/fs/cgroup/%s/%s' % (folder, name): '%s\n' % value for name, value in zip(names, values)})
+        files.update({f'sys/fs/cgroup/{folder}/{name}': f'{value}\n' for name, value in zip(names, values)})
     for name, text in files.items():
         path = os.path.join(str(root), name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -198,7 +198,7 @@ def test_what_is_renamed_is_on_disk_and_the_rename_follows(tmp_path, monkeypatch
 
     monkeypatch.setattr(os, 'fsync', fsync)
     monkeypatch.setattr(os, 'replace', replace)
-    for write in (lambda: files.save_npz(path, [np.zeros(10**5)]), lambda: files.write_image(path + '.png', picture())):
+    for write in (lambda: files.save_npz(path, [np.zeros(10**5)]), lambda: files.write_image(f'{path}.png', picture())):
         events.clear()
         write()
         (_, temporary, size), (_, old, new), folder = events
@@ -264,7 +264,7 @@ def test_a_full_disk_loses_nothing(tmp_path):
     )
     done = python(code)
     assert done.returncode == 1
-    assert done.stderr.startswith('error: %s: cannot write' % path) and done.stderr.count('\n') == 1
+    assert done.stderr.startswith(f'error: {path}: cannot write') and done.stderr.count('\n') == 1
     assert path.read_bytes() == old
     assert os.listdir(tmp_path) == ['net.npz']
 

@@ -63,13 +63,13 @@ def find():
         if headers and libraries:
             break
     else:
-        raise Unavailable('no cuDNN in %s (%s)' % (os.environ.get('GOGH_CUDNN') or 'the usual places', INSTALL))
+        raise Unavailable(f'no cuDNN in {os.environ.get("GOGH_CUDNN") or "the usual places"} ({INSTALL})')
     header, library = headers[0], libraries[0]
     of_header = _header_version(header)
     try:
         number = ctypes.CDLL(library).cudnnGetVersion()
     except (OSError, AttributeError) as error:
-        raise Unavailable('%s cannot be loaded: %s (%s)' % (library, error, INSTALL))
+        raise Unavailable(f'{library} cannot be loaded: {error} ({INSTALL})')
     # The first digits' weight is 1000 up to cuDNN 8 and 10000 since.
     major, rest = divmod(number, 10000 if number >= 90000 else 1000)
     of_library = major, rest // 100, rest % 100
@@ -118,7 +118,7 @@ def _write_folder(header, library, tf32):
         os.symlink(library, os.path.join(path, 'libcudnn.so'))
         return path
 
-    return cache.build('cudnn-' + cache.key((text, library, _header_version(header)), *headers), make)
+    return cache.build(f'cudnn-{cache.key((text, library, _header_version(header)), *headers)}', make)
 
 
 def configure(tf32=False):
@@ -150,7 +150,7 @@ def configure(tf32=False):
     # Theano's default algorithms were the safe ones of 2016. Those that cuDNN proposes depend on the shapes, which
     # photos may change from call to call.
     for name in ('algo_fwd', 'algo_bwd_data', 'algo_bwd_filter'):
-        if 'dnn.conv.' + name not in os.environ.get('THEANO_FLAGS', ''):
+        if f'dnn.conv.{name}' not in os.environ.get('THEANO_FLAGS', ''):
             setattr(config.dnn.conv, name, 'guess_on_shape_change')
     # From here the real library is the one with this name, with its own folder to look for its parts in.
     cudnn = ctypes.CDLL(library)
@@ -164,7 +164,7 @@ def configure(tf32=False):
         message = str(dnn.dnn_present.msg).encode().decode('unicode_escape').encode('latin-1', 'replace')
         lines = message.decode(errors='replace').strip().splitlines()
         raise Unavailable(
-            'Theano cannot use %s: %s' % (library, next((line for line in lines if ' error: ' in line), lines[-1]))
+            f'Theano cannot use {library}: {next((line for line in lines if " error: " in line), lines[-1])}'
         )
 
     def dnn_available(context_name):
@@ -221,14 +221,14 @@ def tf32_cublas(library):
                 '-Wl,--no-as-needed',
                 library,
                 '-ldl',
-                '-Wl,-rpath,' + os.path.dirname(library),
+                f'-Wl,-rpath,{os.path.dirname(library)}',
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             universal_newlines=True,
         )
         if result.returncode:
-            raise Unavailable('cannot link with %s: %s' % (library, result.stdout.strip().splitlines()[-1]))
+            raise Unavailable(f'cannot link with {library}: {result.stdout.strip().splitlines()[-1]}')
         return built
 
-    return cache.build('cublas_tf32-%s.so' % cache.key(_read(source), library), make, sealed=True)
+    return cache.build(f'cublas_tf32-{cache.key(_read(source), library)}.so', make, sealed=True)

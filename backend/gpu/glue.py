@@ -104,7 +104,7 @@ def _perform(self, node, inputs, outputs, context):
         for axis, (size, broadcast) in enumerate(zip(value.shape, x.broadcastable)):
             if not broadcast and size != shape[axis]:
                 if shape[axis] != 1:
-                    raise ValueError('%s: shapes that do not match: %s' % (self, [v.shape for v in inputs]))
+                    raise ValueError(f'{self}: shapes that do not match: {[v.shape for v in inputs]}')
                 shape[axis] = size
     overwritten = self.inplace_pattern.get(0)
     if overwritten is None:

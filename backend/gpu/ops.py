@@ -192,7 +192,7 @@ class ExpandGradient(_Expansion):
         n, c, h, w = dy.shape
         h, w = h - 2 * self.pad, w - 2 * self.pad
         if min(h, w) <= self.pad or h % self.scale or w % self.scale:
-            raise ValueError('%s: a gradient of shape %s is of no image' % (self, dy.shape))
+            raise ValueError(f'{self}: a gradient of shape {dy.shape} is of no image')
         h, w = h // self.scale, w // self.scale
         dx = outputs[0][0] = gpuarray.empty((n, c, h, w), 'float32', context=context)
         if dx.size:
@@ -370,9 +370,9 @@ class NormOp(GpuOp):
         """Raise ValueError unless gamma and beta have a row for each image, or one for all of them."""
         n, c = x.shape[:2]
         if any(p.shape != parameters[0].shape or p.shape not in ((n, c), (1, c)) for p in parameters):
-            raise ValueError('%s: gamma and beta of %s for feature maps of %s' % (self, parameters[0].shape, x.shape))
+            raise ValueError(f'{self}: gamma and beta of {parameters[0].shape} for feature maps of {x.shape}')
         if any(other.shape != x.shape for other in others):
-            raise ValueError('%s: a gradient of another shape than %s' % (self, x.shape))
+            raise ValueError(f'{self}: a gradient of another shape than {x.shape}')
 
     def launch(self, name, grid, *args):
         constants = (
@@ -380,7 +380,7 @@ class NormOp(GpuOp):
             ('ROUNDING_EPSILON', ROUNDING[0] * self.epsilon),
             ('ROUNDING_MEAN', ROUNDING[1]),
         )
-        constants = tuple((constant, repr(value) + 'f') for constant, value in constants)
+        constants = tuple((constant, f'{value!r}f') for constant, value in constants)
         _normalization.call(name, args[0].context, constants, grid, *args)
 
 

@@ -137,21 +137,21 @@ def import_pygpu():
     except ModuleNotFoundError as error:
         built = glob.glob(os.path.join(DEBIAN_PACKAGES, 'pygpu', 'gpuarray.*.so'))
         if error.name == 'pygpu':
-            raise Unavailable('pygpu is not installed (%s)' % INSTALL)
+            raise Unavailable(f'pygpu is not installed ({INSTALL})')
         if error.name == 'pygpu.gpuarray' and built:
             raise Unavailable(
                 'the pygpu of the system is for Python %s, and this is %s; an environment made with '
                 'make PYTHON=python%s can use it (docs/gpu.md says how to build one for another)'
                 % (_pythons(built), version, _pythons(built).split(', ')[0])
             )
-        raise Unavailable('pygpu needs the package %s: pip install %s' % (error.name, error.name))
+        raise Unavailable(f'pygpu needs the package {error.name}: pip install {error.name}')
     except (ImportError, RuntimeError, ValueError) as error:
         raise Unavailable(
-            'pygpu cannot be loaded: %s (docs/gpu.md says how to build one for Python %s)' % (_text(error), version)
+            f'pygpu cannot be loaded: {_text(error)} (docs/gpu.md says how to build one for Python {version})'
         )
     if pygpu.gpuarray.api_version()[0] != 2:
         raise Unavailable(
-            'pygpu %s has another interface than that of 0.7, which Theano needs (%s)' % (pygpu.__version__, INSTALL)
+            f'pygpu {pygpu.__version__} has another interface than that of 0.7, which Theano needs ({INSTALL})'
         )
 
 
@@ -166,7 +166,7 @@ def _check_headers():
             stderr=subprocess.DEVNULL,
         )
     if result.returncode:
-        raise Unavailable('the headers of libgpuarray are missing, or its library (%s)' % INSTALL)
+        raise Unavailable(f'the headers of libgpuarray are missing, or its library ({INSTALL})')
 
 
 # ---------------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ def _prepare_cuda(device, tf32):
     try:
         dnn.configure(tf32)
     except dnn.Unavailable as reason:
-        print('warning: %s: convolutions go through cuBLAS, which is slower' % reason, file=sys.stderr)
+        print(f'warning: {reason}: convolutions go through cuBLAS, which is slower', file=sys.stderr)
         return ', without cuDNN'
     return ''
 
@@ -270,7 +270,7 @@ def _versions_of(name):
     return [
         path
         for folder in folders
-        for path in sorted(glob.glob(os.path.join(glob.escape(folder), name + '.[0-9]*')), key=_major, reverse=True)
+        for path in sorted(glob.glob(os.path.join(glob.escape(folder), f'{name}.[0-9]*')), key=_major, reverse=True)
     ]
 
 
@@ -297,11 +297,11 @@ def _path_of(name):
     with open('/proc/self/maps') as file:
         paths = {line.split(None, 5)[5].strip() for line in file if len(line.split(None, 5)) == 6}
     # The name may be that of a symbolic link.
-    stem = name.partition('.so')[0] + '.so'
+    stem = f'{name.partition(".so")[0]}.so'
     for path in sorted(paths):
         if os.path.basename(path).startswith(stem):
             return path
-    raise OSError('%s is not loaded' % name)
+    raise OSError(f'{name} is not loaded')
 
 
 def _alias(name, path):
@@ -327,7 +327,7 @@ def _alias(name, path):
                 os.devnull,
                 '-x',
                 'none',
-                '-Wl,-soname,' + name,
+                f'-Wl,-soname,{name}',
                 '-Wl,--no-as-needed',
                 '-Wl,--unresolved-symbols=ignore-all',
                 path,
@@ -338,10 +338,10 @@ def _alias(name, path):
             stderr=subprocess.PIPE,
         )
         if result.returncode:
-            raise Unavailable('%s cannot be linked with: %s' % (path, _text(result.stderr[-200:])))
+            raise Unavailable(f'{path} cannot be linked with: {_text(result.stderr[-200:])}')
         return folder
 
-    return os.path.join(cache.build('cuda-%s' % cache.key(name, path), make), name)
+    return os.path.join(cache.build(f'cuda-{cache.key(name, path)}', make), name)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -360,7 +360,7 @@ def _prepare_opencl(device):
             for number in range(gpuarray.count_devices('opencl', platform))
         ]
     except gpuarray.GpuArrayException as error:
-        raise Unavailable('OpenCL cannot start: %s (install the OpenCL driver of the device)' % _text(error))
+        raise Unavailable(f'OpenCL cannot start: {_text(error)} (install the OpenCL driver of the device)')
     if device not in there:
         raise Unavailable(
             'there is no such device; there is %s'
@@ -370,4 +370,4 @@ def _prepare_opencl(device):
         with contextlib.suppress(OSError):
             ctypes.CDLL(name)
             return ''
-    raise Unavailable('OpenCL needs CLBlast, and there is no libclblast.so (%s)' % INSTALL)
+    raise Unavailable(f'OpenCL needs CLBlast, and there is no libclblast.so ({INSTALL})')

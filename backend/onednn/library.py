@@ -63,10 +63,10 @@ def _find_onednn():
         if os.path.exists(os.path.join(lib, name)):
             break
     else:
-        raise Unavailable('the headers of oneDNN are in %s, but its library is not in %s' % (include, lib))
+        raise Unavailable(f'the headers of oneDNN are in {include}, but its library is not in {lib}')
     with open(header) as f:
         words = [line.split() for line in f if line.startswith('#define DNNL_VERSION_M')]
-    version = tuple(int({w[1]: w[2] for w in words}['DNNL_VERSION_%s' % part]) for part in ('MAJOR', 'MINOR'))
+    version = tuple(int({w[1]: w[2] for w in words}[f'DNNL_VERSION_{part}']) for part in ('MAJOR', 'MINOR'))
     if version[0] != VERSION[0] or version < VERSION:
         raise Unavailable('oneDNN is of version %d.%d, and this needs %d.%d' % (version + VERSION))
     return include, lib, name, version
@@ -96,24 +96,24 @@ def _path():
         )
     if with_onednn():
         include, lib, dnnl, version = _find_onednn()
-        sources, flags, link = SOURCES + [WITH], ['-I' + include], ['-L' + lib, '-l:' + dnnl, '-Wl,-rpath,' + lib]
+        sources, flags, link = SOURCES + [WITH], [f'-I{include}'], [f'-L{lib}', f'-l:{dnnl}', f'-Wl,-rpath,{lib}']
     else:
         sources, flags, link, version = SOURCES + [WITHOUT], [], [], None
     compiler = shutil.which(os.environ.get('CXX', 'g++'))
     if not compiler:
-        raise Unavailable('%s is not on the PATH' % os.environ.get('CXX', 'g++'))
+        raise Unavailable(f'{os.environ.get("CXX", "g++")} is not on the PATH')
     here = os.path.dirname(os.path.abspath(__file__))
     texts = []
     for name in ['common.h', 'winograd.h'] + sources:
         with open(os.path.join(here, name), 'rb') as f:
             texts.append(f.read())
-    name = 'onednn-%s.so' % cache.key((FLAGS, flags, link, version, compiler, _processor()), *texts)
+    name = f'onednn-{cache.key((FLAGS, flags, link, version, compiler, _processor()), *texts)}.so'
     return cache.build(name, lambda work: _compile(compiler, here, sources, flags, link, work), sealed=True)
 
 
 def _compile(compiler, here, sources, flags, link, work):
     """Compile the sources side by side and link them into work/library.so, whose path it returns."""
-    objects = [os.path.join(work, name + '.o') for name in sources]
+    objects = [os.path.join(work, f'{name}.o') for name in sources]
     commands = [
         [compiler] + FLAGS + flags + ['-c', os.path.join(here, name), '-o', target]
         for name, target in zip(sources, objects)
@@ -129,7 +129,7 @@ def _compile(compiler, here, sources, flags, link, work):
     if failed:
         lines = failed[0].decode(errors='replace').strip().splitlines() or ['no message']
         error = next((line for line in lines if 'error' in line.lower()), lines[-1])
-        raise Unavailable('the native library does not compile: %s' % error)
+        raise Unavailable(f'the native library does not compile: {error}')
     return library
 
 
@@ -152,7 +152,7 @@ def load():
     try:
         library = ctypes.CDLL(_path())
     except OSError as e:
-        raise Unavailable('the native library cannot be loaded: %s' % e)
+        raise Unavailable(f'the native library cannot be loaded: {e}')
     library.gogh_error.restype = ctypes.c_char_p
     library.gogh_take.restype = ctypes.c_void_p
     library.gogh_take.argtypes = [ctypes.c_int64]
@@ -194,9 +194,9 @@ def call(name, *arguments):
     """
     status = getattr(_library, name)(*[_argument(value) for value in arguments])
     if status == 2:
-        raise MemoryError('%s ran out of memory' % name)
+        raise MemoryError(f'{name} ran out of memory')
     if status:
-        raise ValueError('%s: %s' % (name, _library.gogh_error().decode(errors='replace')))
+        raise ValueError(f'{name}: {_library.gogh_error().decode(errors="replace")}')
 
 
 class _Buffer:

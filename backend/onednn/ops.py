@@ -52,14 +52,14 @@ def _tensor(x, ndim, name):
 
 
 def _blocked(x, name='x'):
-    x = _tensor(x, 5, name + ' (blocked)')
+    x = _tensor(x, 5, f'{name} (blocked)')
     return x if x.type == Blocked else T.patternbroadcast(x, Blocked.broadcastable)
 
 
 def _integer(x):
     x = T.as_tensor_variable(x)
     if x.ndim != 0 or x.dtype not in theano.tensor.integer_dtypes:
-        raise TypeError('a size is an integer, not %s' % x.type)
+        raise TypeError(f'a size is an integer, not {x.type}')
     return x
 
 
@@ -74,7 +74,7 @@ def _check_blocks(op, x, channels, name='x'):
 
 def _check_shape(op, x, shape, name):
     if x.shape != tuple(shape):
-        raise ValueError('%s: %s is of shape %s, not %s' % (op, name, x.shape, tuple(shape)))
+        raise ValueError(f'{op}: {name} is of shape {x.shape}, not {tuple(shape)}')
 
 
 def _array(x):
@@ -164,7 +164,7 @@ class _Convolution(Op):
         self.border_mode = border_mode if isinstance(border_mode, str) else tuple(int(p) for p in border_mode)
         self.subsample = tuple(int(s) for s in subsample)
         if self.scale < 1 or self.mirror < 0 or min(self.subsample) < 1:
-            raise ValueError('%s: scale and stride are at least 1, padding at least 0' % self)
+            raise ValueError(f'{self}: scale and stride are at least 1, padding at least 0')
 
     def pad(self, kernel):
         if self.border_mode == 'valid':
@@ -259,7 +259,7 @@ class ConvWeightGradient(_Convolution):
 
     def make_node(self, x, dy, *sizes):
         if len(sizes) != 4:
-            raise TypeError('the shape of the filters is of four sizes, not %d' % len(sizes))
+            raise TypeError(f'the shape of the filters is of four sizes, not {len(sizes)}')
         return theano.Apply(
             self, [_blocked(x), _blocked(dy, 'dy')] + [_integer(size) for size in sizes], [T.ftensor4()]
         )
@@ -578,7 +578,7 @@ class BatchedProduct(Op):
     def run(self, a, b):
         (n, i, k), (m, l, j) = a.shape, b.shape
         if (n, k) != (m, l):
-            raise ValueError('%s: shapes %s and %s do not match' % (self, a.shape, b.shape))
+            raise ValueError(f'{self}: shapes {a.shape} and {b.shape} do not match')
         c = library.empty(n, i, j) if k else numpy.zeros((n, i, j), 'float32')
         if c.size and k and not library.with_onednn():
             numpy.matmul(a, b, out=c)
