@@ -60,13 +60,15 @@ def _check():
         _fail(f'the package theano in {folder} is {version or "something else"}, and not Theano {THEANO}')
 
 
-def check(packages):
+def check(packages, extra=''):
     """End the program if a package is missing or does not work with numpy.
 
     Parameters
     ----------
     packages : dict
         {module to import: name of its package}
+    extra : str
+        That of setup.py that has them, if it is one.
     """
     for module, package in packages.items():
         try:
@@ -74,9 +76,9 @@ def check(packages):
                 importlib.import_module(module)
         except ModuleNotFoundError as error:
             missing = error.name == module.split('.')[0]
-            _fail(f'{package} is not installed' if missing else f'{_found(package)} is damaged: {error}')
+            _fail(f'{package} is not installed' if missing else f'{_found(package)} is damaged: {error}', extra)
         except Exception as error:  # an ImportError, and a ValueError or AttributeError if it is for another numpy
-            _fail(f'{_found(package)} does not work with {_found("numpy")}: {" ".join(str(error).split())}')
+            _fail(f'{_found(package)} does not work with {_found("numpy")}: {" ".join(str(error).split())}', extra)
 
 
 def _theano_version(folder):
@@ -100,10 +102,15 @@ def _found(package):
         return package
 
 
-def _fail(reason):
+def _fail(reason, extra=''):
     sys.exit(
-        'error: %s; %s %s installs what is needed'
-        % (reason, sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'install.py'))
+        'error: %s; %s %s%s installs what is needed'
+        % (
+            reason,
+            sys.executable,
+            os.path.join(os.path.dirname(os.path.abspath(__file__)), 'install.py'),
+            extra and f' {extra}',
+        )
     )
 
 

@@ -6,7 +6,7 @@ import sys
 
 import utils
 
-__all__ = ['of', 'by_index', 'by_name', 'parse_indices', 'parse_names', 'parse_blend', 'label']
+__all__ = ['of', 'by_index', 'by_name', 'parse_indices', 'parse_names', 'parse_blend', 'parse_times', 'at', 'label']
 
 
 def of(style, names):
@@ -108,6 +108,33 @@ def parse_blend(text, names):
             file=sys.stderr,
         )
     return normalized
+
+
+def parse_times(text, names):
+    """The styles over time in ``0=ink-wash,4=lily-pond``: a list of pairs (seconds, mixture), in the order of time."""
+    times = {}
+    for item in re.split(r',(?=[\s0-9.]+=)', text):  # names may have commas
+        seconds, equals, style = item.partition('=')
+        if not equals or _weight(seconds) is None:
+            raise utils.UserError(f'--style-at: {item!r} is not SECONDS=STYLE, such as 4=0')
+        number = style.strip().isdecimal() and style.strip() not in names
+        times[_weight(seconds)] = {by_index(style, names) if number else by_name(style, names): 1.0}
+    return sorted(times.items(), key=lambda pair: pair[0])
+
+
+def at(times, seconds):
+    """The mixture at a time between those that `parse_times` gives: the two around it, in proportion."""
+    after = next((n for n, (time, _) in enumerate(times) if time > seconds), len(times))
+    if after in (0, len(times)):
+        return times[min(after, len(times) - 1)][1]
+    (start, before), (end, next_one) = times[after - 1 : after + 1]
+    share = float(seconds - start) / (end - start)
+    if not share:
+        return before
+    mixture = {style: (1 - share) * weight for style, weight in before.items()}
+    for style, weight in next_one.items():
+        mixture[style] = mixture.get(style, 0) + share * weight
+    return _normalized(mixture)
 
 
 def label(mixture, names):

@@ -31,7 +31,17 @@ setup(
     extras_require={
         # Networks for other programs (convert.py).
         'onnx': ['onnx>=1.14'],
-        'test': ['pytest>=7', 'hypothesis>=6', 'onnx>=1.14', 'onnxruntime>=1.16'],
+        # Clips (video.py). FFmpeg comes with av; OpenCV's optical flow and cameras need no window of its own, whose
+        # libraries a server lacks.
+        'video': ['av>=12', 'opencv-python-headless>=4.5'],
+        'test': [
+            'pytest>=7',
+            'hypothesis>=6',
+            'onnx>=1.14',
+            'onnxruntime>=1.16',
+            'av>=12',
+            'opencv-python-headless>=4.5',
+        ],
         # One version, so that all agree on what it wants.
         'lint': ['ruff==0.17.6'],
         # The libraries of CUDA for --device cuda, if they are not installed otherwise; see docs/gpu.md.

@@ -1,0 +1,361 @@
+"""Clips: what is read and written, sound, times, interruptions; pastiches that do not flicker; what is refused."""
+
+import fractions
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy
+import pytest
+
+av = pytest.importorskip('av', reason='PyAV is not installed: python install.py video')
+pytest.importorskip('cv2', reason='OpenCV is not installed: python install.py video')
+
+import files
+import mixtures
+import pieces
+import steadiness
+import utils
+import videos
+from conftest import ROOT
+from support import clips, tiny
+
+
+class Negative:
+    """In the place of a `pastiches.Stylist`: the negative of a frame."""
+
+    class architecture:
+        lost = 0
+
+    def check(self, name, frame):
+        pass
+
+    def __call__(self, frame, style):
+        return 255 - frame
+
+
+def negative(source, output, settings=None, stop=None, overwrite=False, share=0.0, **options):
+    """Make a clip of negatives; stop before so many frames."""
+    clip = videos.open_input(str(source), **options)
+    with pieces.open_output(str(output), clip, settings or {}, overwrite) as out:
+        first = out.done
+        frames = steadiness.pastiches(clip, Negative(), [(0, {0: 1.0})], share, out.done, out.state)
+        for frame, state in frames:
+            if stop is not None and out.done == stop:
+                frames.close()
+                return first
+            out.write(frame, state)
+        out.finish()
+    return first
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    path = tmp_path / 'drawn.mp4'
+    clips.write(path, [clips.drawing(i) for i in range(12)], sound='aac')
+    return path
+
+
+def difference(a, b):
+    return numpy.abs(a.astype(float) - b).mean()
+
+
+def test_a_clip_keeps_its_frames_its_times_and_the_packets_of_its_sound(place, run):
+    clips.write('clip.mp4', [clips.drawing(i) for i in range(12)], sound='aac')
+    done = run('video.py', 'clip.mp4', '--model', 'cin.npz', '--style', 'waves', '--output', 'out.mp4', cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ['out.mp4']
+    images, times = clips.read('out.mp4')
+    assert times == clips.read('clip.mp4')[1] and len(times) == 12
+    assert images[0].shape == (32, 48, 3)
+    assert clips.sound_packets('out.mp4') == clips.sound_packets('clip.mp4') != []
+    assert sorted(os.listdir('.')) == ['cin.npz', 'clip.mp4', 'out.mp4', 'photo.png']
+
+
+@pytest.mark.parametrize('extension', ['mp4', 'mov', 'mkv', 'webm'])
+def test_what_is_written_looks_as_it_was_meant(drawn, tmp_path, extension):
+    out = tmp_path / f'out.{extension}'
+    negative(drawn, out)
+    before, after = clips.read(drawn)[0], clips.read(out)[0]
+    assert len(before) == len(after)
+    assert max(difference(255 - a, b) for a, b in zip(before, after)) < 8
+
+
+def test_a_gif_has_all_frames_in_hundredths_of_a_second(drawn, tmp_path):
+    negative(drawn, tmp_path / 'out.gif')
+    images, times = clips.read(tmp_path / 'out.gif')
+    assert times == [pytest.approx(0.04 * i) for i in range(12)]
+    assert max(difference(255 - a, b) for a, b in zip(clips.read(drawn)[0], images)) < 10
+
+
+def test_times_that_vary_are_kept(tmp_path):
+    shown = [0, 40, 53, 200, 201, 460, 500]
+    clips.write(tmp_path / 'clip.mkv', [clips.drawing(i) for i in range(7)], times=shown)
+    for name in ('out.mp4', 'out.webm', 'out.mkv'):
+        negative(tmp_path / 'clip.mkv', tmp_path / name)
+        assert [float(t) for t in clips.read(tmp_path / name)[1]] == [pytest.approx(t / 1000) for t in shown]
+
+
+def test_sound_that_a_container_cannot_have_is_encoded_anew(drawn, tmp_path):
+    negative(drawn, tmp_path / 'out.webm')
+    with av.open(str(tmp_path / 'out.webm')) as container:
+        assert container.streams.audio[0].codec_context.name in ('opus', 'libopus')
+        samples = numpy.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
+    assert len(samples) / 48000 == pytest.approx(0.48, abs=0.06)
+    # The tone: one in 20 radians a sample.
+    spectrum = numpy.abs(numpy.fft.rfft(samples[4800:14400]))
+    assert spectrum.argmax() == pytest.approx(9600 / (20 * 2 * numpy.pi), abs=1.5)
+
+
+def test_opus_is_copied_into_webm(tmp_path):
+    clips.write(tmp_path / 'clip.mkv', [clips.drawing(i) for i in range(6)], sound='libopus')
+    negative(tmp_path / 'clip.mkv', tmp_path / 'out.webm')
+    assert clips.sound_packets(tmp_path / 'out.webm') == clips.sound_packets(tmp_path / 'clip.mkv') != []
+
+
+@pytest.mark.parametrize('degrees, quarters', [(90, -1), (180, 2), (270, 1)])
+def test_a_clip_that_is_to_be_turned_is_upright(drawn, degrees, quarters):
+    stored = clips.read(drawn)[0][3]
+    clips.turn(drawn, degrees)
+    frames = list(videos.Clip(str(drawn)))
+    assert difference(frames[3].image, numpy.rot90(stored, quarters)) < 3
+
+
+def test_pixels_that_are_not_square_become_square(tmp_path):
+    clips.write(tmp_path / 'wide.mp4', [clips.drawing(i) for i in range(3)], aspect='3/2')
+    clips.write(tmp_path / 'high.mp4', [clips.drawing(i) for i in range(3)], aspect='1/2')
+    assert next(iter(videos.Clip(str(tmp_path / 'wide.mp4')))).image.shape == (32, 72, 3)
+    assert next(iter(videos.Clip(str(tmp_path / 'high.mp4')))).image.shape == (64, 48, 3)
+    assert next(iter(videos.Clip(str(tmp_path / 'wide.mp4'), size=16))).image.shape == (16, 36, 3)
+
+
+@pytest.mark.parametrize('number, name', [(1, 'BT.709'), (5, 'BT.601')])
+def test_colours_are_those_of_the_standard_that_a_clip_names(tmp_path, number, name):
+    red, green, blue = 200, 60, 120
+    kr, kb = (0.2126, 0.0722) if number == 1 else (0.299, 0.114)
+    luma = kr * red + (1 - kr - kb) * green + kb * blue
+    values = [
+        16 + 219 * luma / 255,
+        128 + 112 * (blue - luma) / (255 * (1 - kb)),
+        128 + 112 * (red - luma) / (255 * (1 - kr)),
+    ]
+    with av.open(str(tmp_path / 'clip.mp4'), 'w') as container:
+        stream = container.add_stream('libx264', rate=25, options={'crf': '1'})
+        stream.width, stream.height, stream.pix_fmt = 48, 32, 'yuv420p'
+        stream.codec_context.colorspace = number
+        planes = [numpy.full((32, 48), values[0])] + [numpy.full((8, 48), v) for v in values[1:]]
+        frame = av.VideoFrame.from_ndarray(numpy.concatenate(planes).round().astype('uint8'), format='yuv420p')
+        frame.colorspace = number
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    image = next(iter(videos.Clip(str(tmp_path / 'clip.mp4')))).image
+    assert numpy.abs(image[16, 24].astype(int) - (red, green, blue)).max() <= 3, name
+
+
+def test_start_and_duration_cut_the_pictures_and_the_sound(drawn, tmp_path):
+    negative(drawn, tmp_path / 'out.mp4', start=0.16, duration=0.2)
+    images, times = clips.read(tmp_path / 'out.mp4')
+    assert times == clips.read(drawn)[1][:5]
+    assert difference(images[0], 255 - clips.read(drawn)[0][4]) < 8
+    all_packets, packets = clips.sound_packets(drawn), clips.sound_packets(tmp_path / 'out.mp4')
+    first = all_packets.index(packets[0])
+    assert all_packets[first : first + len(packets)] == packets
+    assert 8 <= len(packets) <= 10  # of 1024 samples each
+
+
+def test_frames_in_a_folder_become_frames_in_a_folder(drawn, tmp_path):
+    negative(drawn, tmp_path / 'frames')
+    assert sorted(os.listdir(tmp_path / 'frames')) == ['%06d.png' % i for i in range(1, 13)] + ['settings.json']
+    negative(tmp_path / 'frames', tmp_path / 'again', rate=50)
+    negative(tmp_path / 'again', tmp_path / 'out.mp4', rate=50)
+    images, times = clips.read(tmp_path / 'out.mp4')
+    assert times == [fractions.Fraction(i, 50) for i in range(12)]
+    assert max(difference(255 - a, b) for a, b in zip(clips.read(drawn)[0], images)) < 8
+
+
+@pytest.mark.parametrize('output', ['out.mp4', 'out'])
+def test_an_interrupted_run_carries_on_to_the_same_frames(drawn, tmp_path, monkeypatch, output):
+    monkeypatch.setattr(pieces, 'PIECE', 4)
+    negative(drawn, tmp_path / f'whole-{output}', share=0.6)
+    assert negative(drawn, tmp_path / output, share=0.6, stop=7) == 0
+    assert not (tmp_path / 'out.mp4').exists()
+    # What was not kept is lost: of a clip, what came after its last piece.
+    assert negative(drawn, tmp_path / output, share=0.6) == (4 if output == 'out.mp4' else 7)
+    if output == 'out':
+        for path in (tmp_path / output).iterdir():
+            assert path.read_bytes() == (tmp_path / f'whole-{output}' / path.name).read_bytes()
+    else:
+        assert (tmp_path / output).read_bytes() == (tmp_path / f'whole-{output}').read_bytes()
+        assert not (tmp_path / f'{output}.pieces').exists()
+
+
+def test_an_interrupted_run_is_not_carried_on_with_other_settings(drawn, tmp_path):
+    negative(drawn, tmp_path / 'out.mp4', {'style': 1}, stop=7)
+    with pytest.raises(utils.UserError, match=r'out\.mp4\.pieces was made with other settings \(style\)'):
+        negative(drawn, tmp_path / 'out.mp4', {'style': 2})
+    negative(drawn, tmp_path / 'out.mp4', {'style': 2}, overwrite=True)
+    assert len(clips.read(tmp_path / 'out.mp4')[0]) == 12
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_carries_on(place):
+    clips.write('clip.mp4', [clips.drawing(i) for i in range(150)], sound='aac')
+    command = [sys.executable, os.path.join(ROOT, 'video.py'), 'clip.mp4', '--model', 'cin.npz', '--style', 'waves']
+    killed = subprocess.Popen(command + ['--output', 'out.mp4'], stderr=subprocess.DEVNULL)
+    while not list(pathlib.Path().glob('out.mp4.pieces/*.nut')):
+        assert killed.poll() is None
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    if pathlib.Path('out.mp4').exists():
+        pytest.skip('it was done before it could be killed')
+    kept = {path.name: path.stat().st_mtime_ns for path in pathlib.Path().glob('out.mp4.pieces/*.nut')}
+    assert '00000000-00000064.nut' in kept
+    # From here on in the middle of a piece, by Ctrl-C.
+    stopped = subprocess.Popen(command + ['--output', 'out.mp4'], stderr=subprocess.PIPE, universal_newlines=True)
+    subprocess.run(command + ['--output', 'whole.mp4'], check=True, stderr=subprocess.DEVNULL)
+    assert stopped.wait() == 0, stopped.stderr.read()
+    stopped.stderr.close()
+    (images, times), (whole, _) = clips.read('out.mp4'), clips.read('whole.mp4')
+    assert times == clips.read('clip.mp4')[1]
+    assert all((a == b).all() for a, b in zip(images, whole)) and len(images) == len(whole) == 150
+    assert clips.sound_packets('out.mp4') == clips.sound_packets('clip.mp4')
+    assert not os.path.exists('out.mp4.pieces')
+
+
+def test_what_is_no_clip_is_refused_in_one_line(drawn, tmp_path):
+    (tmp_path / 'text.mp4').write_bytes(b'not a clip at all' * 100)
+    (tmp_path / 'noise.mkv').write_bytes(numpy.random.RandomState(0).bytes(5000))
+    (tmp_path / 'empty.mp4').write_bytes(b'')
+    with av.open(str(tmp_path / 'sound.mp4'), 'w') as container:
+        stream = container.add_stream('aac', rate=48000)
+        frame = av.AudioFrame.from_ndarray(numpy.zeros((1, 1024), 'float32'), 'fltp', 'mono')
+        frame.sample_rate = 48000
+        for part in (frame, None):
+            container.mux(stream.encode(part))
+    (tmp_path / 'cut.mp4').write_bytes(drawn.read_bytes().partition(b'moov')[0])  # the index, which is at the end
+    os.mkfifo(tmp_path / 'pipe.mp4')
+    for name, complaint in [
+        ('text.mp4', 'not a clip'),
+        ('noise.mkv', 'not a clip'),
+        ('empty.mp4', 'the file is empty'),
+        ('sound.mp4', 'no video'),
+        ('cut.mp4', 'not a clip'),
+        ('pipe.mp4', 'a pipe'),
+        ('nothing.mp4', 'No such file'),
+    ]:
+        with pytest.raises(utils.UserError, match=rf'{name}: .*{complaint}'):
+            negative(tmp_path / name, tmp_path / 'out.mp4')
+    with pytest.raises(utils.UserError, match='no frame after --start'):
+        negative(drawn, tmp_path / 'out.mp4', start=5)
+    assert not (tmp_path / 'out.mp4').exists()
+
+
+def test_a_clip_that_breaks_off_gives_the_frames_that_it_has(tmp_path):
+    clips.write(tmp_path / 'whole.mkv', [clips.drawing(i) for i in range(60)], sound='aac')
+    data = (tmp_path / 'whole.mkv').read_bytes()
+    (tmp_path / 'half.mkv').write_bytes(data[: len(data) // 2])
+    negative(tmp_path / 'half.mkv', tmp_path / 'out.mp4')
+    assert 10 < len(clips.read(tmp_path / 'out.mp4')[0]) < 50
+
+
+def test_damage_in_the_middle_is_left_out_and_counted(tmp_path):
+    clips.write(tmp_path / 'clip.mkv', [numpy.roll(clips.drawing(i), 5 * i, 1) for i in range(60)])
+    data = bytearray((tmp_path / 'clip.mkv').read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 1000] = numpy.random.RandomState(0).bytes(1000)
+    (tmp_path / 'clip.mkv').write_bytes(data)
+    negative(tmp_path / 'clip.mkv', tmp_path / 'out.mp4')
+    assert 10 < len(clips.read(tmp_path / 'out.mp4')[0]) <= 60
+
+
+def test_a_playlist_opens_no_other_file(drawn, tmp_path):
+    playlist = '#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n%s\n#EXT-X-ENDLIST\n'
+    (tmp_path / 'list.m3u8').write_text(playlist % drawn)
+    (tmp_path / 'list.txt').write_text(f"ffconcat version 1.0\nfile '{drawn.name}'\n")
+    for name in ('list.m3u8', 'list.txt'):
+        with pytest.raises(utils.UserError, match=rf'{name}: '):
+            negative(tmp_path / name, tmp_path / 'out.mp4')
+
+
+def test_frames_of_too_many_pixels_are_refused(drawn, tmp_path, monkeypatch):
+    monkeypatch.setenv('GOGH_MAX_PIXELS', '1000')
+    with pytest.raises(utils.UserError, match='48 x 32 pixels are more than the 1000'):
+        negative(drawn, tmp_path / 'out.mp4')
+
+
+def test_odd_sizes_lose_a_row_or_a_column(tmp_path):
+    (tmp_path / 'frames').mkdir()
+    for i in range(3):
+        files.write_image(str(tmp_path / 'frames' / f'{i}.png'), clips.drawing(i, 31, 45))
+    negative(tmp_path / 'frames', tmp_path / 'out.mp4')
+    images = clips.read(tmp_path / 'out.mp4')[0]
+    assert images[0].shape == (30, 44, 3)
+    assert difference(images[1], 255 - clips.drawing(1, 31, 45)[:30, :44]) < 8
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_computed(drawn, tmp_path):
+    (tmp_path / 'file').write_text('')
+    (tmp_path / 'other.mp4').write_text('something else')
+    for output, complaint in [
+        (tmp_path / 'file' / 'out.mp4', 'cannot make this folder'),
+        (tmp_path / 'out.xyz', 'the name should end in .mp4'),
+        (tmp_path / 'other.mp4', 'not what this command wrote before'),
+        (drawn, 'would overwrite the input'),
+        (tmp_path, 'something else in this folder'),
+    ]:
+        with pytest.raises(utils.UserError, match=complaint):
+            negative(drawn, output)
+    assert (tmp_path / 'other.mp4').read_text() == 'something else'
+    negative(drawn, tmp_path / 'out.mp4')
+    negative(drawn, tmp_path / 'out.mp4')  # our own
+
+
+@pytest.mark.parametrize('when', ['a piece', 'the end'])
+def test_a_full_disk_leaves_no_half_clip_and_the_pieces_that_fit(drawn, tmp_path, when):
+    """The disk is full for files of more than so many bytes, in a process of its own."""
+    code = (
+        'import resource, signal, sys; sys.path[:0] = [%r, %r]\n'
+        'import pieces, test_video, utils; pieces.PIECE = 4\n'
+        'signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
+        'resource.setrlimit(resource.RLIMIT_FSIZE, (%d, -1))\n'
+        'try: test_video.negative(%r, %r)\n'
+        'except utils.UserError as error: print(error)'
+    )
+    limit = 300 if when == 'a piece' else 6000
+    done = subprocess.run(
+        [
+            sys.executable,
+            '-c',
+            code % (ROOT, os.path.join(ROOT, 'tests'), limit, str(drawn), str(tmp_path / 'out.mp4')),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+    )
+    assert done.stdout.count('\n') == 1 and 'cannot write' in done.stdout, done.stdout + done.stderr
+    assert 'Traceback' not in done.stderr
+    assert sorted(os.listdir(tmp_path)) == ['drawn.mp4', 'out.mp4.pieces']
+    if when == 'the end':
+        assert negative(drawn, tmp_path / 'out.mp4') == 12
+
+
+def test_without_pyav_one_line_says_what_to_install(fails, tmp_path):
+    (tmp_path / 'av.py').write_text("raise ModuleNotFoundError(name='av')")
+    line = fails('video.py', 'clip.mp4', PYTHONPATH=str(tmp_path))
+    assert 'av is not installed' in line and 'install.py video' in line
+
+
+def test_styles_change_over_time():
+    times = mixtures.parse_times('4=sun, rising,0=waves,10=1', tiny.NAMES)
+    assert times == [(0.0, {0: 1.0}), (4.0, {2: 1.0}), (10.0, {1: 1.0})]
+    assert mixtures.at(times, -1) == mixtures.at(times, 0) == {0: 1.0}
+    assert mixtures.at(times, fractions.Fraction(1)) == {0: 0.75, 2: 0.25}
+    assert mixtures.at(times, 7) == {2: 0.5, 1: 0.5}
+    assert mixtures.at(times, 10) == mixtures.at(times, 99) == {1: 1.0}
+    for bad in ('waves', '1=nothing', 'x=waves', '-1=waves', '0=waves,'):
+        with pytest.raises(utils.UserError):
+            mixtures.parse_times(bad, tiny.NAMES)
