@@ -1,10 +1,10 @@
 // A step of Adam (arXiv:1412.6980) for all parameters at once, in place.
-#include "common.h"
+#include "exports.h"
 #include <cmath>
 
 // Arrays of `count` pointers and sizes; `rate` is the step with the correction of both moments' bias.
-extern "C" int gogh_adam(float **parameters, float **means, float **squares, const float **gradients, const i64 *sizes,
-                         i64 count, double rate, double beta1, double beta2, double epsilon) {
+int gogh_adam(float **parameters, float **means, float **squares, const float **gradients, const i64 *sizes, i64 count,
+              double rate, double beta1, double beta2, double epsilon) {
     float a = (float)rate, b1 = (float)beta1, b2 = (float)beta2, e = (float)epsilon;
     float c1 = (float)(1 - beta1), c2 = (float)(1 - beta2);
 #pragma omp parallel

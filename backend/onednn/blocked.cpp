@@ -1,9 +1,9 @@
 // Operations that move blocked tensors or act on them pointwise: transfers, padding, upsampling, pooling, sums.
-#include "common.h"
+#include "exports.h"
 #include <vector>
 
 // (n, c, h, w) -> blocked
-extern "C" int gogh_to_blocked(const float *x, float *y, i64 n, i64 c, i64 hw) {
+int gogh_to_blocked(const float *x, float *y, i64 n, i64 c, i64 hw) {
     i64 cb = blocks(c), piece = 2048, pieces = (hw + piece - 1) / piece;
 #pragma omp parallel for collapse(3) schedule(static)
     for (i64 i = 0; i < n; i++)
@@ -26,7 +26,7 @@ extern "C" int gogh_to_blocked(const float *x, float *y, i64 n, i64 c, i64 hw) {
 }
 
 // blocked -> (n, c, h, w)
-extern "C" int gogh_from_blocked(const float *x, float *y, i64 n, i64 c, i64 hw) {
+int gogh_from_blocked(const float *x, float *y, i64 n, i64 c, i64 hw) {
     i64 cb = blocks(c), piece = 1024, pieces = (hw + piece - 1) / piece;
 #pragma omp parallel for collapse(3) schedule(static)
     for (i64 i = 0; i < n; i++)
@@ -63,7 +63,7 @@ static Frame frame(i64 n, i64 c, i64 h, i64 w, i64 scale, i64 mirror) {
 }
 
 // Nearest-neighbour upsampling by `scale`, then mirror padding.
-extern "C" int gogh_expand(const float *x, float *y, i64 n, i64 c, i64 h, i64 w, i64 scale, i64 mirror) {
+int gogh_expand(const float *x, float *y, i64 n, i64 c, i64 h, i64 w, i64 scale, i64 mirror) {
     GUARDED(expand(x, frame(n, c, h, w, scale, mirror), y))
 }
 
@@ -90,12 +90,12 @@ static void expand_gradient(const float *dy, const Frame &f, float *dx) {
         }
 }
 
-extern "C" int gogh_expand_gradient(const float *dy, float *dx, i64 n, i64 c, i64 h, i64 w, i64 scale, i64 mirror) {
+int gogh_expand_gradient(const float *dy, float *dx, i64 n, i64 c, i64 h, i64 w, i64 scale, i64 mirror) {
     GUARDED(expand_gradient(dy, frame(n, c, h, w, scale, mirror), dx))
 }
 
 // Max pooling with windows of kh x kw that do not overlap; a remainder at the border is dropped.
-extern "C" int gogh_max_pool(const float *x, float *y, i64 planes, i64 h, i64 w, i64 kh, i64 kw) {
+int gogh_max_pool(const float *x, float *y, i64 planes, i64 h, i64 w, i64 kh, i64 kw) {
     i64 oh = h / kh, ow = w / kw;
 #pragma omp parallel for collapse(2) schedule(static)
     for (i64 p = 0; p < planes; p++)
@@ -114,8 +114,8 @@ extern "C" int gogh_max_pool(const float *x, float *y, i64 planes, i64 h, i64 w,
 }
 
 // Its gradient, to every position of a window that holds the maximum, as Theano defines it.
-extern "C" int gogh_max_pool_gradient(const float *x, const float *y, const float *dy, float *dx, i64 planes, i64 h,
-                                      i64 w, i64 kh, i64 kw) {
+int gogh_max_pool_gradient(const float *x, const float *y, const float *dy, float *dx, i64 planes, i64 h, i64 w, i64 kh,
+                           i64 kw) {
     i64 oh = h / kh, ow = w / kw;
 #pragma omp parallel for collapse(2) schedule(static)
     for (i64 p = 0; p < planes; p++)
@@ -141,7 +141,7 @@ extern "C" int gogh_max_pool_gradient(const float *x, const float *y, const floa
 }
 
 // Average pooling over the same windows.
-extern "C" int gogh_average_pool(const float *x, float *y, i64 planes, i64 h, i64 w, i64 kh, i64 kw) {
+int gogh_average_pool(const float *x, float *y, i64 planes, i64 h, i64 w, i64 kh, i64 kw) {
     i64 oh = h / kh, ow = w / kw;
 #pragma omp parallel for collapse(2) schedule(static)
     for (i64 p = 0; p < planes; p++)
@@ -156,7 +156,7 @@ extern "C" int gogh_average_pool(const float *x, float *y, i64 planes, i64 h, i6
     return 0;
 }
 
-extern "C" int gogh_average_pool_gradient(const float *dy, float *dx, i64 planes, i64 h, i64 w, i64 kh, i64 kw) {
+int gogh_average_pool_gradient(const float *dy, float *dx, i64 planes, i64 h, i64 w, i64 kh, i64 kw) {
     i64 oh = h / kh, ow = w / kw;
 #pragma omp parallel for collapse(2) schedule(static)
     for (i64 p = 0; p < planes; p++)
@@ -170,22 +170,21 @@ extern "C" int gogh_average_pool_gradient(const float *dy, float *dx, i64 planes
 }
 
 // y = a + b, over `count` vectors; y may be a or b.
-extern "C" int gogh_add(const float *a, const float *b, float *y, i64 count) {
+int gogh_add(const float *a, const float *b, float *y, i64 count) {
 #pragma omp parallel for schedule(static)
     for (i64 i = 0; i < count; i++) store(y + i * BLOCK, load(a + i * BLOCK) + load(b + i * BLOCK));
     return 0;
 }
 
-extern "C" int gogh_rectify(const float *x, float *y, i64 count) {
+int gogh_rectify(const float *x, float *y, i64 count) {
 #pragma omp parallel for schedule(static)
     for (i64 i = 0; i < count; i++) store(y + i * BLOCK, rectified(load(x + i * BLOCK)));
     return 0;
 }
 
 // dx = dy where y > 0, else 0; y is the input or the output of the rectifier.
-extern "C" int gogh_rectify_gradient(const float *y, const float *dy, float *dx, i64 count) {
+int gogh_rectify_gradient(const float *y, const float *dy, float *dx, i64 count) {
 #pragma omp parallel for schedule(static)
-    for (i64 i = 0; i < count; i++)
-        store(dx + i * BLOCK, load(y + i * BLOCK) > 0.0f ? load(dy + i * BLOCK) : (vec){});
+    for (i64 i = 0; i < count; i++) store(dx + i * BLOCK, load(y + i * BLOCK) > 0.0f ? load(dy + i * BLOCK) : (vec){});
     return 0;
 }

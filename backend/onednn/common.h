@@ -31,7 +31,8 @@ typedef int32_t mask __attribute__((vector_size(BLOCK * 4)));
 
 static inline vec load(const float *p) { return *(const loose_vec *)p; }
 static inline void store(float *p, vec v) { *(loose_vec *)p = v; }
-// Past the caches, where the processor can, for what they could not hold until it is read: aligned, and followed by fence().
+// Past the caches, where the processor can, for what they could not hold until it is read: aligned, and followed by
+// fence().
 static inline void store_past(float *p, vec v) {
 #if defined __AVX512F__
     _mm512_stream_ps(p, (__m512)v);
@@ -88,7 +89,7 @@ static inline vec add_products(vec sum, pairs a, pairs b) {
 static inline i64 blocks(i64 channels) { return (channels + BLOCK - 1) / BLOCK; }
 
 // memory.cpp: a pool of buffers on huge pages, reused between calls.
-void *take(size_t bytes);            // throws std::bad_alloc
+void *take(size_t bytes); // throws std::bad_alloc
 void give(void *pointer);
 
 // A temporary array from the pool.
@@ -139,11 +140,11 @@ static inline void source_coordinates(i64 size, i64 scale, i64 mirror, i64 pad, 
 }
 
 // blocked.cpp
-void expand(const float *x, const Frame &f, float *y);          // materialize a frame, without its zeros
+void expand(const float *x, const Frame &f, float *y); // materialize a frame, without its zeros
 
 // What follows a convolution before its result is stored. Absent pointers are null.
 struct Epilogue {
-    const float *bias;   // oc values
+    const float *bias; // oc values
     int rectify;
     const float *addend; // of the result's shape: is added
     const float *gate;   // of the result's shape: where it is not positive, the result is zero

@@ -1,17 +1,17 @@
 // Convolutions: forward, gradient to the input, gradient to the weights. 3x3 filters of stride 1 go to winograd.cpp and
-// winograd_weights.cpp; the others, forward and to the input, to direct.cpp; those of three channels, to the weights, to
-// direct_weights.cpp; the rest to primitives.cpp, which is oneDNN's, or, where there is no oneDNN, to portable.cpp.
-#include "common.h"
+// winograd_weights.cpp; the others, forward and to the input, to direct.cpp; those of three channels, to the weights,
+// to direct_weights.cpp; the rest to primitives.cpp, which is oneDNN's, or, where there is no oneDNN, to portable.cpp.
+#include "exports.h"
 #include <algorithm>
 #include <memory>
 #include <vector>
 
 // As laid out by ops.py
 struct Shape {
-    i64 n, c, h, w, scale, mirror;      // the source image and how it is enlarged
+    i64 n, c, h, w, scale, mirror; // the source image and how it is enlarged
     i64 oc, kh, kw, sh, sw, pad_h, pad_w;
-    i64 flip;                           // rotate the filters by 180 degrees: a true convolution
-    i64 low;                            // multiply in bfloat16
+    i64 flip; // rotate the filters by 180 degrees: a true convolution
+    i64 low;  // multiply in bfloat16
     Frame frame() const { return {n, c, h, w, scale, mirror, pad_h, pad_w}; }
     i64 oh() const { return (frame().height() + 2 * pad_h - kh) / sh + 1; }
     i64 ow() const { return (frame().width() + 2 * pad_w - kw) / sw + 1; }
@@ -42,8 +42,7 @@ static void convolve(const Shape &s, const float *x, const float *w, bool transp
     for (i64 i = 0; i < s.kh; i++)
         for (i64 j = 0; j < s.kw; j++)
             taps.push_back({i, j, tap_weights(w, s, i, j), transpose ? k : s.c * k, transpose ? s.oc * k : k});
-    direct(x, s.frame(), taps, s.sh, s.sw, s.oc, s.low, epilogue, y,
-           {s.oh(), s.ow(), s.oh() * s.ow(), s.ow(), 1, 0});
+    direct(x, s.frame(), taps, s.sh, s.sw, s.oc, s.low, epilogue, y, {s.oh(), s.ow(), s.oh() * s.ow(), s.ow(), 1, 0});
 }
 
 // The gradient to the frame, (n, c, frame height, frame width), not to the image behind it.
@@ -51,8 +50,9 @@ static void input_gradient(const Shape &s, const float *w, const float *dy, cons
     i64 height = s.frame().height(), width = s.frame().width(), k = s.kh * s.kw;
     if (s.sh == 1 && s.sw == 1 && s.pad_h < s.kh && s.pad_w < s.kw) {
         // The convolution of dy with the filters turned about, over a border that lets every tap reach.
-        Shape back = {s.n, s.oc, s.oh(), s.ow(), 1, 0, s.c, s.kh, s.kw, 1, 1, s.kh - 1 - s.pad_h, s.kw - 1 - s.pad_w,
-                      !s.flip, s.low};
+        Shape back = {
+            s.n,     s.oc, s.oh(), s.ow(), 1, 0, s.c, s.kh, s.kw, 1, 1, s.kh - 1 - s.pad_h, s.kw - 1 - s.pad_w,
+            !s.flip, s.low};
         convolve(back, dy, w, true, {nullptr, 0, nullptr, gate}, dx);
         return;
     }
@@ -95,25 +95,25 @@ static void weight_gradient(const Shape &s, const float *x, const float *dy, flo
         source = own_source->data;
     }
     Scratch<float> padded(oc * ic * k);
-    plain_weight_gradient(source, dy, {s.n, ic, f.height(), f.width(), oc, s.oh(), s.ow(), s.kh, s.kw, s.sh, s.sw, s.pad_h,
-                                       s.pad_w}, padded);
+    plain_weight_gradient(
+        source, dy, {s.n, ic, f.height(), f.width(), oc, s.oh(), s.ow(), s.kh, s.kw, s.sh, s.sw, s.pad_h, s.pad_w},
+        padded);
     for (i64 o = 0; o < s.oc; o++)
         for (i64 i = 0; i < s.c; i++)
-            for (i64 t = 0; t < k; t++)
-                dw[(o * s.c + i) * k + t] = padded[(o * ic + i) * k + (s.flip ? k - 1 - t : t)];
+            for (i64 t = 0; t < k; t++) dw[(o * s.c + i) * k + t] = padded[(o * ic + i) * k + (s.flip ? k - 1 - t : t)];
 }
 
 // y: blocked (n, oc, oh, ow)
-extern "C" int gogh_conv(const Shape *shape, const float *x, const float *w, const float *bias, i64 rectify, float *y) {
+int gogh_conv(const Shape *shape, const float *x, const float *w, const float *bias, i64 rectify, float *y) {
     GUARDED(check(*shape); convolve(*shape, x, w, false, {bias, (int)rectify, nullptr, nullptr}, y))
 }
 
 // dx: blocked, see input_gradient; with a gate (or null), a frame that is rectified, the gradient to what it was before
-extern "C" int gogh_conv_input_gradient(const Shape *shape, const float *w, const float *dy, const float *gate, float *dx) {
+int gogh_conv_input_gradient(const Shape *shape, const float *w, const float *dy, const float *gate, float *dx) {
     GUARDED(check(*shape); input_gradient(*shape, w, dy, gate, dx))
 }
 
 // dw: (oc, c, kh, kw)
-extern "C" int gogh_conv_weight_gradient(const Shape *shape, const float *x, const float *dy, float *dw) {
+int gogh_conv_weight_gradient(const Shape *shape, const float *x, const float *dy, float *dw) {
     GUARDED(check(*shape); weight_gradient(*shape, x, dy, dw))
 }

@@ -3,7 +3,8 @@
 // border), and for three input or output channels, where blocks of channels would be mostly empty.
 //
 // Threads share the output by bands of rows. The part of the frame under a band is gathered into a buffer of the
-// thread's own, through tables of source coordinates, so that enlarging, mirroring and padding take no pass over memory.
+// thread's own, through tables of source coordinates, so that enlarging, mirroring and padding take no pass over
+// memory.
 #include "common.h"
 #include <algorithm>
 #include <vector>
@@ -180,16 +181,15 @@ static void convolve(const float *x, const Frame &f, const std::vector<Tap> &tap
         float *target = (float *)w.data;
         for (i64 c = 0; c < f.c; c++)
             for (i64 t = 0; t < count; t++)
-                for (i64 o = 0; o < oc; o++)
-                    *target++ = taps[t].weights[o * taps[t].oc_stride + c * taps[t].ic_stride];
+                for (i64 o = 0; o < oc; o++) *target++ = taps[t].weights[o * taps[t].oc_stride + c * taps[t].ic_stride];
     } else {
 #pragma omp parallel for schedule(static)
         for (i64 p = 0; p < panels; p++)
             for (i64 c = 0; c < ic; c++) {
                 i64 first = c / BLOCK * BLOCK, lanes = std::min<i64>(BLOCK, ic - first), lane = c - first;
                 for (i64 t = 0; t < count; t++) {
-                    E *target = w + p * PANEL * ic * count
-                                + (first * count + t * lanes + lane / pair * pair) * PANEL + lane % pair;
+                    E *target = w + p * PANEL * ic * count + (first * count + t * lanes + lane / pair * pair) * PANEL +
+                                lane % pair;
                     const float *source = taps[t].weights + c * taps[t].ic_stride;
                     for (i64 o = 0; o < PANEL; o++)
                         set(target + o * pair,
@@ -221,14 +221,16 @@ static void convolve(const float *x, const Frame &f, const std::vector<Tap> &tap
             else
                 gather(x, f, n, gathered_rows, columns.data(), gathered, width, buffer);
             i64 offsets[count];
-            for (i64 t = 0; t < count; t++)
-                offsets[t] = (taps[t].row * width + taps[t].column) * (narrow ? 1 : BLOCK);
+            for (i64 t = 0; t < count; t++) offsets[t] = (taps[t].row * width + taps[t].column) * (narrow ? 1 : BLOCK);
             for (i64 i = 0; i < height; i++) {
                 float *out = y + (n * oc_blocks * grid.plane + (first + i) * grid.row + grid.offset) * BLOCK;
                 if (narrow) {
-                    auto run = oc == 1 ? narrow_row<1> : oc == 2 ? narrow_row<2> : oc == 3 ? narrow_row<3> : narrow_row<4>;
-                    run((float *)buffer + i * width, plane, f.c, count, offsets, (float *)w.data, epilogue,
-                        grid.width, y, out - y, grid.pixel * BLOCK);
+                    auto run = oc == 1   ? narrow_row<1>
+                               : oc == 2 ? narrow_row<2>
+                               : oc == 3 ? narrow_row<3>
+                                         : narrow_row<4>;
+                    run((float *)buffer + i * width, plane, f.c, count, offsets, (float *)w.data, epilogue, grid.width,
+                        y, out - y, grid.pixel * BLOCK);
                     continue;
                 }
                 for (i64 p = 0; p < panels; p++) {
@@ -266,6 +268,6 @@ static void convolve(const float *x, const Frame &f, const std::vector<Tap> &tap
 
 void direct(const float *x, const Frame &f, const std::vector<Tap> &taps, i64 stride_h, i64 stride_w, i64 oc, bool low,
             const Epilogue &epilogue, float *y, const Grid &grid) {
-    (low && !is_narrow(oc, stride_w) ? convolve<bf16> : convolve<float>)(x, f, taps, stride_h, stride_w, oc, epilogue, y,
-                                                                         grid);
+    (low && !is_narrow(oc, stride_w) ? convolve<bf16> : convolve<float>)(x, f, taps, stride_h, stride_w, oc, epilogue,
+                                                                         y, grid);
 }

@@ -14,15 +14,15 @@
 #include <vector>
 
 #define BAND 16
-#define PIXELS 64       // of four blocks: they stay in the first-level cache for all taps
+#define PIXELS 64 // of four blocks: they stay in the first-level cache for all taps
 #define TAPS 3
 
 bool narrow_suits(i64 ic, i64 oc, i64 sh, i64 sw) { return std::min(ic, oc) <= 4 && sh == 1 && sw == 1; }
 
 // sum (TAPS, R blocks) += the narrow pixels at taps 0, 1 ... T - 1 times the wide ones
 template <int T, int R>
-static inline __attribute__((always_inline)) void correlate(const float *narrow, const float *wide, i64 plane, i64 count,
-                                                            float *sum) {
+static inline __attribute__((always_inline)) void correlate(const float *narrow, const float *wide, i64 plane,
+                                                            i64 count, float *sum) {
     vec total[T][R];
 #pragma GCC unroll 4
     for (int t = 0; t < T; t++)
@@ -83,8 +83,7 @@ static void correlate(const Side &wide, const Side &narrow, i64 kh, i64 kw, floa
                 for (i64 i = 0; i < count + kh - 1; i++)
                     for (i64 j = 0; j < narrow_width; j++) {
                         const float *pixel = narrow.pixel(n, 0, first + i, j);
-                        for (i64 c = 0; c < nc; c++)
-                            strip[(i * nc + c) * narrow_width + j] = pixel ? pixel[c] : 0.0f;
+                        for (i64 c = 0; c < nc; c++) strip[(i * nc + c) * narrow_width + j] = pixel ? pixel[c] : 0.0f;
                     }
                 for (i64 i = 0; i < count; i++)
                     for (i64 b = 0; b < wb; b += 4) {
@@ -103,7 +102,8 @@ static void correlate(const Side &wide, const Side &narrow, i64 kh, i64 kw, floa
                             for (i64 c = 0; c < nc; c++)
                                 for (i64 k = 0; k < kh; k++)
                                     run(strip + ((i + k) * nc + c) * narrow_width + j, row + j * BLOCK, width * BLOCK,
-                                        std::min<i64>(PIXELS, width - j), sum + (c * kh + k) * kw * together * BLOCK, kw);
+                                        std::min<i64>(PIXELS, width - j), sum + (c * kh + k) * kw * together * BLOCK,
+                                        kw);
                     }
             }
     }
@@ -112,8 +112,8 @@ static void correlate(const Side &wide, const Side &narrow, i64 kh, i64 kw, floa
 void narrow_weights(const float *x, const Frame &f, const float *dy, i64 oc, i64 kh, i64 kw, bool flip, float *dw) {
     i64 oh = f.height() + 2 * f.pad_h - kh + 1, ow = f.width() + 2 * f.pad_w - kw + 1;
     bool few_inputs = f.c <= 4;
-    Side image(x, f), gradient(dy, few_inputs ? Frame{f.n, oc, oh, ow, 1, 0, 0, 0}
-                                              : Frame{f.n, oc, oh, ow, 1, 0, kh - 1, kw - 1});
+    Side image(x, f),
+        gradient(dy, few_inputs ? Frame{f.n, oc, oh, ow, 1, 0, 0, 0} : Frame{f.n, oc, oh, ow, 1, 0, kh - 1, kw - 1});
     const Side &wide = few_inputs ? gradient : image, &narrow = few_inputs ? image : gradient;
     i64 nc = narrow.f.c, wb = blocks(wide.f.c), taps = kh * kw, size = wb * nc * taps * BLOCK;
     i64 bands = ((i64)wide.rows.size() + BAND - 1) / BAND;

@@ -8,6 +8,7 @@ through ctypes, which lets go of the interpreter lock.
 import ctypes
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -45,6 +46,8 @@ FLAGS = [
 VERSION = (3, 2)  # of oneDNN
 
 _library = None
+# For each function of the library what its arrays are of, None where a parameter is no array.
+_arrays = {}
 
 
 class Unavailable(Exception):
@@ -104,7 +107,7 @@ def _path():
         raise Unavailable(f'{os.environ.get("CXX", "g++")} is not on the PATH')
     here = os.path.dirname(os.path.abspath(__file__))
     texts = []
-    for name in ['common.h', 'winograd.h'] + sources:
+    for name in ['common.h', 'exports.h', 'winograd.h'] + sources:
         with open(os.path.join(here, name), 'rb') as f:
             texts.append(f.read())
     name = f'onednn-{cache.key((FLAGS, flags, link, version, compiler, _processor()), *texts)}.so'
@@ -133,6 +136,36 @@ def _compile(compiler, here, sources, flags, link, work):
     return library
 
 
+# By the C type, without const: what ctypes takes, or the type of an array's elements.
+TYPES = {
+    'i64': ctypes.c_int64,
+    'double': ctypes.c_double,
+    'void *': ctypes.c_void_p,
+    'float *': 'float32',
+    'i64 *': 'int64',
+    'Shape *': 'int64',
+    'float **': 'uint64',
+}
+RESULTS = {
+    'int': ctypes.c_int,
+    'void': None,
+    'char *': ctypes.c_char_p,
+    'i64': ctypes.c_int64,
+    'void *': ctypes.c_void_p,
+}
+
+
+def signatures():
+    """The functions of exports.h: {name: (result, [parameter, ...])}, by `RESULTS` and `TYPES`."""
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), 'exports.h')) as file:
+        text = re.sub(r'//.*', '', file.read()).replace('const ', '')
+    found = {}
+    for result, name, parameters in re.findall(r'(\w+ \*?)(gogh_\w+)\(([^)]*)\);', text):
+        kinds = [re.sub(r'\w+$', '', parameter.strip()).strip() for parameter in parameters.split(',') if parameter]
+        found[name] = RESULTS[result.strip()], [TYPES[kind] for kind in kinds]
+    return found
+
+
 def load():
     """Load the library, compiling it into the cache if need be.
 
@@ -153,12 +186,16 @@ def load():
         library = ctypes.CDLL(_path())
     except OSError as e:
         raise Unavailable(f'the native library cannot be loaded: {e}')
-    library.gogh_error.restype = ctypes.c_char_p
-    library.gogh_take.restype = ctypes.c_void_p
-    library.gogh_take.argtypes = [ctypes.c_int64]
-    library.gogh_give.restype = None
-    library.gogh_give.argtypes = [ctypes.c_void_p]
-    library.gogh_mapped.restype = library.gogh_in_use.restype = ctypes.c_int64
+    for name, (result, parameters) in signatures().items():
+        try:
+            function = getattr(library, name)
+        except AttributeError:
+            if with_onednn():
+                raise Unavailable(f'the native library lacks {name}')
+            continue
+        function.restype = result
+        function.argtypes = [ctypes.c_void_p if isinstance(kind, str) else kind for kind in parameters]
+        _arrays[name] = [kind if isinstance(kind, str) else None for kind in parameters]
     _library = library
 
 
@@ -172,16 +209,6 @@ def has_bf16():
     return bool(_library.gogh_has_bf16())
 
 
-def _argument(value):
-    if isinstance(value, numpy.ndarray):
-        return ctypes.c_void_p(value.ctypes.data)
-    if isinstance(value, float):
-        return ctypes.c_double(value)
-    if value is None:
-        return ctypes.c_void_p(None)
-    return ctypes.c_int64(value)
-
-
 def call(name, *arguments):
     """Call a function of the library with arrays, integers, floats or None (a null pointer).
 
@@ -189,10 +216,24 @@ def call(name, *arguments):
     ------
     MemoryError
         If it runs out of memory.
+    TypeError
+        If the arguments are not those of its signature in exports.h.
     ValueError
         If it refuses its arguments.
     """
-    status = getattr(_library, name)(*[_argument(value) for value in arguments])
+    kinds = _arrays[name]
+    if len(arguments) != len(kinds):
+        raise TypeError(f'{name} takes {len(kinds)} arguments, not {len(arguments)}')
+    values = []
+    for value, kind in zip(arguments, kinds):
+        if isinstance(value, numpy.ndarray):
+            if value.dtype != kind:
+                raise TypeError(f'{name} takes an array of {kind or "none"}, not of {value.dtype}')
+            value = value.ctypes.data
+        elif kind and value is not None:
+            raise TypeError(f'{name} takes an array of {kind}, not {value!r}')
+        values.append(value)
+    status = getattr(_library, name)(*values)
     if status == 2:
         raise MemoryError(f'{name} ran out of memory')
     if status:

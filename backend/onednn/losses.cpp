@@ -4,13 +4,13 @@
 // its own, and the matrices added in a fixed order, so that results do not depend on the number of threads. Rows of
 // half a block, from the diagonal on, are multiplied with up to three blocks of columns at once; the other triangle is
 // a copy. The gradient is a 1x1 convolution with the symmetrized gradient to the matrix, which direct.cpp computes.
-#include "common.h"
+#include "exports.h"
 #include <algorithm>
 
 #define CHUNK_PIXELS 512
-#define PIECE 128       // pixels of four blocks stay in the first-level cache
+#define PIECE 128 // pixels of four blocks stay in the first-level cache
 #define ROWS (BLOCK / 2)
-#define COLUMNS 3       // ROWS x COLUMNS accumulators fill the registers
+#define COLUMNS 3 // ROWS x COLUMNS accumulators fill the registers
 
 // c (ROWS, R blocks) += a' b over `count` pixels, for blocks of b that lie `plane` apart
 template <int R>
@@ -70,9 +70,7 @@ static void gram(const float *x, float *y, i64 n, i64 c, i64 hw, double scale) {
 }
 
 // x: blocked (n, c, hw) -> y: (n, c, c), the products of feature maps times `scale`
-extern "C" int gogh_gram(const float *x, float *y, i64 n, i64 c, i64 hw, double scale) {
-    GUARDED(gram(x, y, n, c, hw, scale))
-}
+int gogh_gram(const float *x, float *y, i64 n, i64 c, i64 hw, double scale) { GUARDED(gram(x, y, n, c, hw, scale)) }
 
 static void gram_gradient(const float *x, const float *dy, const float *other, bool rectify, float *dx, i64 n, i64 c,
                           i64 h, i64 w, double scale) {
@@ -89,12 +87,10 @@ static void gram_gradient(const float *x, const float *dy, const float *other, b
     }
 }
 
-// dy: (n, c, c) -> dx: blocked (n, c, h, w), with another gradient added; with `rectify` it is the gradient to what x is
-// the rectified values of.
-extern "C" int gogh_gram_gradient(const float *x, const float *dy, const float *other, i64 rectify, float *dx, i64 n, i64 c,
-                                  i64 h, i64 w, double scale) {
-    GUARDED(gram_gradient(x, dy, other, rectify, dx, n, c, h, w, scale))
-}
+// dy: (n, c, c) -> dx: blocked (n, c, h, w), with another gradient added; with `rectify` it is the gradient to what x
+// is the rectified values of.
+int gogh_gram_gradient(const float *x, const float *dy, const float *other, i64 rectify, float *dx, i64 n, i64 c, i64 h,
+                       i64 w, double scale){GUARDED(gram_gradient(x, dy, other, rectify, dx, n, c, h, w, scale))}
 
 #define CHUNK_FLOATS 8192
 
@@ -125,17 +121,18 @@ static void squared_difference(const float *a, const float *b, float *y, i64 n, 
     }
 }
 
-extern "C" int gogh_squared_difference(const float *a, const float *b, float *y, i64 n, i64 size, double scale) {
+int gogh_squared_difference(const float *a, const float *b, float *y, i64 n, i64 size, double scale) {
     GUARDED(squared_difference(a, b, y, n, size, scale))
 }
 
 // The gradient to a; that to b is its negative.
-extern "C" int gogh_squared_difference_gradient(const float *a, const float *b, const float *dy, float *da, i64 n,
-                                                i64 size, double scale) {
+int gogh_squared_difference_gradient(const float *a, const float *b, const float *dy, float *da, i64 n, i64 size,
+                                     double scale) {
     i64 chunks = (size + CHUNK_FLOATS - 1) / CHUNK_FLOATS;
 #pragma omp parallel for schedule(static)
     for (i64 t = 0; t < n * chunks; t++) {
-        i64 first = t % chunks * CHUNK_FLOATS, end = std::min<i64>(first + CHUNK_FLOATS, size), image = t / chunks * size;
+        i64 first = t % chunks * CHUNK_FLOATS, end = std::min<i64>(first + CHUNK_FLOATS, size),
+            image = t / chunks * size;
         float slope = (float)(2 * scale * dy[t / chunks]);
         for (i64 j = image + first; j < image + end; j++) da[j] = slope * (a[j] - b[j]);
     }

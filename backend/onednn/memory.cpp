@@ -2,7 +2,7 @@
 // page faults than the arithmetic on them. Buffers are cut from large chunks on huge pages, best fit, and merged
 // again when given back. Chunks that are entirely free go back to the system once they exceed what the recent past
 // needed.
-#include "common.h"
+#include "exports.h"
 #include <map>
 #include <mutex>
 #include <set>
@@ -13,16 +13,16 @@ static const size_t GRAIN = 4096, HUGE_PAGE = 2 << 20, CHUNK = 32 << 20;
 static std::mutex pool_mutex;
 struct Piece {
     size_t size;
-    bool free, first;      // first: starts a chunk
-    size_t chunk;          // size of the chunk, where first
+    bool free, first; // first: starts a chunk
+    size_t chunk;     // size of the chunk, where first
 };
-static std::map<char *, Piece> pieces;                   // every piece, by address
-static std::set<std::pair<size_t, char *>> free_pieces;  // by size
+static std::map<char *, Piece> pieces;                  // every piece, by address
+static std::set<std::pair<size_t, char *>> free_pieces; // by size
 static size_t mapped = 0, in_use = 0, peak = 0;
 
 static thread_local std::string last_error;
 void set_error(const char *message) { last_error = message; }
-extern "C" const char *gogh_error() { return last_error.c_str(); }
+const char *gogh_error() { return last_error.c_str(); }
 
 static void unmap_free_chunks(size_t target) {
     for (auto it = pieces.begin(); it != pieces.end() && mapped > target;) {
@@ -109,25 +109,25 @@ void give(void *pointer) {
     free_pieces.insert({it->second.size, it->first});
 }
 
-extern "C" void *gogh_take(i64 bytes) {
+void *gogh_take(i64 bytes) {
     try {
         return take(bytes);
     } catch (const std::bad_alloc &) {
         return nullptr;
     }
 }
-extern "C" void gogh_give(void *pointer) { give(pointer); }
+void gogh_give(void *pointer) { give(pointer); }
 // Return every unused chunk to the system and forget the past.
-extern "C" void gogh_trim() {
+void gogh_trim() {
     std::lock_guard<std::mutex> lock(pool_mutex);
     peak = in_use;
     unmap_free_chunks(0);
 }
-extern "C" i64 gogh_mapped() { return mapped; }
-extern "C" i64 gogh_in_use() { return in_use; }
-extern "C" int gogh_block() { return BLOCK; }
+i64 gogh_mapped() { return mapped; }
+i64 gogh_in_use() { return in_use; }
+int gogh_block() { return BLOCK; }
 
-extern "C" int gogh_has_bf16() {
+int gogh_has_bf16() {
 #ifdef __AVX512BF16__
     return 1;
 #else

@@ -1,6 +1,6 @@
 // Instance normalization: y = gamma (x - mean) / sqrt(variance + epsilon) + beta, the moments over the pixels of each
 // image and channel, optionally followed by a rectifier or sigmoid and by the addition of another tensor.
-#include "common.h"
+#include "exports.h"
 #include <cmath>
 
 static const i64 PIECE = 1024; // pixels whose moments are taken at once: they stay in the first- or second-level cache
@@ -37,8 +37,8 @@ template <int ACTIVATION> static inline vec activate(vec v) {
     return v;
 }
 
-// mean and 1 / sqrt(variance + epsilon) of every plane, into stats (2, planes, BLOCK); the latter is 0 where the variance
-// is rounding (`layers.InstanceNorm`).
+// mean and 1 / sqrt(variance + epsilon) of every plane, into stats (2, planes, BLOCK); the latter is 0 where the
+// variance is rounding (`layers.InstanceNorm`).
 static void moments(const float *x, float *stats, i64 planes, i64 hw, float epsilon) {
     i64 pieces = (hw + PIECE - 1) / PIECE;
     Scratch<float> partial(planes * pieces * 2 * BLOCK);
@@ -125,9 +125,8 @@ static void apply(const float *x, const float *gamma, const float *beta, i64 gam
 }
 
 // y may be x. stats: (2, n, channels of all blocks), written.
-extern "C" int gogh_norm(const float *x, const float *gamma, const float *beta, i64 gamma_rows, i64 beta_rows,
-                         const float *other, float *y, float *stats, i64 n, i64 c, i64 hw, double epsilon,
-                         i64 activation) {
+int gogh_norm(const float *x, const float *gamma, const float *beta, i64 gamma_rows, i64 beta_rows, const float *other,
+              float *y, float *stats, i64 n, i64 c, i64 hw, double epsilon, i64 activation) {
     GUARDED({
         moments(x, stats, n * blocks(c), hw, (float)epsilon);
         auto run = activation == RECTIFY   ? apply<RECTIFY>
@@ -192,7 +191,8 @@ static void norm_gradient(const float *x, const float *gamma, const float *beta,
             vec mean = load(stats + p * BLOCK), inverse = load(stats + (planes + p) * BLOCK);
             vec slope = lanes_of(gamma + (gamma_rows > 1 ? i * c : 0), c, b);
             vec shift = lanes_of(beta + (beta_rows > 1 ? i * c : 0), c, b);
-            vec sum = load(totals + p * 2 * BLOCK) / (float)hw, product = load(totals + p * 2 * BLOCK + BLOCK) / (float)hw;
+            vec sum = load(totals + p * 2 * BLOCK) / (float)hw,
+                product = load(totals + p * 2 * BLOCK + BLOCK) / (float)hw;
             i64 start = (p * hw + s * PIECE) * BLOCK;
             i64 count = hw - s * PIECE < PIECE ? hw - s * PIECE : PIECE;
             for (i64 j = 0; j < count; j++) {
@@ -204,9 +204,9 @@ static void norm_gradient(const float *x, const float *gamma, const float *beta,
         }
 }
 
-extern "C" int gogh_norm_gradient(const float *x, const float *gamma, const float *beta, i64 gamma_rows, i64 beta_rows,
-                                  const float *stats, const float *dy, float *dx, float *dgamma, float *dbeta, i64 n,
-                                  i64 c, i64 hw, i64 rectify) {
+int gogh_norm_gradient(const float *x, const float *gamma, const float *beta, i64 gamma_rows, i64 beta_rows,
+                       const float *stats, const float *dy, float *dx, float *dgamma, float *dbeta, i64 n, i64 c,
+                       i64 hw, i64 rectify) {
     GUARDED({
         auto run = rectify ? norm_gradient<true> : norm_gradient<false>;
         run(x, gamma, beta, gamma_rows, beta_rows, stats, dy, dx, dgamma, dbeta, n, c, hw);

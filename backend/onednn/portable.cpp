@@ -1,5 +1,5 @@
-// What primitives.cpp leaves to oneDNN, written out, for processors that there is no oneDNN for. Products of matrices are
-// numpy's there.
+// What primitives.cpp leaves to oneDNN, written out, for processors that there is no oneDNN for. Products of matrices
+// are numpy's there.
 #include "common.h"
 
 // For every block of input and of output channels and every tap, a BLOCK x BLOCK matrix: the sum over pixels of the

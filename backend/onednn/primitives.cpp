@@ -1,6 +1,6 @@
-// What is left to oneDNN: gradients to the weights of other convolutions than 3x3 of stride 1, and products of matrices.
-// Its primitives are kept for the shapes used last.
-#include "common.h"
+// What is left to oneDNN: gradients to the weights of other convolutions than 3x3 of stride 1, and products of
+// matrices. Its primitives are kept for the shapes used last.
+#include "exports.h"
 #include <dnnl.hpp>
 #include <list>
 #include <map>
@@ -119,12 +119,12 @@ static void product(const float *a, const float *b, float *c, const i64 *sizes, 
     key.insert(key.end(), sizes, sizes + 4);
     key.insert(key.end(), strides, strides + 6);
     auto p = cached(key, make_product);
-    execute(*p, {{DNNL_ARG_SRC, at(p->source, a)},
-                 {DNNL_ARG_WEIGHTS, at(p->weights, b)},
-                 {DNNL_ARG_DST, at(p->target, c)}});
+    execute(
+        *p,
+        {{DNNL_ARG_SRC, at(p->source, a)}, {DNNL_ARG_WEIGHTS, at(p->weights, b)}, {DNNL_ARG_DST, at(p->target, c)}});
 }
 
 // c = a b for a batch of matrices. sizes: batch, m, k, n; strides, in elements: batch, row and column of a, then of b.
-extern "C" int gogh_product(const float *a, const float *b, float *c, const i64 *sizes, const i64 *strides) {
+int gogh_product(const float *a, const float *b, float *c, const i64 *sizes, const i64 *strides) {
     GUARDED(product(a, b, c, sizes, strides))
 }

@@ -15,7 +15,7 @@
 #include <tuple>
 #include <vector>
 
-#define WIDE_BYTES (16 << 20)   // of the transforms of filters
+#define WIDE_BYTES (16 << 20) // of the transforms of filters
 
 bool winograd_suits(i64 ic, i64 oc, i64 kh, i64 kw, i64 sh, i64 sw) {
     return kh == 3 && kw == 3 && sh == 1 && sw == 1 && ic >= 8 && oc >= 8;

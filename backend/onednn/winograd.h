@@ -53,8 +53,8 @@ static inline void transform_tile(const float *x, const Frame &f, i64 n, const i
                 for (int i = 0; i < SPAN; i++) d[i] = load(plane + ((i64)row[i] * f.w + column[j]) * BLOCK);
             else
                 for (int i = 0; i < SPAN; i++)
-                    d[i] = row[i] < 0 || column[j] < 0 ? (vec){}
-                                                       : load(plane + ((i64)row[i] * f.w + column[j]) * BLOCK);
+                    d[i] =
+                        row[i] < 0 || column[j] < 0 ? (vec){} : load(plane + ((i64)row[i] * f.w + column[j]) * BLOCK);
             input_transform(d, r);
             for (int i = 0; i < SPAN; i++) half[i][j] = r[i];
         }

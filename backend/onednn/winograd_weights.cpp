@@ -80,7 +80,8 @@ void winograd_weights(const float *x, const Frame &f, const float *dy, i64 oc, b
         for (i64 g = 0; g < (tiles + group - 1) / group; g++) {
             i64 first = g * group, count = std::min(group, tiles - first);
             for (i64 t = 0; t < count; t++) {
-                i64 n = (first + t) / (tiles_h * tiles_w), th = (first + t) / tiles_w % tiles_h, tw = (first + t) % tiles_w;
+                i64 n = (first + t) / (tiles_h * tiles_w), th = (first + t) / tiles_w % tiles_h,
+                    tw = (first + t) % tiles_w;
                 transform_tile(x, f, n, rows.data() + th * TILE, columns.data() + tw * TILE, xs + t * ic, x_stride);
                 i64 height = std::min<i64>(TILE, oh - th * TILE), width = std::min<i64>(TILE, ow - tw * TILE);
                 for (i64 ob = 0; ob < panels * 2; ob++) {
@@ -106,8 +107,7 @@ void winograd_weights(const float *x, const Frame &f, const float *dy, i64 oc, b
                     const float *a = xs + p * x_stride, *b = ys + p * y_stride + o * PANEL;
                     float *c = sum + p * sum_stride + o * ic * PANEL;
                     i64 i = 0;
-                    for (; i + ROWS <= ic; i += ROWS)
-                        accumulate<ROWS>(a + i, ic, b, oc_padded, count, c + i * PANEL);
+                    for (; i + ROWS <= ic; i += ROWS) accumulate<ROWS>(a + i, ic, b, oc_padded, count, c + i * PANEL);
                     for (; i < ic; i += 2) accumulate<2>(a + i, ic, b, oc_padded, count, c + i * PANEL);
                 }
         }
@@ -122,8 +122,7 @@ void winograd_weights(const float *x, const Frame &f, const float *dy, i64 oc, b
                 vec d[SPAN], r[SIDE];
                 for (int a = 0; a < SPAN; a++) {
                     d[a] = (vec){};
-                    for (i64 k = 0; k < threads; k++)
-                        d[a] += load(source + (k * POINTS + a * SPAN + b) * sum_stride);
+                    for (i64 k = 0; k < threads; k++) d[a] += load(source + (k * POINTS + a * SPAN + b) * sum_stride);
                 }
                 weight_transform(d, r);
                 for (int a = 0; a < SIDE; a++) half[a][b] = r[a];
