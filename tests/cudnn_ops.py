@@ -34,15 +34,6 @@ def nodes(dnn, variable):
     yield sampled
     for gradient in T.grad(None, [x, theta], known_grads={sampled: y}):
         yield gradient
-    descriptor = dnn.rnndesc_type()
-    weights, sequence, state = variable(1), variable(3), variable(3)
-    reserve, output, last = dnn.GpuDnnRNNOp('gru', 'unidirectional')(descriptor, weights, sequence, state)
-    yield output
-    yield dnn.GpuDnnRNNGradInputs('gru', True, False)(
-        descriptor, sequence, output, output, last, None, weights, state, None, reserve, return_list=True
-    )[1]
-    yield dnn.GpuDnnRNNGradWeights()(descriptor, sequence, state, output, reserve, weights)
-    yield dnn._RNNSplitParams('gru')(weights, None, 0, [1, 1], 0)[0]
 
 
 def applications(outputs, found):

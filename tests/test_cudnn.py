@@ -45,7 +45,6 @@ extern "C" int math_set_to(int wanted) {
   cudnnSetConvolutionMathType((cudnnConvolutionDescriptor_t)&math, (cudnnMathType_t)wanted);
   return math;
 }
-extern "C" int recurrent() { return cudnnSetRNNDescriptor(0, 0, 8, 1, 0, 0, 0, 0, 0, CUDNN_DATA_FLOAT); }
 """
 
 
@@ -121,10 +120,6 @@ def test_float32_is_float32_unless_tf32_was_asked_for(calls):
     assert calls.math_of_new_descriptor() == expected  # by which the algorithm is chosen
     assert calls.math_set_to(DEFAULT_MATH) == expected  # before each convolution
     assert calls.math_set_to(TENSOR_OP_MATH) == TENSOR_OP_MATH  # for float16, which the user asked for
-
-
-def test_recurrent_networks_say_that_they_are_not_supported(calls):
-    assert calls.recurrent() == 3000
 
 
 def test_the_folder_depends_on_the_library_and_on_tf32(standin, tmp_path, monkeypatch):

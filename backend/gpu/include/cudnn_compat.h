@@ -99,30 +99,5 @@ static inline cudnnStatus_t gogh_set_convolution(
 #define cudnnSetConvolutionMathType gogh_set_math
 #define cudnnSetConvolutionNdDescriptor gogh_set_convolution
 
-/* Recurrent networks: cuDNN 8 renamed a function; what cuDNN 9 has instead differs in more than the arguments, and
-   Theano reports that the operation is not supported. */
-
-#if CUDNN_MAJOR == 8
-
-#define cudnnSetRNNDescriptor cudnnSetRNNDescriptor_v6
-
-#else
-
-#define GOGH_NOT_SUPPORTED(name) \
-  template <class... Args> static cudnnStatus_t name(Args...) { return CUDNN_STATUS_NOT_SUPPORTED; }
-
-GOGH_NOT_SUPPORTED(cudnnSetRNNDescriptor)
-GOGH_NOT_SUPPORTED(cudnnGetRNNParamsSize)
-GOGH_NOT_SUPPORTED(cudnnGetRNNLinLayerMatrixParams)
-GOGH_NOT_SUPPORTED(cudnnGetRNNLinLayerBiasParams)
-GOGH_NOT_SUPPORTED(cudnnGetRNNWorkspaceSize)
-GOGH_NOT_SUPPORTED(cudnnGetRNNTrainingReserveSize)
-GOGH_NOT_SUPPORTED(cudnnRNNForwardTraining)
-GOGH_NOT_SUPPORTED(cudnnRNNBackwardData)
-GOGH_NOT_SUPPORTED(cudnnRNNBackwardWeights)
-
-#undef GOGH_NOT_SUPPORTED
-
-#endif
 #endif
 #endif
