@@ -17,24 +17,16 @@ import sys
 sys.path.insert(0, os.path.dirname(__file__))  # which PYTHONSAFEPATH leaves out
 import environment  # noqa: F401, before all others: it names what is missing
 
-import hashlib
-import re
-
-import numpy
+import argparse
+import sys
 
 import files
 import options
 import runs
+import scores
 import utils
 from backend import devices
 from formats import networks
-
-# The last column of losses.csv: the content loss of an image without any features, by which that of the others is
-# divided to compare networks whose loss networks or weights differ.
-CONTENT_SCALE = 'content_of_nothing'
-# The columns of relative.csv and equal_style.csv: see `relate` and `compare`.
-RELATIVE = ['style_name', 'image', 'style_percent_of_photo', 'content_relative']
-EQUAL_STYLE = ['style_name', 'photo', 'style_percent_of_photo', 'iteration', 'content_of_optimization', 'content_ratio']
 
 
 def parse_arguments():
@@ -69,154 +61,30 @@ def parse_arguments():
     return parser.parse_args()
 
 
-def fingerprint(*paths):
-    """A hash of the contents of files."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with open(path, 'rb') as file:
-            digest.update(hashlib.sha256(file.read()).digest())
-    return digest.hexdigest()[:16]
+def note_settings(args, kind, model, style_paths, photos, photo_paths):
+    """What an evaluation must share with the one that it carries on: a dict."""
+    import evaluation
+
+    losses_of = options.loss_settings(args, kind)
+    settings = {name: losses_of.get(name, getattr(args, name)) for name in sorted(evaluation.KINDS) + ['iterations']}
+    return dict(
+        settings,
+        model=runs.fingerprint([model]),
+        style_images=runs.fingerprint(style_paths),
+        photos=sorted(photos),
+        photo_files=runs.fingerprint(photo_paths),
+        loss_weights=runs.fingerprint(path for path in losses_of['loss_weights'] if path != 'random'),
+    )
 
 
-def start_or_resume(args, settings, defaults):
-    """Prepare the output folder; returns the rows of losses.csv that need not be made again."""
-    table = os.path.join(args.output, 'losses.csv')
-    resuming = os.path.exists(table)
-    if resuming and not args.resume:
-        raise utils.UserError(f'{table} exists: carry on with --resume, choose another --output, or remove it')
-    files.make_folder(os.path.join(args.output, 'images'))
-    runs.check_settings(os.path.join(args.output, 'settings.json'), settings, defaults)
-    return runs.read_table(table) if resuming else []
-
-
-def summarize(rows, names, styles):
-    """Mean losses of each kind of image for each style, and over all styles; rows as `runs.append_row` takes them."""
-    kinds = list(dict.fromkeys(row['image'] for row in rows))
-    summary = []
-    for style in styles + ['all styles'] * (len(styles) > 1):
-        for kind in kinds:
-            values = [
-                [float(row[name]) for name in names]
-                for row in rows
-                if row['image'] == kind and style in (row['style_name'], 'all styles')
-            ]
-            summary.append([style, kind] + [f'{value:.5g}' for value in numpy.mean(values, axis=0)])
-    return summary
-
-
-def at_equal_style(trajectory, style):
-    """Where the optimization first pays no more style loss than a network does.
-
-    Parameters
-    ----------
-    trajectory : list of pairs (content, style)
-        The losses of each iteration of the optimization, from the first image on.
-    style : float
-        The network's style loss.
-
-    Returns
-    -------
-    pair of float, or None
-        The iteration, and the content loss there, both interpolated linearly in the style loss between the
-        iteration before and the one that gets there; None if none does.
-    """
-    for iteration, (content, reached) in enumerate(trajectory):
-        if reached <= style:
-            if iteration == 0:
-                return 0.0, content
-            content_before, before = trajectory[iteration - 1]
-            share = (before - style) / (before - reached)
-            return iteration - 1 + share, content_before + share * (content - content_before)
-    return None
-
-
-def relate(rows, styles):
-    """Style and content losses in relation to the photo's: what the weights of the losses have no part in.
-
-    Parameters
-    ----------
-    rows : list of dict
-        Of losses.csv.
-    styles : list of str
-
-    Returns
-    -------
-    list of lists
-        For each style and each kind of image but the photo: style, kind, the style loss in percent of the
-        untouched photo's, as the mean over layers and photos of the percentage of each, and the
-        content loss divided by the mean square of the photo's features, as the mean over photos.
-        Then the means over all styles.
-    """
-    photos = {(row['style_name'], row['photo']): row for row in rows if row['image'] == 'photo'}
-    layers_of_style = [name for name in rows[0] if name.startswith('style_conv')]
-    kinds = list(dict.fromkeys(row['image'] for row in rows if row['image'] != 'photo'))
-    result = []
-    for style in styles:
-        for kind in kinds:
-            percents, contents = [], []
-            for row in rows:
-                if (row['style_name'], row['image']) == (style, kind):
-                    of_photo = photos[style, row['photo']]
-                    percents += [
-                        100 * float(row[name]) / float(of_photo[name])
-                        for name in layers_of_style
-                        if float(of_photo[name])
-                    ]
-                    contents += [float(row['content']) / float(row[CONTENT_SCALE])] * bool(float(row[CONTENT_SCALE]))
-            result.append([style, kind, numpy.mean(percents), numpy.mean(contents)])
-    if len(styles) > 1:
-        result += [
-            ['all styles', kind] + list(numpy.mean([row[2:] for row in result if row[1] == kind], axis=0))
-            for kind in kinds
-        ]
-    return result
-
-
-def compare(rows, trajectories):
-    """The network against the untouched photo and against the optimization at an equal style loss.
-
-    Parameters
-    ----------
-    rows : list of dict
-        Of losses.csv.
-    trajectories : list of dict
-        Of trajectories.csv.
-
-    Returns
-    -------
-    list of lists
-        For each style and photo: style, photo, the network's style loss in percent of the untouched
-        photo's, the iteration at which the optimization has that style loss, its content loss there, and
-        the network's content loss divided by it. The last three are None where the optimization
-        does not get there; the last is None where it need not leave the photo.
-    """
-    found = {(row['style_name'], row['photo'], row['image']): row for row in rows}
-    paths = {}
-    for row in trajectories:
-        paths.setdefault((row['style_name'], row['photo']), []).append((float(row['content']), float(row['style'])))
-    result = []
-    for pair, path in paths.items():
-        content, style = (float(found[pair + ('network',)][name]) for name in ('content', 'style'))
-        of_photo = float(found[pair + ('photo',)]['style'])
-        there = at_equal_style(path, style)
-        ratio = content / there[1] if there and there[1] else None
-        result.append(
-            list(pair) + [100 * style / of_photo if of_photo else None] + list(there or (None, None)) + [ratio]
-        )
-    return result
-
-
-def summarize_comparison(comparison, styles):
-    """Means of `compare`'s numbers over the photos of each style, and over all: a list of lists of str."""
-    summary = []
-    for style in styles + ['all styles'] * (len(styles) > 1):
-        chosen = [row for row in comparison if style in (row[0], 'all styles')]
-        means = []
-        for column in (2, 3, 5):
-            values = [row[column] for row in chosen if row[column] is not None]
-            means.append(f'{numpy.mean(values):.4g}' if values else '-')
-        summary.append([style] + means + ['%d of %d' % (sum(row[3] is not None for row in chosen), len(chosen))])
-    return summary
+def start_or_resume(folder, resume, settings, defaults):
+    """Prepare the output folder; returns the rows that losses.csv and trajectories.csv have already."""
+    tables = [os.path.join(folder, name) for name in ('losses.csv', 'trajectories.csv')]
+    if os.path.exists(tables[0]) and not resume:
+        raise utils.UserError(f'{tables[0]} exists: carry on with --resume, choose another --output, or remove it')
+    files.make_folder(os.path.join(folder, 'images'))
+    runs.check_settings(os.path.join(folder, 'settings.json'), settings, defaults)
+    return [runs.read_table(table) if os.path.exists(tables[0]) and os.path.exists(table) else [] for table in tables]
 
 
 def print_table(rows):
@@ -224,6 +92,31 @@ def print_table(rows):
     widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows:
         print('  '.join([row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])]))
+
+
+def report(folder, styles, names, iterations):
+    """Write and print the means of what was measured, and how they relate to the photo and to the optimization."""
+    rows = runs.read_table(folder.file('losses.csv'))
+    summary = scores.summarize(rows, names, styles)
+    runs.write_table(folder.file('summary.csv'), ['style_name', 'image'] + names, summary)
+    print_table([['style', 'image'] + names] + summary)
+
+    relative = [row[:2] + [f'{value:.4g}' for value in row[2:]] for row in scores.relate(rows, styles)]
+    runs.write_table(folder.file('relative.csv'), scores.RELATIVE, relative)
+    print('\nIn relation to the photo:')
+    titles = ['style', 'image', "style loss, % of the photo's", "content loss / square of the photo's features"]
+    print_table([titles] + relative)
+
+    if iterations:
+        comparison = scores.compare(rows, runs.read_table(folder.file('trajectories.csv')))
+        cells = [
+            ['' if cell is None else f'{cell:.5g}' if isinstance(cell, float) else cell for cell in row]
+            for row in comparison
+        ]
+        runs.write_table(folder.file('equal_style.csv'), scores.EQUAL_STYLE, cells)
+        print(f"\nThe network beside {iterations} iterations of the optimization, at the network's style loss:")
+        titles = ['style', "style loss, % of photo's", 'iteration', "content loss / optimization's", 'reached']
+        print_table([titles] + scores.summarize_comparison(comparison, styles))
 
 
 def main():
@@ -235,126 +128,35 @@ def main():
     import evaluation
     import losses
     import models
-    import optimization
 
     device = devices.use(options.device(args))
     network = models.load_network(path, args.network)
-    styles = network.styles or ['style']
-    chosen = evaluation.find_styles(style_paths, styles)
-    loss = evaluation.loss_of_network(args, network.architecture, network.meta)
+    all_styles, kind = network.styles or ['style'], network.architecture.network
+    chosen = evaluation.find_styles(style_paths, all_styles)
+    args = argparse.Namespace(**dict(vars(args), **evaluation.settings(args, network)))
+    objective = options.objective(args, kind)
     photos = evaluation.read_photos(photo_paths, args.image_size, args.content_size)
+    names = losses.loss_names(objective)
+    settings = note_settings(args, kind, path, [path for _, path in chosen], photos, photo_paths)
+    kinds = ['photo', 'network'] + ['optimization %d' % args.iterations] * bool(args.iterations)
+    before = start_or_resume(args.output, args.resume, settings, evaluation.DEFAULTS)
+    folder = evaluation.EvaluationFolder(args.output, kinds, names, *before)
+    if len(chosen) < len(all_styles):
+        print(f'{len(chosen)} of {len(all_styles)} styles are evaluated: the others lack an image', file=sys.stderr)
 
-    names = losses.loss_names(loss)
-    settings = {name: getattr(args, name) for name in sorted(evaluation.KINDS) + ['iterations']}
-    settings.update(
-        model=fingerprint(path),
-        style_images=fingerprint(*[p for _, p in chosen]),
-        photos=sorted(photos),
-        photo_files=fingerprint(*photo_paths),
-        loss_weights=fingerprint(*[p for p in args.loss_weights if p != 'random']),
-    )
-    rows = start_or_resume(args, settings, evaluation.DEFAULTS)
-    table_path, path_of_trajectories = (os.path.join(args.output, name) for name in ('losses.csv', 'trajectories.csv'))
-    columns = ['style_name', 'photo', 'image'] + names + [CONTENT_SCALE]
-    optimized = 'optimization %d' % args.iterations
-    kinds = ['photo', 'network'] + [optimized] * bool(args.iterations)
-
-    if len(chosen) < len(styles):
-        print(
-            "%d of the network's %d styles are evaluated: the others have no image in %s"
-            % (len(chosen), len(styles), args.style_dir),
-            file=sys.stderr,
-        )
     print('compiling', file=sys.stderr)
-    targets_of = losses.target_function(loss)
-    pastiche_of = models.pastiche_function(network)
-    objective = optimization.objective_function(loss)
-    grams = losses.style_grams(
-        targets_of, [path for _, path in chosen], args.style_size, losses.image_bytes(loss, device)
-    )
-    grams = [[layer[i : i + 1] for layer in grams] for i in range(len(chosen))]
-
-    def picture(style, photo, kind):
-        plain = re.sub(r'[^\w.+-]', '-', f'{photo}_{styles[style]}_{kind}')
-        return os.path.join(args.output, 'images', f'{plain}.png')
-
-    done = {tuple(row[column] for column in columns[:3]) for row in rows if row[columns[-1]] is not None}
-    kept = runs.read_table(path_of_trajectories) if os.path.exists(path_of_trajectories) else []
-    kept = [row for row in kept if (row.get('style_name'), row.get('photo'), optimized) in done]
-    with runs.open_table(table_path, columns, rows) as table, runs.open_table(
-        path_of_trajectories, columns[:2] + ['iteration'] + names, kept
-    ) as trajectories, utils.progress(
-        total=len(chosen) * len(photos) * len(kinds), desc='evaluating', unit='image'
-    ) as bar:
-        for (style, _), targets in zip(chosen, grams):
-            for name, whole in photos.items():
-                photo = models.without_border(whole, network)
-                contents = targets_of(photo)[0]
-                scale = evaluation.content_of_nothing(loss, contents)
-
-                def function(image):
-                    return objective(image, *contents, *targets)
-
-                for kind in kinds:
-                    if (styles[style], name, kind) not in done:
-                        image = photo
-                        if kind == 'network':
-                            image = evaluation.stylize(pastiche_of, network, whole, style)
-                        elif kind == optimized:
-                            image, path = evaluation.optimized_image(function, photo, args.iterations)
-                            for iteration, values in enumerate(path):
-                                runs.append_row(
-                                    trajectories,
-                                    [styles[style], name, iteration] + [f'{value:.7g}' for value in values],
-                                    sync=iteration == len(path) - 1,
-                                )
-                        if kind != 'photo':
-                            files.write_image(picture(style, name, kind), files.to_uint8(image)[0])
-                        runs.append_row(
-                            table,
-                            [styles[style], name, kind] + [f'{value:.7g}' for value in [*function(image)[0], scale]],
-                            sync=True,
-                        )
+    judge = evaluation.Evaluation(network, objective, chosen, args.style_size, device)
+    with utils.progress(total=len(chosen) * len(photos) * len(kinds), desc='evaluating', unit='image') as bar:
+        for number, _ in chosen:
+            for name, photo in photos.items():
+                missing = folder.missing(all_styles[number], name)
+                bar.update(len(kinds) - len(missing))
+                for kind, *measured in judge.measure(photo, number, missing, args.iterations) if missing else ():
+                    folder.record(all_styles[number], name, kind, *measured)
                     bar.update()
-
-    rows = runs.read_table(table_path)
-    summary = summarize(rows, names, [styles[style] for style, _ in chosen])
-    with runs.open_table(os.path.join(args.output, 'summary.csv'), ['style_name', 'image'] + names) as table:
-        for row in summary:
-            runs.append_row(table, row)
-    for kind in kinds[1:]:
-        grid = [
-            [files.to_uint8(models.without_border(photo, network))[0]]
-            + [files.read_image(picture(style, name, kind)) for style, _ in chosen]
-            for name, photo in photos.items()
-        ]
-        files.write_image(
-            os.path.join(args.output, f'grid_{kind.replace(" ", "_")}.jpg'),
-            files.style_sheet(grid, ['photo'] + [styles[style] for style, _ in chosen]),
-        )
-    print_table([['style', 'image'] + names] + summary)
-    relative = [row[:2] + [f'{value:.4g}' for value in row[2:]] for row in relate(rows, [styles[s] for s, _ in chosen])]
-    with runs.open_table(os.path.join(args.output, 'relative.csv'), RELATIVE) as table:
-        for row in relative:
-            runs.append_row(table, row)
-    print('\nIn relation to the photo:')
-    print_table(
-        [['style', 'image', "style loss, % of the photo's", "content loss / square of the photo's features"]] + relative
-    )
-
-    if args.iterations:
-        comparison = compare(rows, runs.read_table(path_of_trajectories))
-        with runs.open_table(os.path.join(args.output, 'equal_style.csv'), EQUAL_STYLE) as table:
-            for row in comparison:
-                runs.append_row(
-                    table,
-                    ['' if value is None else f'{value:.5g}' if isinstance(value, float) else value for value in row],
-                )
-        print("\nThe network beside %d iterations of the optimization, at the network's style loss:" % args.iterations)
-        print_table(
-            [['style', "style loss, % of photo's", 'iteration', "content loss / optimization's", 'reached']]
-            + summarize_comparison(comparison, [styles[style] for style, _ in chosen])
-        )
+    styles = [all_styles[number] for number, _ in chosen]
+    folder.write_grids(styles, {name: models.without_border(photo, network) for name, photo in photos.items()})
+    report(folder, styles, names, args.iterations)
 
 
 if __name__ == '__main__':

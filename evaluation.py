@@ -1,22 +1,26 @@
 """What a trained network is judged by: the loss it was trained with, on photos that it has not seen."""
 
 import os
+import re
 
 import numpy
 
 import files
 import layers
+import losses
 import models
 import optimization
-import options
+import runs
+import scores
 import utils
+from objective import POOLS, STYLE_LAYERS
 
 # What is not given and does not stand in the network's file; content layers and a style weight of None are set to
 # those of the kind of network.
 DEFAULTS = dict(
     content_layers=None,
     content_weight=1.0,
-    style_layers=options.STYLE_LAYERS,
+    style_layers=STYLE_LAYERS,
     style_weight=None,
     tv_weight=0.0,
     normalize_losses=False,
@@ -39,25 +43,40 @@ KINDS = dict(
 )
 
 
-def loss_of_network(args, architecture, meta):
-    """Fill in what the arguments leave open from what a network says of itself; return its `Objective`."""
-    training = options.current_names(meta['training']) if isinstance(meta.get('training'), dict) else {}
+def settings(args, network):
+    """The options of an evaluation, a dict: those that were not given are what the network says of its training.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        With the options of `KINDS`, None where they were not given.
+    network : models.Network
+
+    Raises
+    ------
+    utils.UserError
+        If images are too small for the network, or for the loss network.
+    """
+    training = network.meta.get('training')
+    training = runs.current_names(training) if isinstance(training, dict) else {}
+    settled = {}
     for option, kind in KINDS.items():
-        if getattr(args, option) is None:
+        settled[option] = getattr(args, option)
+        if settled[option] is None:
             value = training.get(option)
-            good = type(value) is kind or (kind is float and type(value) is int)
-            setattr(args, option, kind(value) if good else DEFAULTS[option])
-    smallest = 16 + 2 * architecture.lost
-    if args.image_size < smallest:
-        raise utils.UserError('--image-size %d: the network needs at least %d pixels' % (args.image_size, smallest))
-    if args.style_size < 16:
-        raise utils.UserError('--style-size %d: the loss network needs at least 16 pixels' % args.style_size)
+            # A file of a stranger's may say anything.
+            good = (type(value) is kind or (kind is float and type(value) is int)) and (
+                option != 'pool' or value in POOLS
+            )
+            settled[option] = kind(value) if good else DEFAULTS[option]
+    smallest = 16 + 2 * network.architecture.lost
+    if settled['image_size'] < smallest:
+        raise utils.UserError(f'--image-size {settled["image_size"]}: the network needs at least {smallest} pixels')
+    if settled['style_size'] < 16:
+        raise utils.UserError(f'--style-size {settled["style_size"]}: the loss network needs at least 16 pixels')
     # A network whose photos had the size of its crops, or of a dataset, says nothing of their size.
-    args.content_size = max(args.content_size, args.image_size)
-    args.network = architecture.network
-    if args.pool not in options.POOLS:
-        args.pool = DEFAULTS['pool']
-    return options.objective(args)
+    settled['content_size'] = max(settled['content_size'], settled['image_size'])
+    return settled
 
 
 def find_styles(paths, names):
@@ -114,6 +133,67 @@ def content_of_nothing(loss, contents):
     )
 
 
+class Evaluation:
+    """A network, compiled with the loss that it is judged by.
+
+    Parameters
+    ----------
+    network : models.Network
+    objective : Objective
+    chosen : list of pairs (int, str)
+        The styles to evaluate: the network's numbers of them, and the paths of their images.
+    style_size : int
+        Shorter side that style images are resized to.
+    device : backend.devices.Device
+    """
+
+    def __init__(self, network, objective, chosen, style_size, device):
+        self.network, self.objective = network, objective
+        self._targets = losses.target_function(objective)
+        self._pastiche = models.pastiche_function(network)
+        self._losses = optimization.objective_function(objective)
+        bytes_per_pixel = losses.image_bytes(objective, device)
+        grams = losses.style_grams(self._targets, [path for _, path in chosen], style_size, bytes_per_pixel)
+        self._grams = {style: [layer[i : i + 1] for layer in grams] for i, (style, _) in enumerate(chosen)}
+
+    def measure(self, photo, style, kinds, iterations):
+        """Make images of a photo in a style, and judge them.
+
+        Parameters
+        ----------
+        photo : float32 array (1, 3, H, W), RGB in [0, 1]
+        style : int
+        kinds : list of str
+            'photo': as it is; 'network': the pastiche; anything else: what L-BFGS makes of the photo.
+        iterations : int
+            Of L-BFGS.
+
+        Yields
+        ------
+        kind : str
+        image : float32 array (1, 3, h, w)
+            Of the size of `models.without_border` of the photo.
+        losses : list of float
+            What `losses.loss_names` names, and the content loss of an image without any features.
+        path : list
+            The losses of each iteration of the optimization, from the photo's on; empty for the others.
+        """
+        whole, photo = photo, models.without_border(photo, self.network)
+        contents = self._targets(photo)[0]
+        targets = contents + self._grams[style]
+
+        def function(image):
+            return self._losses(image, *targets)
+
+        for kind in kinds:
+            image, path = photo, []
+            if kind == 'network':
+                image = stylize(self._pastiche, self.network, whole, style)
+            elif kind != 'photo':
+                image, path = optimized_image(function, photo, iterations)
+            yield kind, image, [*function(image)[0], content_of_nothing(self.objective, contents)], path
+
+
 def optimized_image(function, photo, iterations):
     """The image that L-BFGS makes of a photo, and the losses of each iteration, from the photo's on."""
     image, path = photo, [function(photo)[0]]
@@ -125,3 +205,58 @@ def optimized_image(function, photo, iterations):
 
     optimization.minimize_lbfgs(function, photo, iterations, record)
     return image, path
+
+
+class EvaluationFolder:
+    """The folder of an evaluation: its tables, which grow while it lasts, and its pictures.
+
+    Parameters
+    ----------
+    path : str
+    kinds : list of str
+        The images that are judged for each photo and style.
+    names : list of str
+        Of the losses.
+    rows, trajectories : list of dict
+        What an earlier run left in losses.csv and trajectories.csv.
+    """
+
+    def __init__(self, path, kinds, names, rows=(), trajectories=()):
+        self.path, self.kinds = path, kinds
+        columns = ['style_name', 'photo', 'image'] + names + [scores.CONTENT_SCALE]
+        self._done = {tuple(row[column] for column in columns[:3]) for row in rows if row[columns[-1]] is not None}
+        # A row that was cut off has no last column: the optimization that led to it is made again.
+        kept = [row for row in trajectories if (row.get('style_name'), row.get('photo'), kinds[-1]) in self._done]
+        self._losses = runs.open_table(self.file('losses.csv'), columns, rows)
+        self._steps = runs.open_table(self.file('trajectories.csv'), columns[:2] + ['iteration'] + names, kept)
+
+    def file(self, name):
+        """The path of a file in the folder."""
+        return os.path.join(self.path, name)
+
+    def picture(self, style, photo, kind):
+        """The path of an image of a kind."""
+        return self.file(os.path.join('images', re.sub(r'[^\w.+-]', '-', f'{photo}_{style}_{kind}') + '.png'))
+
+    def missing(self, style, photo):
+        """The kinds of images that have not been judged yet."""
+        return [kind for kind in self.kinds if (style, photo, kind) not in self._done]
+
+    def record(self, style, photo, kind, image, values, path):
+        """Write what `Evaluation.measure` yielded for a style and a photo, by their names."""
+        for iteration, step in enumerate(path):
+            row = [style, photo, iteration] + [f'{value:.7g}' for value in step]
+            runs.append_row(self._steps, row, sync=iteration == len(path) - 1)
+        if kind != 'photo':
+            files.write_image(self.picture(style, photo, kind), files.to_uint8(image)[0])
+        runs.append_row(self._losses, [style, photo, kind] + [f'{value:.7g}' for value in values], sync=True)
+
+    def write_grids(self, styles, photos):
+        """Write a sheet of each kind of image: photos, {name: array (1, 3, H, W)}, down, and styles across."""
+        for kind in self.kinds[1:]:
+            grid = [
+                [files.to_uint8(photo)[0]] + [files.read_image(self.picture(style, name, kind)) for style in styles]
+                for name, photo in photos.items()
+            ]
+            path = self.file(f'grid_{kind.replace(" ", "_")}.jpg')
+            files.write_image(path, files.style_sheet(grid, ['photo'] + styles))

@@ -5,12 +5,14 @@ import re
 
 import utils
 
-__all__ = ['Objective', 'MAX_WEIGHT', 'POOLS', 'parse_layers']
+__all__ = ['Objective', 'MAX_WEIGHT', 'POOLS', 'STYLE_LAYERS', 'parse_layers']
 
 # Squares of gradients still fit into a float.
 MAX_WEIGHT = 1e12
 # Modes of Theano's pooling, by the names that they have for users.
 POOLS = {'max': 'max', 'average': 'average_exc_pad'}
+# Of the style loss, in the papers.
+STYLE_LAYERS = 'conv1_2,conv2_2,conv3_3,conv4_3'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import scipy.optimize
 import losses
 from backend import T, theano
 
-__all__ = ['objective_function', 'minimize_lbfgs', 'minimize_adam']
+__all__ = ['objective_function', 'mixed_targets', 'minimize_lbfgs', 'minimize_adam']
 
 
 def objective_function(loss, gradient=True):
@@ -31,6 +31,30 @@ def objective_function(loss, gradient=True):
     values = [value.sum() for value in losses.perceptual_losses(loss, image, contents, grams)]
     slope = [theano.grad(values[0], image)] if gradient else []
     return theano.function([image] + contents + grams, [T.stack(values)] + slope)
+
+
+def mixed_targets(loss, content, paintings, weights):
+    """What `objective_function` takes beside the image: features of the photo, mixed Gram matrices of paintings.
+
+    Parameters
+    ----------
+    loss : Objective
+    content : array (3, H, W), RGB in [0, 1]
+    paintings : list of arrays (3, H, W), RGB in [0, 1]
+        Of any sizes.
+    weights : list of float
+        Of the paintings' Gram matrices.
+
+    Returns
+    -------
+    list of numpy array
+    """
+    targets_of = losses.target_function(loss)
+    targets = targets_of(content[numpy.newaxis].astype('float32'))[0]
+    grams = [targets_of(painting[numpy.newaxis].astype('float32'))[1] for painting in paintings]
+    return targets + [
+        sum(numpy.float32(weight) * gram for weight, gram in zip(weights, layer)) for layer in zip(*grams)
+    ]
 
 
 def minimize_lbfgs(function, start, iterations, callback):

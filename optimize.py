@@ -15,6 +15,7 @@ sys.path.insert(0, os.path.dirname(__file__))  # which PYTHONSAFEPATH leaves out
 import environment  # noqa: F401, before all others: it names what is missing
 
 import argparse
+import functools
 
 import numpy
 
@@ -167,6 +168,92 @@ def origin_of(args, styles):
     return files.origin('optimize', args.content, *[path for path, _ in styles])
 
 
+def check_memory(args, loss, device, photo, styles, paintings):
+    """Refuse images whose features, or what the optimizer remembers of them, do not fit into the memory."""
+    import losses
+
+    needed = losses.image_bytes(loss, device, gradient=True) + OPTIMIZER_BYTES[args.optimizer]
+    utils.check_memory(args.content, photo.transpose(1, 2, 0), needed)
+    for (path, _), painting in zip(styles, paintings):
+        utils.check_memory(path, painting.transpose(1, 2, 0), losses.image_bytes(loss, device), '--style-size')
+
+
+def recolored(how, photo, paintings):
+    """The content and the paintings whose colours `how` of --preserve-color has changed."""
+    if how == 'luminance':
+        content = luminance(photo)
+        return content, [match_luminance(luminance(painting), content) for painting in paintings]
+    if how == 'match':
+        return photo, [match_color(painting, photo) for painting in paintings]
+    return photo, paintings
+
+
+def as_image(image, photo, preserve_color):
+    """The optimized image (1, 3, H, W) as uint8, with the photo's colours if those are to be preserved."""
+    if not numpy.isfinite(image).all():
+        raise utils.UserError('the image holds numbers that are not finite: stopped')
+    colored = restore_color(image[0], photo)[numpy.newaxis] if preserve_color == 'luminance' else image
+    return files.to_uint8(colored)[0]
+
+
+def paint(args, minimize, function, start, columns, past, write):
+    """Optimize, with a table of the losses, and write the image now and then.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    minimize : callable
+        Of `function`, `start`, the number of iterations and a callback: see `optimization.minimize_lbfgs`.
+    function : callable
+        Of an image, (1, 3, H, W): its losses, and the gradient of the total.
+    start : array (1, 3, H, W)
+    columns : list of str
+        Of the table.
+    past : list of dict
+        Rows of the run that this one carries on.
+    write : callable
+        Of a path and an image.
+
+    Returns
+    -------
+    int or None
+        The status of the program.
+    """
+    stem, extension = os.path.splitext(args.output)
+    before, latest = int(past[-1]['iteration']) if past else 0, start
+    # An interrupt lets the iteration finish and the image be written.
+    caught = runs.catch_interrupts()
+    with runs.open_table(f'{stem}.csv', columns, past) as history, utils.progress(
+        total=args.iterations, desc='optimizing', unit='it'
+    ) as bar:
+
+        def record(iteration, image, values):
+            nonlocal latest
+            if not numpy.isfinite(values).all():
+                raise utils.UserError(f'the loss is {values[0]} at iteration {iteration}: stopped')
+            latest = image
+            if iteration or not past:
+                runs.append_row(history, [before + iteration] + [f'{value:.7g}' for value in values])
+            if args.image_every and iteration and iteration % args.image_every == 0:
+                write(f'{stem}_{before + iteration:06d}{extension}', image)
+            if iteration and iteration % CHECKPOINT_EVERY == 0:
+                write(args.output, image)
+            bar.set_postfix_str('total %.4g content %.4g style %.4g' % tuple(values[:3]), refresh=False)
+            bar.update(iteration - bar.n)
+            return bool(caught)
+
+        record(0, start, function(start)[0])
+        reason = minimize(function, start, args.iterations, record)
+    write(args.output, latest)
+    if reason:
+        print(f'L-BFGS stopped after {bar.n} iterations: {reason}', file=sys.stderr)
+    if caught and bar.n < args.iterations:
+        print(f'stopped after iteration {bar.n}; --init {args.output} carries on from there', file=sys.stderr)
+        return 128 + caught[0]
+    print(f'{args.output}: the pastiche; {stem}.csv: its losses')
+    return None
+
+
 def main():
     args = parse_arguments()
     styles = parse_styles(args.style)
@@ -178,84 +265,28 @@ def main():
     import optimization
 
     device = devices.use(options.device(args))
-    loss = options.objective(args)
-    utils.check_memory(
-        args.content,
-        photo.transpose(1, 2, 0),
-        losses.image_bytes(loss, device, gradient=True) + OPTIMIZER_BYTES[args.optimizer],
-    )
-    for (path, _), painting in zip(styles, paintings):
-        utils.check_memory(path, painting.transpose(1, 2, 0), losses.image_bytes(loss, device), '--style-size')
-    stem = os.path.splitext(args.output)[0]
+    loss = options.objective(args, args.network)
+    check_memory(args, loss, device, photo, styles, paintings)
     columns = ['iteration'] + losses.loss_names(loss)
     past = past_losses(args, styles, columns)
-    done_before = int(past[-1]['iteration']) if past else 0
     files.make_folder(os.path.dirname(args.output) or '.')
 
-    content = photo
-    if args.preserve_color == 'luminance':
-        content = luminance(photo)
-        paintings = [match_luminance(luminance(painting), content) for painting in paintings]
-    elif args.preserve_color == 'match':
-        paintings = [match_color(painting, photo) for painting in paintings]
-
-    # The targets, and the objective.
-    targets_of = losses.target_function(loss)
-    targets = targets_of(content[numpy.newaxis].astype('float32'))[0]
-    grams = [targets_of(painting[numpy.newaxis].astype('float32'))[1] for painting in paintings]
-    targets += [sum(numpy.float32(weight) * gram for (_, weight), gram in zip(styles, layer)) for layer in zip(*grams)]
+    content, paintings = recolored(args.preserve_color, photo, paintings)
+    targets = optimization.mixed_targets(loss, content, paintings, [weight for _, weight in styles])
     print('compiling the objective', file=sys.stderr)
     objective = optimization.objective_function(loss)
     start = first_image(args, content, paintings[0])
+    minimize = optimization.minimize_lbfgs
+    if args.optimizer == 'adam':
+        minimize = functools.partial(optimization.minimize_adam, learning_rate=args.learning_rate)
 
-    def as_image(image):
-        if not numpy.isfinite(image).all():
-            raise utils.UserError('the image holds numbers that are not finite: stopped')
-        return files.to_uint8(
-            restore_color(image[0], photo)[numpy.newaxis] if args.preserve_color == 'luminance' else image
-        )[0]
+    def function(image):
+        return objective(image, *targets)
 
-    # An interrupt lets the iteration finish and the image be written.
-    caught = runs.catch_interrupts()
-    with runs.open_table(f'{stem}.csv', columns, past) as history, utils.progress(
-        total=args.iterations, desc='optimizing', unit='it'
-    ) as bar:
-        last = [start]
+    def write(path, image):
+        files.write_image(path, as_image(image, photo, args.preserve_color), origin_of(args, styles))
 
-        def record(iteration, image, values):
-            if not numpy.isfinite(values).all():
-                raise utils.UserError('the loss is %s at iteration %d: stopped' % (values[0], iteration))
-            last[0] = image
-            if iteration or not past:
-                runs.append_row(history, [done_before + iteration] + [f'{value:.7g}' for value in values])
-            if args.image_every and iteration and iteration % args.image_every == 0:
-                files.write_image(
-                    '%s_%06d%s' % (stem, done_before + iteration, os.path.splitext(args.output)[1]),
-                    as_image(image),
-                    origin_of(args, styles),
-                )
-            if iteration and iteration % CHECKPOINT_EVERY == 0:
-                files.write_image(args.output, as_image(image), origin_of(args, styles))
-            bar.set_postfix_str('total %.4g content %.4g style %.4g' % tuple(values[:3]), refresh=False)
-            bar.update(iteration - bar.n)
-            return bool(caught)
-
-        def function(image):
-            return objective(image, *targets)
-
-        record(0, start, function(start)[0])
-        if args.optimizer == 'lbfgs':
-            reason = optimization.minimize_lbfgs(function, start, args.iterations, record)
-        else:
-            reason = optimization.minimize_adam(function, start, args.iterations, record, args.learning_rate)
-        done = bar.n
-    files.write_image(args.output, as_image(last[0]), origin_of(args, styles))
-    if reason:
-        print('L-BFGS stopped after %d iterations: %s' % (done, reason), file=sys.stderr)
-    if caught and done < args.iterations:
-        print('stopped after iteration %d; --init %s carries on from there' % (done, args.output), file=sys.stderr)
-        return 128 + caught[0]
-    print(f'{args.output}: the pastiche; {stem}.csv: its losses')
+    return paint(args, minimize, function, start, columns, past, write)
 
 
 if __name__ == '__main__':

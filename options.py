@@ -8,7 +8,7 @@ import mixtures
 import utils
 from backend import devices
 from formats import vgg
-from objective import MAX_WEIGHT, POOLS, Objective, parse_layers
+from objective import MAX_WEIGHT, POOLS, STYLE_LAYERS, Objective, parse_layers
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
@@ -27,6 +27,13 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, description):
         super().__init__(description=description, formatter_class=_HelpFormatter, allow_abbrev=False)
+
+    def given(self):
+        """The names of the options that stand on the command line, as a set."""
+        absent = object()
+        names = vars(self.parse_args())
+        args = vars(self.parse_args(namespace=argparse.Namespace(**dict.fromkeys(names, absent))))
+        return {name for name in names if args[name] is not absent}
 
     def error(self, message):
         raise utils.UserError('%s (--help lists the options)' % message)
@@ -103,14 +110,6 @@ LOSSES = (
     'normalize_losses',
     'pool',
 )
-STYLE_LAYERS = 'conv1_2,conv2_2,conv3_3,conv4_3'
-# Options by the names that they had when files were written which still exist.
-RENAMED = {'content_layer': 'content_layers'}
-
-
-def current_names(settings):
-    """Settings that a former version wrote down, a dict, by the names that the options have now."""
-    return {RENAMED.get(name, name): value for name, value in settings.items()}
 
 
 def add_losses(parser):
@@ -160,15 +159,27 @@ NETWORK_DEFAULTS = {
 }
 
 
-def objective(args, network=None):
+def loss_settings(args, network):
+    """What the options of `add_losses` are, as a dict: those that were not given are the network's defaults.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    network : {'cin', 'fns'}
+    """
+    defaults = dict(NETWORK_DEFAULTS[network], loss_weights=[vgg.find()])
+    given = {name: getattr(args, name) for name in LOSSES}
+    return {name: defaults.get(name) if value is None else value for name, value in given.items()}
+
+
+def objective(args, network):
     """What the options of `add_losses` ask for; reads the weights of its networks.
 
     Parameters
     ----------
     args : argparse.Namespace
-        Content layers, a style weight and loss weights that are None are set to the defaults of the network.
-    network : {'cin', 'fns'}, optional
-        In the place of ``args.network``; `args` stay as they are then.
+    network : {'cin', 'fns'}
+        The kind of network that the objective is for.
 
     Returns
     -------
@@ -179,24 +190,18 @@ def objective(args, network=None):
     utils.UserError
         For layers that are none, and weights that cannot be read.
     """
-    if network:
-        args = argparse.Namespace(**dict(vars(args), network=network))
-    for option, value in dict(NETWORK_DEFAULTS[args.network], loss_weights=[vgg.find()]).items():
-        if getattr(args, option) is None:
-            setattr(args, option, value)
-    for option in ('content_weight', 'style_weight', 'tv_weight'):
-        if getattr(args, option) > MAX_WEIGHT:
-            raise utils.UserError(
-                '--%s %g: a weight is %g at most' % (option.replace('_', '-'), getattr(args, option), MAX_WEIGHT)
-            )
+    settings = loss_settings(args, network)
+    for name in ('content_weight', 'style_weight', 'tv_weight'):
+        if settings[name] > MAX_WEIGHT:
+            raise utils.UserError(f'--{name.replace("_", "-")} {settings[name]:g}: a weight is {MAX_WEIGHT:g} at most')
     return Objective(
-        vgg.read_all(args.loss_weights),
-        parse_layers('--content-layers', args.content_layers, args.content_weight),
-        parse_layers('--style-layers', args.style_layers, args.style_weight),
-        args.tv_weight,
-        args.normalize_losses,
-        args.network == 'fns',
-        POOLS[args.pool],
+        vgg.read_all(settings['loss_weights']),
+        parse_layers('--content-layers', settings['content_layers'], settings['content_weight']),
+        parse_layers('--style-layers', settings['style_layers'], settings['style_weight']),
+        settings['tv_weight'],
+        settings['normalize_losses'],
+        network == 'fns',
+        POOLS[settings['pool']],
     )
 
 

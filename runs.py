@@ -2,10 +2,13 @@
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import os
 import signal
+
+import numpy
 
 try:
     import fcntl
@@ -13,10 +16,23 @@ except ImportError:  # Windows
     fcntl = None
 
 import files
-import options
 import utils
 
-__all__ = ['lock', 'check_settings', 'read_table', 'open_table', 'append_row', 'catch_interrupts']
+__all__ = [
+    'lock',
+    'fingerprint',
+    'check_settings',
+    'read_table',
+    'open_table',
+    'append_row',
+    'write_table',
+    'catch_interrupts',
+]
+
+# Options by the names that they had when files were written which still exist.
+RENAMED = {'content_layer': 'content_layers'}
+# Settings that stand for the contents of files; checkpoints of former days lack the last two.
+FINGERPRINTS = ('content_images', 'style_images', 'content_files', 'loss_networks')
 
 
 @contextlib.contextmanager
@@ -75,6 +91,23 @@ def _lock_file(handle, path):
         pass  # a file system without locks
 
 
+def fingerprint(paths):
+    """A hash of the contents of files, in their order, so that a run is not resumed with other ones."""
+    whole = hashlib.sha256()
+    for path in paths:
+        digest = hashlib.sha256()
+        with open(path, 'rb') as file:
+            for block in iter(lambda: file.read(1 << 20), b''):
+                digest.update(block)
+        whole.update(digest.digest())
+    return whole.hexdigest()[:16]
+
+
+def current_names(settings):
+    """Settings that a former version wrote down, a dict, by the names that the options have now."""
+    return {RENAMED.get(name, name): value for name, value in settings.items()}
+
+
 def check_settings(path, settings, defaults=None):
     """Note what a run is made with, or make sure that a run to be resumed was made with the same.
 
@@ -100,7 +133,7 @@ def check_settings(path, settings, defaults=None):
         except (OSError, ValueError, RecursionError) as error:
             raise utils.UserError(f'{path}: cannot read: {utils.reason(error)}')
         # What is neither noted nor has a default is what former versions did not ask for.
-        before = dict(defaults or {}, **options.current_names(before)) if isinstance(before, dict) else None
+        before = dict(defaults or {}, **current_names(before)) if isinstance(before, dict) else None
         changed = ['all'] if before is None else [name for name in before if before[name] != settings.get(name)]
         if changed:
             raise utils.UserError(
@@ -109,6 +142,55 @@ def check_settings(path, settings, defaults=None):
             )
     with files.atomic_write(path) as file:
         file.write(json.dumps(settings, sort_keys=True, indent=1).encode())
+
+
+def save_checkpoint(path, iteration, settings, variables):
+    """Write what `load_checkpoint` needs to carry on exactly, atomically; refuse parameters that are not finite."""
+    values = [variable.get_value(borrow=True) for variable in variables]
+    if not all(numpy.isfinite(value).all() for value in values):
+        raise utils.UserError(
+            'a parameter is not finite after iteration %d: stopped; %s' % (iteration, last_good(path))
+        )
+    arrays = {'value_%d' % i: value for i, value in enumerate(values)}
+    arrays.update(iteration=numpy.array(iteration), settings=numpy.array(json.dumps(settings, sort_keys=True)))
+    files.save_npz(path, arrays)
+
+
+def last_good(path):
+    """Where a run that had to stop can carry on from."""
+    return f'the last good checkpoint is {path}' if os.path.exists(path) else 'there is no checkpoint yet'
+
+
+def load_checkpoint(path, settings, defaults, variables):
+    """Set the variables as they were and return the number of iterations done.
+
+    A setting that the checkpoint does not name was no option yet: the run had what is its default now.
+    """
+    arrays = files.load_npz(path)
+    try:
+        saved = current_names(json.loads(str(arrays['settings'][()])))
+        for name in settings:
+            before = saved.get(name, defaults.get(name))
+            if before == settings[name] or (name not in saved and name in FINGERPRINTS[2:]):
+                continue
+            if name in FINGERPRINTS:
+                raise utils.UserError(f'{path} was made with other {name.replace("_", " ")}: resume with the same')
+            raise utils.UserError(
+                '%s was made with %s %s, and not %s: resume with the same settings'
+                % (path, name.replace('_', ' '), before, settings[name])
+            )
+        values = [arrays['value_%d' % i] for i in range(len(variables))]
+        if any(value.shape != variable.get_value(borrow=True).shape for value, variable in zip(values, variables)):
+            raise ValueError
+        iteration = int(arrays['iteration'])
+        # isfinite refuses what are no numbers with a TypeError.
+        if iteration < 0 or not all(numpy.isfinite(value).all() for value in values):
+            raise ValueError
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
+        raise utils.UserError(f'{path}: not a checkpoint of this network')
+    for variable, value in zip(variables, values):
+        variable.set_value(value.astype(variable.dtype))
+    return iteration
 
 
 def read_table(path):
@@ -147,6 +229,13 @@ def open_table(path, columns, rows=()):
     with files.atomic_write(path) as file:
         file.write(''.join(f'{_line(row)}\n' for row in [columns] + whole).encode())
     return open(path, 'a', newline='', encoding='utf-8')
+
+
+def write_table(path, columns, rows):
+    """Write a whole CSV file: rows are lists, in the order of the columns."""
+    with open_table(path, columns) as table:
+        for row in rows:
+            append_row(table, row)
 
 
 def append_row(table, values, sync=False):

@@ -185,35 +185,44 @@ def parse_arguments():
     parser.add_argument('--workers', type=options.positive_int, default=2, help='threads that read images ahead')
     options.add_device(parser)
     args = parser.parse_args()
-
-    given = [argument.split('=')[0] for argument in sys.argv[1:]]
-    if args.finetune and args.start_from:
-        raise utils.UserError('--finetune and --start-from contradict each other')
-    # A network of many styles can become one of a single style: see `training.load_base`.
-    settled = NETWORK_OPTIONS if args.finetune else NETWORK_OPTIONS[1:] if args.start_from else ()
-    for option in [f'--{name.replace("_", "-")}' for name in settled]:
-        if option in given:
-            raise utils.UserError(
-                '%s and %s contradict each other: the network is that of %s'
-                % (option, '--finetune' if args.finetune else '--start-from', args.finetune or args.start_from)
-            )
+    check_options(args, parser.given())
     if not args.start_from:
         args.network = args.network or 'cin'
+    args.styles_per_batch = args.styles_per_batch or args.batch_size
+    args.run_dir = args.run_dir or args.output[: -len('.npz')]
+    return args, {name: parser.get_default(name) for name in vars(args)}
+
+
+def check_options(args, given):
+    """Refuse options that make no sense together; `given` are the names of those on the command line."""
+    if args.finetune and args.start_from:
+        raise utils.UserError('--finetune and --start-from contradict each other')
+    # A network of many styles can become one of a single style: see `load_base`.
+    settled = NETWORK_OPTIONS if args.finetune else NETWORK_OPTIONS[1:] if args.start_from else ()
+    for name in settled:
+        if name in given:
+            raise utils.UserError(
+                '--%s and %s contradict each other: the network is that of %s'
+                % (
+                    name.replace('_', '-'),
+                    '--finetune' if args.finetune else '--start-from',
+                    args.finetune or args.start_from,
+                )
+            )
     if args.iterations and args.epochs:
         raise utils.UserError('--iterations and --epochs contradict each other')
-    if args.norm == 'batch' and args.network == 'cin':
+    network = args.network or (None if args.start_from else 'cin')
+    if args.norm == 'batch' and network == 'cin':
         raise utils.UserError('--norm batch needs --network fns: the network for many styles normalizes each image')
     if not args.output.endswith('.npz'):
         raise utils.UserError(f'--output {args.output}: the name of a network ends in .npz')
-    if args.styles_per_batch is None:
-        args.styles_per_batch = args.batch_size
-    if args.styles_per_batch > args.batch_size:
+    if args.styles_per_batch and args.styles_per_batch > args.batch_size:
         raise utils.UserError(
             '--styles-per-batch %d is more than --batch-size %d' % (args.styles_per_batch, args.batch_size)
         )
     if args.content_size and args.content_size < args.image_size:
         raise utils.UserError('--content-size %d is less than --image-size %d' % (args.content_size, args.image_size))
-    if args.tanh_constant != 150 and args.network == 'cin':
+    if args.tanh_constant != 150 and network == 'cin':
         raise utils.UserError('--tanh-constant needs --network fns: the network for many styles ends in a sigmoid')
     if (args.lr_decay is None) != (args.lr_decay_every is None):
         raise utils.UserError('--lr-decay and --lr-decay-every belong together')
@@ -223,8 +232,6 @@ def parse_arguments():
         )
     if args.style_size < 16:
         raise utils.UserError('--style-size %d: the loss network needs at least 16 pixels' % args.style_size)
-    args.run_dir = args.run_dir or args.output[: -len('.npz')]
-    return args, {name: parser.get_default(name) for name in vars(args)}
 
 
 def parse_coefficients(text, styles):
@@ -261,8 +268,33 @@ def check_data(args):
         )
 
 
+def load_base(args, styles):
+    """The network that --finetune or --start-from names; None where there is neither."""
+    import models
+
+    if not (args.finetune or args.start_from):
+        return None
+    base = models.load_network(networks.find(args.finetune or args.start_from), args.network)
+    if args.finetune:
+        if base.architecture.network != 'cin':
+            raise utils.UserError(
+                f'{args.finetune}: a network of a single style; only one for many (cin) can be given more'
+            )
+        known = [style for style in styles if style in base.styles]
+        if known:
+            raise utils.UserError(f'{args.finetune} has a style {known[0]} already: give the new image another name')
+    elif args.network == 'fns' and base.architecture.network == 'cin':
+        base = models.single_style_network(base, styles[0])
+    elif args.network not in (None, base.architecture.network):
+        raise utils.UserError(
+            '--network %s and --start-from contradict each other: %s is a network of a single style'
+            % (args.network, args.start_from)
+        )
+    return base
+
+
 def settle(args, styles, base):
-    """The architecture of the network to be trained; sets the options that a trained one has settled.
+    """The options with what a trained network and the number of styles have settled, and the `Architecture`.
 
     Parameters
     ----------
@@ -273,14 +305,12 @@ def settle(args, styles, base):
         That of --finetune or --start-from.
     """
     if base:
-        for name in NETWORK_OPTIONS:
-            value = base.architecture.widths[0] if name == 'width' else getattr(base.architecture, name)
-            setattr(args, name, list(value) if name == 'up_widths' else value)
-        if args.up_widths == [2 * args.width, args.width]:
-            args.up_widths = None
-        architecture = base.architecture
+        architecture, w = base.architecture, base.architecture.widths[0]
+        settled = {name: w if name == 'width' else getattr(architecture, name) for name in NETWORK_OPTIONS}
+        up_widths = list(architecture.up_widths)
+        settled['up_widths'] = None if up_widths == [2 * w, w] else up_widths
     else:
-        w = args.width
+        w, settled = args.width, {}
         architecture = Architecture(
             args.network,
             (w, 2 * w, 4 * w),
@@ -295,9 +325,11 @@ def settle(args, styles, base):
         raise utils.UserError(
             '--image-size %d: the network needs at least %d pixels' % (args.image_size, architecture.smallest_side)
         )
-    if args.network == 'fns' and len(styles) != 1:
+    if architecture.network == 'fns' and len(styles) != 1:
         raise utils.UserError(f'{args.style_dir} has {len(styles)} style images, and --network fns takes one')
-    return architecture
+    settled['style_coefficients'] = parse_coefficients(args.style_coefficients, styles)
+    settled.update(options.loss_settings(args, architecture.network))
+    return argparse.Namespace(**dict(vars(args), **settled)), architecture
 
 
 def read_sample_photo(path, smallest):
@@ -364,15 +396,14 @@ def main():
     from backend import lasagne
 
     styles = models.style_names(style_paths)
-    base = training.load_base(args, styles) if args.finetune or args.start_from else None
-    architecture = settle(args, styles, base)
-    args.style_coefficients = parse_coefficients(args.style_coefficients, styles)
-    sample_photos = [
+    base = load_base(args, styles)
+    args, architecture = settle(args, styles, base)
+    samples = [
         read_sample_photo(path, architecture.smallest_side) for path in files.find_images(args.sample_photo or [])
     ]
     content = photos.open_content(args.content, args.image_size, args.content_size, args.validation_split)
     device = devices.use(options.device(args))
-    objective = options.objective(args)
+    objective = options.objective(args, args.network)
     with contextlib.ExitStack() as held:
         resuming = claim(args, held)
         lasagne.random.set_rng(numpy.random.RandomState(args.seed))
@@ -380,28 +411,21 @@ def main():
             network = models.with_styles(base, (base.styles if args.finetune else []) + styles)
         else:
             network = models.transformer_network(architecture, styles)
-        settings = note_settings(args, network, base)
         grams = losses.style_grams(
             losses.target_function(objective), style_paths, args.style_size, losses.image_bytes(objective, device)
         )
-        settings.update(
-            styles=styles,
-            content_images=content.fingerprint,
-            content_files=content.sample,
-            style_images=training.fingerprint(style_paths),
-            loss_networks=training.fingerprint(path for path in args.loss_weights if path != 'random'),
-        )
+        settings = note_settings(args, network, base, styles, style_paths, content)
         print('compiling the training function', file=sys.stderr)
         trained = training.Training(
             network, objective, grams, args.style_coefficients, bool(args.finetune), args.clip_gradients
         )
         if resuming:
             trained.resume(os.path.join(args.run_dir, 'checkpoint.npz'), settings, defaults)
-        return learn(args, trained, losses.loss_names(objective), content, sample_photos, settings)
+        return learn(args, trained, losses.loss_names(objective), content, samples, settings)
 
 
-def note_settings(args, network, base):
-    """The settings that decide on the numbers of a training, which the network's file gets to know as well."""
+def note_settings(args, network, base, styles, style_paths, content):
+    """The settings that decide on the numbers of a training; the network's file gets to know those of options, too."""
     settings = {name: value for name, value in sorted(vars(args).items()) if name not in FREE_OPTIONS}
     network.meta['training'] = dict(settings, loss_weights=[os.path.basename(f) for f in args.loss_weights])
     for option in ('finetune', 'start_from'):
@@ -409,7 +433,14 @@ def note_settings(args, network, base):
             network.meta['training'].update(
                 {option: os.path.basename(settings[option]), 'base': base.meta.get('training')}
             )
-    return settings
+    return dict(
+        settings,
+        styles=styles,
+        content_images=content.fingerprint,
+        content_files=content.sample,
+        style_images=runs.fingerprint(style_paths),
+        loss_networks=runs.fingerprint(path for path in args.loss_weights if path != 'random'),
+    )
 
 
 def learn(args, trained, names, content, sample_photos, settings):
@@ -450,11 +481,15 @@ def learn(args, trained, names, content, sample_photos, settings):
             styles = training.style_schedule(
                 trained.last + 1 - trained.first, args.batch_size, args.styles_per_batch, args.seed, before
             )
-            values = trained.step(next(batches), styles, training.learning_rate(args, before))
+            values = trained.step(
+                next(batches),
+                styles,
+                training.learning_rate(args.learning_rate, before, args.lr_decay, args.lr_decay_every),
+            )
             if not numpy.isfinite(values).all():
                 raise utils.UserError(
                     'the loss is %s at iteration %d: stopped; %s'
-                    % (values[0], trained.iteration, training.last_good(checkpoint))
+                    % (values[0], trained.iteration, runs.last_good(checkpoint))
                 )
             seconds, number = time.time() - start, '%06d' % trained.iteration
             at_checkpoint = trained.iteration % args.checkpoint_every == 0 or trained.iteration == iterations

@@ -2,8 +2,6 @@
 
 import contextlib
 import functools
-import hashlib
-import json
 import os
 import sys
 
@@ -13,36 +11,10 @@ import files
 import layers
 import losses
 import models
-import options
 import runs
 import utils
 from backend import T, lasagne, theano
-from formats import networks
 from updates import adam
-
-# Settings that stand for the contents of files; checkpoints of former days lack the last two.
-FINGERPRINTS = ('content_images', 'style_images', 'content_files', 'loss_networks')
-
-
-def load_base(args, styles):
-    """The network that --finetune or --start-from names."""
-    base = models.load_network(networks.find(args.finetune or args.start_from), args.network)
-    if args.finetune:
-        if base.architecture.network != 'cin':
-            raise utils.UserError(
-                f'{args.finetune}: a network of a single style; only one for many (cin) can be given more'
-            )
-        known = [style for style in styles if style in base.styles]
-        if known:
-            raise utils.UserError(f'{args.finetune} has a style {known[0]} already: give the new image another name')
-    elif args.network == 'fns' and base.architecture.network == 'cin':
-        base = models.single_style_network(base, styles[0])
-    elif args.network not in (None, base.architecture.network):
-        raise utils.UserError(
-            '--network %s and --start-from contradict each other: %s is a network of a single style'
-            % (args.network, args.start_from)
-        )
-    return base
 
 
 class Training:
@@ -68,6 +40,8 @@ class Training:
         How many updates were made.
     first, last : int
         The network's numbers of the first and the last style that are learned.
+    gradients : list of shared variables
+        Of the total loss of a batch, by the parameters that are learned; see `gradient`.
     variables : list of shared variables
         All that changes while training: parameters, running averages of batch norm, Adam's moments and step.
     """
@@ -81,11 +55,15 @@ class Training:
         params = lasagne.layers.get_all_params(network.output, trainable=True)
         if only_styles:
             params = [param for param in params if param.name in ('gamma', 'beta')]
-        gradients = theano.grad(values[0], params)
+        # Where the parameters are, be it on a GPU: between gradient and update other processes may add theirs.
+        self.gradients = [theano.shared(numpy.zeros_like(param.get_value(borrow=True)), 'gradient') for param in params]
+        slopes = zip(self.gradients, theano.grad(values[0], params))
+        self._gradient = theano.function(inputs, values, updates=list(slopes))
+        clipped = self.gradients
         if clip_gradients:
-            gradients = lasagne.updates.total_norm_constraint(gradients, clip_gradients)
-        updates = adam(gradients, params, self._rate, beta1=0.9, beta2=0.999)
-        self._update = theano.function(inputs, values, updates=updates)
+            clipped = lasagne.updates.total_norm_constraint(clipped, clip_gradients)
+        updates = adam(clipped, params, self._rate, beta1=0.9, beta2=0.999)
+        self._update = theano.function([], updates=updates)
         self.variables = lasagne.layers.get_all_params(network.output)
         self.variables += [variable for variable in updates if variable not in self.variables]
 
@@ -111,10 +89,19 @@ class Training:
         list of numpy scalars
             See `losses.loss_names`; they need not be finite.
         """
-        self._rate.set_value(numpy.float32(learning_rate))
-        values = self._update(images, (self.first + styles).astype('int32'))
-        self.iteration += 1
+        values = self.gradient(images, styles)
+        self.update(learning_rate)
         return values
+
+    def gradient(self, images, styles):
+        """Leave the gradients of a batch in `gradients`, and return its losses; see `step`."""
+        return self._gradient(images, (self.first + styles).astype('int32'))
+
+    def update(self, learning_rate):
+        """Make the step of Adam's that `gradients` lead to."""
+        self._rate.set_value(numpy.float32(learning_rate))
+        self._update()
+        self.iteration += 1
 
     def validate(self, images, path):
         """Losses on images in up to 8 of the styles, as {style: losses}, and a sheet of the pastiches at a path."""
@@ -129,11 +116,11 @@ class Training:
 
     def checkpoint(self, path, settings):
         """Write what `resume` needs to carry on exactly, atomically."""
-        save_checkpoint(path, self.iteration, settings, self.variables)
+        runs.save_checkpoint(path, self.iteration, settings, self.variables)
 
     def resume(self, path, settings, defaults):
-        """Carry on from a checkpoint; see `load_checkpoint`."""
-        self.iteration = load_checkpoint(path, settings, defaults, self.variables)
+        """Carry on from a checkpoint; see `runs.load_checkpoint`."""
+        self.iteration = runs.load_checkpoint(path, settings, defaults, self.variables)
 
 
 class RunFolder:
@@ -246,15 +233,6 @@ def loss_expressions(network, objective, grams, deterministic, coefficients=None
     return [image, style], pastiche, [value.mean() for value in values]
 
 
-def fingerprint(paths):
-    """A hash of the files, so that a run is not resumed with other ones."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with open(path, 'rb') as file:
-            digest.update(hashlib.sha256(file.read()).digest())
-    return digest.hexdigest()[:16]
-
-
 def style_schedule(num_styles, batch_size, styles_per_batch, seed, iteration):
     """The style of each image of a batch; a function of the iteration, so that a resumed run repeats it."""
     generator = numpy.random.RandomState([seed, 3, iteration])
@@ -262,58 +240,9 @@ def style_schedule(num_styles, batch_size, styles_per_batch, seed, iteration):
     return drawn[numpy.arange(batch_size) % styles_per_batch].astype('int32')
 
 
-def learning_rate(args, iteration):
+def learning_rate(first, iteration, decay=None, every=None):
     """Adam's step for an update; a function of how many were made before, so that a resumed run repeats it."""
-    return args.learning_rate * (args.lr_decay ** (iteration // args.lr_decay_every) if args.lr_decay else 1)
-
-
-def save_checkpoint(path, iteration, settings, variables):
-    """Write what `load_checkpoint` needs to carry on exactly, atomically; refuse parameters that are not finite."""
-    values = [variable.get_value(borrow=True) for variable in variables]
-    if not all(numpy.isfinite(value).all() for value in values):
-        raise utils.UserError(
-            'a parameter is not finite after iteration %d: stopped; %s' % (iteration, last_good(path))
-        )
-    arrays = {'value_%d' % i: value for i, value in enumerate(values)}
-    arrays.update(iteration=numpy.array(iteration), settings=numpy.array(json.dumps(settings, sort_keys=True)))
-    files.save_npz(path, arrays)
-
-
-def last_good(path):
-    """Where a run that had to stop can carry on from."""
-    return f'the last good checkpoint is {path}' if os.path.exists(path) else 'there is no checkpoint yet'
-
-
-def load_checkpoint(path, settings, defaults, variables):
-    """Set the variables as they were and return the number of iterations done.
-
-    A setting that the checkpoint does not name was no option yet: the run had what is its default now.
-    """
-    arrays = files.load_npz(path)
-    try:
-        saved = options.current_names(json.loads(str(arrays['settings'][()])))
-        for name in settings:
-            before = saved.get(name, defaults.get(name))
-            if before == settings[name] or (name not in saved and name in FINGERPRINTS[2:]):
-                continue
-            if name in FINGERPRINTS:
-                raise utils.UserError(f'{path} was made with other {name.replace("_", " ")}: resume with the same')
-            raise utils.UserError(
-                '%s was made with %s %s, and not %s: resume with the same settings'
-                % (path, name.replace('_', ' '), before, settings[name])
-            )
-        values = [arrays['value_%d' % i] for i in range(len(variables))]
-        if any(value.shape != variable.get_value(borrow=True).shape for value, variable in zip(values, variables)):
-            raise ValueError
-        iteration = int(arrays['iteration'])
-        # isfinite refuses what are no numbers with a TypeError.
-        if iteration < 0 or not all(numpy.isfinite(value).all() for value in values):
-            raise ValueError
-    except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
-        raise utils.UserError(f'{path}: not a checkpoint of this network')
-    for variable, value in zip(variables, values):
-        variable.set_value(value.astype(variable.dtype))
-    return iteration
+    return first * (decay ** (iteration // every) if decay else 1)
 
 
 def open_metrics(path, columns, iterations):

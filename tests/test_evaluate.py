@@ -1,5 +1,6 @@
 """evaluate.py against the formulas in float64, and as a user runs it."""
 
+import argparse
 import csv
 import dataclasses
 import shutil
@@ -7,15 +8,14 @@ import shutil
 import numpy as np
 import pytest
 
-import evaluate
 import evaluation
 import files
 import models
 import options
 import reference
+import scores
 import utils
 from objective import Objective
-from architecture import Architecture
 from formats import vgg
 from support.tiny import transformer
 
@@ -239,7 +239,7 @@ def test_content_in_relation_to_the_photo_without_normalization():
         dict(row, image='photo', content='0', style_conv1_1='30', style_conv1_2='2'),
         dict(row, image='network', content='2'),
     ]
-    assert evaluate.relate(rows, ['dots']) == [['dots', 'network', 30.0, 0.5]]
+    assert scores.relate(rows, ['dots']) == [['dots', 'network', 30.0, 0.5]]
 
 
 def test_trajectories_lead_from_the_photo_to_the_optimized_image(folder, result):
@@ -259,12 +259,12 @@ def test_network_and_optimization_at_an_equal_style_loss(folder, result):
     process, losses = result
     rows, percents = read(folder, 'equal_style.csv'), []
     for row, (style, photo, *numbers) in zip(
-        rows, evaluate.compare(read(folder, 'losses.csv'), read(folder, 'trajectories.csv'))
+        rows, scores.compare(read(folder, 'losses.csv'), read(folder, 'trajectories.csv'))
     ):
         assert (row['style_name'], row['photo']) == (style, photo)
         percents.append(100 * losses[style, photo, 'network']['style'] / losses[style, photo, 'photo']['style'])
         np.testing.assert_allclose(float(row['style_percent_of_photo']), percents[-1], rtol=1e-4)
-        assert [row[name] for name in evaluate.EQUAL_STYLE[2:]] == [
+        assert [row[name] for name in scores.EQUAL_STYLE[2:]] == [
             '' if number is None else f'{number:.5g}' for number in numbers
         ]
     assert len(percents) == len(rows) == 4 and 'all styles' in process.stdout
@@ -273,12 +273,12 @@ def test_network_and_optimization_at_an_equal_style_loss(folder, result):
 
 def test_where_the_optimization_reaches_a_style_loss():
     path = [(0.0, 8.0), (1.0, 6.0), (3.0, 2.0), (2.0, 4.0), (5.0, 1.0)]
-    assert evaluate.at_equal_style(path, 9) == (0, 0)
-    assert evaluate.at_equal_style(path, 6) == (1, 1)
+    assert scores.at_equal_style(path, 9) == (0, 0)
+    assert scores.at_equal_style(path, 6) == (1, 1)
     # The first time counts.
-    assert evaluate.at_equal_style(path, 3) == (1.75, 2.5)
-    assert evaluate.at_equal_style(path, 1.5) == (3 + 2.5 / 3, 2 + 2.5)
-    assert evaluate.at_equal_style(path, 0.5) is None
+    assert scores.at_equal_style(path, 3) == (1.75, 2.5)
+    assert scores.at_equal_style(path, 1.5) == (3 + 2.5 / 3, 2 + 2.5)
+    assert scores.at_equal_style(path, 0.5) is None
 
 
 def test_comparison_at_an_equal_style_loss():
@@ -295,13 +295,13 @@ def test_comparison_at_an_equal_style_loss():
         for photo in 'abc'
         for content, style in ((0, 8), (2, 4), (4, 1))
     ]
-    comparison = evaluate.compare(rows, steps)
+    comparison = scores.compare(rows, steps)
     assert comparison == [
         ['dots', 'a', 50, 1, 2, 1.5],
         ['dots', 'b', 6.25, None, None, None],
         ['dots', 'c', 125, 0, 0, None],
     ]
-    assert evaluate.summarize_comparison(comparison, ['dots']) == [['dots', '60.42', '0.5', '1.5', '2 of 3']]
+    assert scores.summarize_comparison(comparison, ['dots']) == [['dots', '60.42', '0.5', '1.5', '2 of 3']]
 
 
 def test_an_interrupted_evaluation_carries_on(run, fails, folder, result):
@@ -334,10 +334,13 @@ def test_bad_input_is_one_line(fails, folder):
 def test_settings_come_from_the_network_unless_they_are_given(monkeypatch):
     monkeypatch.setattr(vgg, 'random_weights', dict)
 
+    network = transformer('fns', widths=(2, 2, 3), up_widths=(3, 2))
+
     def settings(training, **given):
-        args = dict(dict.fromkeys(evaluation.KINDS), loss_weights=['random'], **given)
-        args = type('Arguments', (), args)
-        return evaluation.loss_of_network(args, Architecture('fns'), dict(training=training)), args
+        args = argparse.Namespace(**dict(dict.fromkeys(evaluation.KINDS), loss_weights=['random'], **given))
+        network.meta['training'] = training
+        settled = argparse.Namespace(**dict(vars(args), **evaluation.settings(args, network)))
+        return options.objective(settled, 'fns'), settled
 
     loss, args = settings(
         dict(style_layers='conv1_1', style_weight=3, content_layers='conv1_2=2,conv1_1', image_size=64)

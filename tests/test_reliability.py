@@ -96,14 +96,12 @@ train.photos.batches = poisoned
 """
 # A loss that is not a number, at the sixth iteration.
 POISONED_LOSS = """
-function = backend.theano.function
-def poisoned(inputs, outputs, updates=None):
-    compiled, calls = function(inputs, outputs, updates=updates), []
-    def call(*values):
-        calls.append(0)
-        return [value * float('%s' if len(calls) == 6 else 1) for value in compiled(*values)]
-    return call if updates else compiled
-backend.theano.function = poisoned
+import training
+gradient, calls = training.Training.gradient, []
+def poisoned(self, images, styles):
+    calls.append(0)
+    return [value * float('%s' if len(calls) == 6 else 1) for value in gradient(self, images, styles)]
+training.Training.gradient = poisoned
 """
 FOREVER = 10**6
 
