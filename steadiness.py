@@ -1,10 +1,13 @@
 """Pastiches of a clip that do not flicker.
 
 Stylized by itself, each frame gets textures of its own, which swim. Here the last pastiche is brought forward by the
-motion of the clip (optical flow), and a share of it replaces the new one wherever the motion can be trusted.
+motion of the clip (optical flow), and a share of it replaces the new one wherever the motion can be trusted. A mean of
+two textures is flatter than either, and no longer of the style: so the two are mixed in bands of frequency, and each
+gets back the contrast of the new pastiche, place by place. docs/video.md has what that brings.
 """
 
 import collections
+import functools
 
 import cv2
 import numpy as np
@@ -23,6 +26,10 @@ SIZE = 256  # shorter side at which the flow is found
 # otherwise than it did by so much, of 255.
 RETURN, LOOKS = 1.0, 20.0
 CUT = 0.35  # least trust in the mean, within a shot
+# Of the whole share, in bands of an octave from the finest; the last is what remains, in which there is no texture.
+BANDS = (0.45, 0.85, 1.0, 1.0)
+WINDOW = 7  # pixels of each band in which contrast is measured
+MOST_CONTRAST = 2.0  # to restore
 
 
 def _small(frame):
@@ -34,8 +41,10 @@ def _small(frame):
     return cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
 
-def _grid(shape):
-    return np.stack(np.meshgrid(np.arange(shape[1], dtype=np.float32), np.arange(shape[0], dtype=np.float32)), -1)
+@functools.lru_cache(maxsize=4)
+def _grid(height, width):
+    """Where each pixel is, (x, y), of shape (H, W, 2)."""
+    return np.stack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)), -1)
 
 
 def bring_forward(image, flow, interpolation=cv2.INTER_CUBIC):
@@ -51,7 +60,7 @@ def bring_forward(image, flow, interpolation=cv2.INTER_CUBIC):
     -------
     array as `image`
     """
-    return cv2.remap(image, _grid(flow.shape) + flow, None, interpolation, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.remap(image, _grid(*flow.shape[:2]) + flow, None, interpolation, borderMode=cv2.BORDER_REPLICATE)
 
 
 def motion(before, frame):
@@ -75,13 +84,12 @@ def motion(before, frame):
     back, forth = finder.calc(b, a, None), finder.calc(a, b, None)
     astray = back + bring_forward(forth, back, cv2.INTER_LINEAR)
     # The longer the way, the less exact it is.
-    length = (back**2).sum(-1)
-    lost = (astray**2).sum(-1) / (RETURN * (1 + 0.02 * length))
-    blurred = [cv2.GaussianBlur(image, (0, 0), 1.5).astype(np.float32) for image in (bring_forward(a, back), b)]
-    change = (np.abs(blurred[0] - blurred[1]) / LOOKS) ** 2
+    lost = _squares(astray) / (RETURN * (1 + 0.02 * _squares(back)))
+    before, now = (cv2.GaussianBlur(image, (0, 0), 1.5) for image in (bring_forward(a, back, cv2.INTER_LINEAR), b))
+    change = np.square(cv2.absdiff(before, now).astype(np.float32) / LOOKS)
     # What comes into the frame was nowhere before.
-    there = _grid(back.shape) + back
-    inside = ((there >= 0) & (there <= np.array(back.shape[1::-1], np.float32) - 1)).all(-1)
+    x, y = cv2.split(_grid(*b.shape) + back)
+    inside = (x >= 0) & (y >= 0) & (x <= b.shape[1] - 1) & (y <= b.shape[0] - 1)
     trust = np.exp2(-lost - change) * inside
     if trust.mean() < CUT:
         return None
@@ -89,10 +97,56 @@ def motion(before, frame):
     trust = cv2.GaussianBlur(cv2.erode(trust, np.ones((3, 3))), (0, 0), 1.5)
     height, width = frame.shape[:2]
     scale = np.array([width / back.shape[1], height / back.shape[0]], np.float32)
-    return Motion(
-        cv2.resize(back, (width, height), interpolation=cv2.INTER_LINEAR) * scale,
-        cv2.resize(trust, (width, height), interpolation=cv2.INTER_LINEAR),
-    )
+    return Motion(cv2.resize(back, (width, height)) * scale, cv2.resize(trust, (width, height)))
+
+
+def _squares(flow):
+    """The squares of lengths."""
+    x, y = cv2.split(flow)
+    return x * x + y * y
+
+
+def _bands(image):
+    """A float32 image in bands of frequency, a Laplacian pyramid (Burt and Adelson, 1983), the finest first."""
+    bands = []
+    for _ in BANDS[1:]:
+        smaller = cv2.pyrDown(image)
+        bands.append(image - cv2.pyrUp(smaller, dstsize=image.shape[1::-1]))
+        image = smaller
+    return bands + [image]
+
+
+def _energy(band):
+    """The mean square of a band around each pixel, over all channels."""
+    return cv2.blur(cv2.transform(band * band, np.full((1, 3), 1 / 3, np.float32)), (WINDOW, WINDOW))
+
+
+def mix(new, old, weight):
+    """Two images of nearly the same, with the contrast of the first.
+
+    Parameters
+    ----------
+    new, old : uint8 array (H, W, 3)
+    weight : float32 array (H, W)
+        Of the old one, in [0, 1].
+
+    Returns
+    -------
+    uint8 array (H, W, 3)
+    """
+    mixed = []
+    for part, a, b in zip(BANDS, _bands(new.astype(np.float32)), _bands(old.astype(np.float32))):
+        band = a + cv2.merge([part * weight] * 3) * (b - a)
+        if len(mixed) < len(BANDS) - 1:
+            gain = np.sqrt((_energy(a) + 0.5) / (_energy(band) + 0.5))
+            band *= cv2.merge([np.clip(gain, 1 / MOST_CONTRAST, MOST_CONTRAST)] * 3)
+            weight = cv2.pyrDown(cv2.erode(weight, np.ones((3, 3))))  # a coarse band sees beyond the edge
+        mixed.append(band)
+    image = mixed.pop()
+    while mixed:
+        band = mixed.pop()
+        image = band + cv2.pyrUp(image, dstsize=band.shape[1::-1])
+    return np.rint(np.clip(image, 0, 255)).astype(np.uint8)
 
 
 class Steadier:
@@ -101,7 +155,7 @@ class Steadier:
     Parameters
     ----------
     share : float
-        Of the last pastiche, where its motion is trusted wholly; from 0 to below 1.
+        Of the last pastiche, where its motion is trusted wholly; from 0 to below 1. The finest textures get less of it.
     state : dict of arrays
         See `state`.
     """
@@ -124,9 +178,8 @@ class Steadier:
             Since the last one; None begins anew.
         """
         if moved is not None and self.last is not None and self.last.shape == pastiche.shape:
-            weight = (self.share * moved.trust)[..., np.newaxis]
-            mixed = pastiche + weight * (bring_forward(self.last, moved.flow).astype(np.float32) - pastiche)
-            pastiche = np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)
+            old = bring_forward(self.last, moved.flow)
+            pastiche = mix(pastiche, old, self.share * moved.trust)
         self.last = pastiche
         return pastiche
 

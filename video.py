@@ -3,6 +3,7 @@
     python video.py clip.mp4 --model misc32 --style stained-glass --output out.mp4
     python video.py clip.mp4 --model misc32 --style-at 0=ink-wash,4=lily-pond --output out.webm
     python video.py frames/ --rate 24 --model misc32 --style ink-wash --output pastiches/
+    python video.py --camera 0 --model misc32
 
 An interrupted run carries on, by the same command, with the frames that it has.
 """
@@ -15,6 +16,8 @@ import environment
 
 environment.check({'av': 'av', 'cv2': 'opencv-python-headless'}, 'video')
 
+import files
+import live
 import mixtures
 import options
 import pieces
@@ -27,7 +30,9 @@ from formats import networks
 
 def parse_arguments():
     parser = options.Parser(__doc__)
-    parser.add_argument('clip', metavar='CLIP', help='a video file, a folder of frames, or a pattern of their names')
+    parser.add_argument(
+        'clip', nargs='?', metavar='CLIP', help='a video file, a folder of frames, or a pattern of their names'
+    )
     parser.add_argument('--model', required=True, help='a trained network (.npz), or the name of one in data/models')
     options.add_network(parser)
     options.add_styles(parser)
@@ -37,8 +42,17 @@ def parse_arguments():
         help='styles that change over time, such as 0=ink-wash,4=lily-pond, blended in between',
     )
     parser.add_argument(
-        '--output', required=True, help='the clip to write (%s), or a folder for its frames' % ', '.join(videos.FORMATS)
+        '--output',
+        help='the clip to write (%s), or a folder for its frames; with --camera a folder for snapshots and recordings'
+        % ', '.join(videos.FORMATS),
     )
+    parser.add_argument(
+        '--camera',
+        metavar='NUMBER',
+        help='show what a camera sees in a window; or the name of a clip, which is played. Keys: %s'
+        % ', '.join(f'{key}: {what}' for key, what in live.KEYS.items()),
+    )
+    parser.add_argument('--loop', action='store_true', help='with --camera, play the clip again and again')
     parser.add_argument('--start', type=options.not_negative, default=0.0, help='seconds to leave out first')
     parser.add_argument('--duration', type=options.positive, help='seconds to stylize at most')
     parser.add_argument('--size', type=options.positive_int, help='resize the frames to this shorter side first')
@@ -46,7 +60,7 @@ def parse_arguments():
     parser.add_argument(
         '--steady',
         type=options.fraction,
-        default=0.6,
+        default=0.7,
         metavar='SHARE',
         help='of the last pastiche, brought forward by the motion in the clip, in the next one; 0 is frame by frame',
     )
@@ -58,7 +72,12 @@ def parse_arguments():
     )
     options.add_overwrite(parser)
     options.add_device(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.camera is None and (args.clip is None or args.output is None):
+        parser.error('a clip and --output are missing, or --camera')
+    if args.camera is not None and (args.clip is not None or args.style_at is not None):
+        parser.error('--camera takes neither a clip to write nor --style-at')
+    return args
 
 
 def styles_over_time(args, names):
@@ -73,10 +92,29 @@ def styles_over_time(args, names):
     return mixtures.parse_times(args.style_at, names)
 
 
+def watch(args, model, names):
+    """Show what a camera sees, or a clip, in a window."""
+    if args.camera.isdecimal():
+        frames = live.camera(int(args.camera), args.size)
+    else:
+        frames = live.played(videos.open_input(args.camera, args.rate, args.start, args.duration, args.size), args.loop)
+    chosen = args.style is not None or args.style_index is not None
+    style = next(iter(options.styles(args, names)[0][1])) if chosen else 0
+    files.make_folder(args.output or '.')
+    window = live.open_window()
+
+    from pastiches import Stylist
+
+    stylist = Stylist(model, args.network, options.device(args))
+    live.show(window, live.Live(stylist, style, args.steady, args.output or '.'), frames)
+
+
 def main():
     args = parse_arguments()
     path = networks.find(args.model)
     _, names, _ = networks.read_settings(path, args.network)
+    if args.camera is not None:
+        return watch(args, path, names or ['style'])
     times = styles_over_time(args, names or ['style'])
     clip = videos.open_input(args.clip, args.rate, args.start, args.duration, args.size)
     with pieces.open_output(args.output, clip, pieces.settings(args, path, times), args.overwrite) as output:

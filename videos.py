@@ -30,6 +30,7 @@ __all__ = [
     'check_extension',
     'read_origin',
     'ahead',
+    'exact',
     'complaints',
 ]
 
@@ -47,6 +48,7 @@ FORMATS = {
     '.webm': Format('webm', 'libvpx-vp9', 'yuv420p', dict(_VP9, **{'lag-in-frames': '0'}), 'libopus'),
     '.gif': Format('gif', 'gif', 'pal8', {}, None),
 }
+MILLISECOND = fractions.Fraction(1, 1000)
 MAX_SIDE = 16384  # of a frame, which H.264 can hold
 
 # The numbers of the standards of colours in FFmpeg's headers (AVColorSpace), and what its scaler calls them.
@@ -85,7 +87,7 @@ def _max_pixels():
     return utils.limit('GOGH_MAX_PIXELS', files.MAX_PIXELS)
 
 
-def _exact(number):
+def exact(number):
     """A number as it was typed: 0.1 is a tenth."""
     return fractions.Fraction(number).limit_denominator(10**6)
 
@@ -125,7 +127,7 @@ class Clip:
 
     def __init__(self, path, start=0, duration=None, size=None):
         self.path, self.size, self.damaged, self.inputs = path, size, 0, [path]
-        self.start, self.end = _exact(start), None if duration is None else _exact(duration)
+        self.start, self.end = exact(start), None if duration is None else exact(duration)
         with _opened(path) as container:
             if not container.streams.video:
                 raise utils.UserError(f'{path}: there is no video in this file')
@@ -255,9 +257,9 @@ class Folder:
     damaged = 0
 
     def __init__(self, path, rate, start=0, duration=None, size=None):
-        self.path, self.rate, self.size = path, _exact(rate), size
-        first = math.ceil(_exact(start) * self.rate)
-        last = None if duration is None else math.ceil((_exact(start) + _exact(duration)) * self.rate)
+        self.path, self.rate, self.size = path, exact(rate), size
+        first = math.ceil(exact(start) * self.rate)
+        last = None if duration is None else math.ceil((exact(start) + exact(duration)) * self.rate)
         self.images = files.find_images([path])[first:last]
         if not self.images:
             raise utils.UserError(f'{path}: there is no frame after --start')

@@ -3,18 +3,22 @@
 import fractions
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy
 import pytest
+from PIL import ImageGrab
 
 av = pytest.importorskip('av', reason='PyAV is not installed: python install.py video')
-pytest.importorskip('cv2', reason='OpenCV is not installed: python install.py video')
+cv2 = pytest.importorskip('cv2', reason='OpenCV is not installed: python install.py video')
 
 import files
+import live
 import mixtures
 import pieces
 import steadiness
@@ -359,3 +363,174 @@ def test_styles_change_over_time():
     for bad in ('waves', '1=nothing', 'x=waves', '-1=waves', '0=waves,'):
         with pytest.raises(utils.UserError):
             mixtures.parse_times(bad, tiny.NAMES)
+
+
+def panned(count=8):
+    """A photo seen through a window that moves by three pixels to the right and one down from frame to frame."""
+    photo = files.read_image(os.path.join(ROOT, 'data', 'samples', 'cat.jpg'), size=200)
+    return [numpy.ascontiguousarray(photo[i : i + 160, 3 * i : 3 * i + 200]) for i in range(count)]
+
+
+def swimming(frame, seed):
+    """A pastiche whose texture is another one in each frame."""
+    texture = cv2.resize(numpy.random.RandomState(seed).normal(0, 60, (80, 100)).astype('float32'), (200, 160))
+    return numpy.clip(255.0 - frame + texture[..., None], 0, 255).astype('uint8')
+
+
+def unsteady(images):
+    """The instability of images of the panned photo, by the motion that is known."""
+    flow = numpy.empty(images[0].shape[:2] + (2,), 'float32')
+    flow[:] = 3, 1
+    trust = numpy.zeros(flow.shape[:2], 'float32')
+    trust[:-1, :-3] = 1
+    pairs = zip(images, images[1:])
+    return numpy.mean([steadiness.instability(a, b, steadiness.Motion(flow, trust)) for a, b in pairs])
+
+
+def test_the_motion_of_a_panned_photo_is_found():
+    before, frame = panned(2)
+    moved = steadiness.motion(before, frame)
+    inner = slice(20, -20), slice(20, -20)
+    assert numpy.abs(moved.flow[inner] - (3, 1)).mean() < 0.1
+    assert moved.trust[inner].mean() > 0.9
+    assert moved.trust[:, -3:].mean() < 0.3  # what came into the frame
+    assert difference(steadiness.bring_forward(before, moved.flow)[inner], frame[inner]) < 2
+
+
+def test_pastiches_of_a_panned_photo_become_steady_and_keep_their_contrast():
+    frames = panned()
+    alone = [swimming(frame, seed) for seed, frame in enumerate(frames)]
+    assert unsteady(frames) == 0 and unsteady(alone) > 0.03
+    steadier = steadiness.Steadier(0.7)
+    steady = [steadier(p, steadiness.motion(a, b)) for p, a, b in zip(alone, frames[:1] + frames, frames)]
+    assert unsteady(steady) < 0.5 * unsteady(alone)
+    texture = [(images[-1] + frames[-1].astype(float) - 255).std() for images in (alone, steady)]
+    # A mean of independent textures, of which 0.7 is the last one, would have 0.42 of it.
+    assert texture[1] > 0.8 * texture[0]
+
+
+def test_nothing_of_a_shot_is_seen_after_a_cut():
+    a, b = panned(1)[0], numpy.ascontiguousarray(files.read_image(os.path.join(ROOT, 'data/samples/pavilion.jpg'), 200))
+    b = b[:160, :200].copy()
+    assert steadiness.motion(a, b) is None
+    steadier = steadiness.Steadier(0.9)
+    steadier(255 - a, None)
+    assert (steadier(255 - b, steadiness.motion(a, b)) == 255 - b).all()
+
+
+def test_nothing_drifts_where_nothing_moves():
+    frame = panned(1)[0]
+    steadier, moved = steadiness.Steadier(0.9), steadiness.motion(frame, frame)
+    for _ in range(60):
+        result = steadier(255 - frame, moved)
+    assert numpy.abs(result.astype(int) - (255 - frame)).max() <= 2
+
+
+def test_no_ghost_is_left_behind_what_moves():
+    ground = panned(1)[0]
+
+    def with_square(left):
+        image = ground.copy()
+        image[60:100, left : left + 40] = 250, 250, 30
+        return image
+
+    frames = [with_square(20 + 14 * i) for i in range(6)]
+    behind = numpy.s_[60:100, 76:90]  # where the square was in the last frame but one
+    steadier, blind = steadiness.Steadier(0.8), steadiness.Steadier(0.8)
+    still = steadiness.Motion(numpy.zeros((160, 200, 2), 'float32'), numpy.ones((160, 200), 'float32'))
+    for before, frame in zip(frames[:1] + frames, frames):
+        result, ghost = steadier(frame, steadiness.motion(before, frame)), blind(frame, still)
+    assert difference(result[behind], ground[behind]) < 0.2 * difference(ghost[behind], ground[behind])
+    assert difference(result, frame) < 2
+
+
+class Two(Negative):
+    """Two styles: the negative, and a darker frame."""
+
+    styles = ['negative', 'dark']
+
+    def __call__(self, frame, mixture):
+        mixed = sum(weight * (255 - frame.astype(float), frame / 4)[style] for style, weight in mixture.items())
+        return numpy.rint(mixed).astype('uint8')
+
+
+def test_keys_change_what_is_shown(tmp_path):
+    shown, frame = live.Live(Two(), folder=str(tmp_path)), clips.drawing(0)
+    assert (shown.frame(frame) == 255 - frame).all()
+    shown.key('Right')
+    assert shown.status.startswith('dark') and shown.frame(frame).mean() < 128
+    shown.key('s')
+    assert difference(shown.frame(frame), frame / 4) < 0.5 and 'frame by frame' in shown.status
+    for _ in range(5):
+        shown.key('minus')
+    assert difference(shown.frame(frame), 0.625 * frame) < 1 and 'strength 50 %' in shown.status
+    for key in ['plus'] * 9 + ['Up'] * 3:
+        shown.key(key)
+    assert difference(shown.frame(frame), 0.7 * frame / 4 + 0.3 * (255.0 - frame)) < 1
+    shown.key('p')
+    assert (shown.frame(frame) == 255 - frame).all()
+    shown.key('space')
+    assert (files.read_image(shown.said) == 255 - frame).all()
+    shown.key('q')
+    assert shown.quit
+
+
+def test_what_is_shown_can_be_recorded(tmp_path):
+    shown = live.Live(Two(), share=0, folder=str(tmp_path))
+    shown.key('r')
+    for i in range(5):
+        shown.frame(clips.drawing(i))
+    assert not list(tmp_path.glob('*.mp4')) and 'recording' in shown.status
+    shown.key('r')
+    images, times = clips.read(shown.said)
+    assert len(images) == 5 and times == sorted(times)
+    assert max(difference(image, 255 - clips.drawing(i)) for i, image in enumerate(images)) < 8
+
+
+def test_frames_that_are_not_taken_in_time_are_dropped():
+    more = threading.Event()
+
+    def frames():
+        yield from (numpy.full(1, i) for i in range(5))
+        more.set()
+        time.sleep(0.05)
+        yield numpy.full(1, 5)
+
+    newest = live.Newest(frames())
+    more.wait()
+    assert newest.take(1)[0] == 4
+    assert newest.take(1)[0] == 5
+    with pytest.raises(EOFError):
+        newest.take(1)
+
+
+def test_the_window_shows_the_pastiche(tmp_path, monkeypatch):
+    pytest.importorskip('tkinter')
+    if not shutil.which('Xvfb'):
+        pytest.skip('there is no Xvfb')
+    read, write = os.pipe()
+    display = subprocess.Popen(
+        ['Xvfb', '-displayfd', str(write), '-screen', '0', '800x600x24'], pass_fds=[write], stderr=subprocess.DEVNULL
+    )
+    try:
+        monkeypatch.setenv('DISPLAY', ':' + os.read(read, 10).decode().strip())
+        seen, frame = [], numpy.full((64, 96, 3), (250, 20, 130), 'uint8')
+
+        def frames():
+            for _ in range(3):
+                yield frame
+                time.sleep(0.5)
+            seen.append(numpy.asarray(ImageGrab.grab(xdisplay=os.environ['DISPLAY'])))
+
+        live.show(live.open_window(), live.Live(Two()), frames())
+    finally:
+        display.terminate()
+        display.wait()
+        os.close(read), os.close(write)
+    assert (seen[0] == 255 - frame[0, 0]).all(-1).sum() == 64 * 96
+
+
+def test_without_a_display_or_a_camera_there_is_one_line(fails, place):
+    clips.write('clip.mp4', [clips.drawing(0)])
+    assert 'no display' in fails('video.py', '--camera', 'clip.mp4', '--model', 'cin.npz', cwd=place, DISPLAY='')
+    assert 'no such camera' in fails('video.py', '--camera', '63', '--model', 'cin.npz', cwd=place, DISPLAY='')
