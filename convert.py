@@ -1,7 +1,7 @@
 """Carry trained networks to other programs, and those of other projects here.
 
     python convert.py misc32 misc32.onnx
-    python convert.py misc32 stained-glass.onnx --style stained-glass --half
+    python convert.py misc32 stained-glass.onnx --style stained-glass --half filters
     python convert.py multistyle26.onnx multistyle26.npz
 
 An ONNX file takes photos (N, 3, height, width), RGB in [0, 1], as 'image', and weights (N, styles) as 'style', and
@@ -34,9 +34,9 @@ def parse_arguments():
     parser.add_argument('--style', metavar='NAME', help='give the ONNX file this style alone, and no input for styles')
     parser.add_argument(
         '--half',
-        action='store_true',
-        help='ONNX: filters of half the size, and convolutions in float16; image, style, pastiche and '
-        'normalization stay float32',
+        choices=['filters', 'convolutions'],
+        help='ONNX: store the filters in float16, which makes the file half as large; with "convolutions" compute '
+        'these in float16 as well, for hardware that does so. Image, style, pastiche and normalization stay float32',
     )
     options.add_overwrite(parser)
     return parser.parse_args()
@@ -47,7 +47,7 @@ def main():
     path = networks.find(args.model)
     if not args.output.endswith(('.npz', '.onnx')):
         raise utils.UserError(f'{args.output}: only .npz and .onnx can be written')
-    if args.output.endswith('.npz') and (args.style is not None or args.half):
+    if args.output.endswith('.npz') and (args.style is not None or args.half is not None):
         raise utils.UserError(f'--style and --half are for .onnx, and {args.output} is not')
     files.check_outputs({args.output: False}, [path], args.overwrite)
     network = foreign.read(path, args.network)

@@ -31,8 +31,8 @@ class _Graph:
 
     Parameters
     ----------
-    half : bool
-        Whether convolutions have float16 factors.
+    half : {None, 'filters', 'convolutions'}
+        What is float16.
     """
 
     def __init__(self, half):
@@ -76,7 +76,9 @@ class _Graph:
     def conv(self, op, x, filters, **attributes):
         """A convolution ('Conv') or its gradient ('ConvTranspose') with filters of a true convolution."""
         filters = self.constant(filters[:, :, ::-1, ::-1], 'float16' if self.half else 'float32')
-        if not self.half:
+        if self.half == 'filters':
+            filters = self.add('Cast', filters, to=TensorProto.FLOAT)
+        if self.half != 'convolutions':
             return self.add(op, x, filters, **attributes)
         x = self.add(op, self.add('Cast', x, to=TensorProto.FLOAT16), filters, **attributes)
         return self.add('Cast', x, to=TensorProto.FLOAT)
@@ -211,7 +213,7 @@ def _enough_to_reflect(graph, smallest):
     return x, sides
 
 
-def model(architecture, styles, meta, values, half=False, style=None):
+def model(architecture, styles, meta, values, half=None, style=None):
     """A network as an ONNX model.
 
     The inputs are ``image``, of shape (N, 3, height, width), RGB in [0, 1], and for a network 'cin' ``style``, the
@@ -223,8 +225,9 @@ def model(architecture, styles, meta, values, half=False, style=None):
     ----------
     architecture, styles, meta, values
         Of `formats.networks.read`.
-    half : bool
-        Make the factors of convolutions float16: filters and feature maps. All else stays float32.
+    half : {None, 'filters', 'convolutions'}
+        What becomes float16: the filters, which are cast to float32 when the model is loaded; or all factors of
+        convolutions, filters and feature maps. All else stays float32.
     style : str
         Name of the only style that the model is to have; there is no input ``style`` then.
 

@@ -96,10 +96,11 @@ def test_an_onnx_model_of_a_single_style_has_no_input_for_styles(tmp_path, gener
     np.testing.assert_allclose(got, function(image, style_weights(1, 2, 2)), atol=1e-4)
 
 
-def test_half_precision_halves_the_filters_and_changes_little(tmp_path, generator, network):
+@pytest.mark.parametrize('kind', ['filters', 'convolutions'])
+def test_half_precision_halves_the_filters_and_changes_little(tmp_path, generator, network, kind):
     network, function = network
     path = str(tmp_path / 'net.npz')
-    half, whole = exported(path, network, half=True), exported(path, network)
+    half, whole = exported(path, network, half=kind), exported(path, network)
     kinds = [tensor.data_type for tensor in onnx.load_from_string(half).graph.initializer if len(tensor.dims) == 4]
     assert kinds.count(onnx.TensorProto.FLOAT16) == 8 and len(half) < 0.6 * len(whole)
     image, style = generator.rand(1, 3, 24, 20).astype('float32'), style_weights(0, 2)
@@ -161,6 +162,10 @@ def test_an_onnx_file_of_ours_is_read_back(tmp_path):
         assert ours[:3] == back[:3]
         for a, b in zip(ours[3], back[3]):
             np.testing.assert_array_equal(a, b)
+        for kind in ('filters', 'convolutions'):
+            (tmp_path / 'half.onnx').write_bytes(exported(str(tmp_path / 'net.npz'), network, half=kind))
+            for a, b in zip(ours[3], foreign.read(str(tmp_path / 'half.onnx'))[3]):
+                np.testing.assert_array_equal(a.astype('float16') if a.ndim == 4 else a, b)
 
 
 # In ---------------------------------------------------------------------------------------------------
@@ -280,7 +285,7 @@ def test_damaged_networks_of_others_are_refused_in_one_line(tmp_path, fails, gen
     refused(path, 'names os.system')
     shutil.copy(os.path.join(FIXTURES, 'example.onnx'), str(tmp_path / 'x.caffemodel'))
     assert 'networks are read from' in fails('convert.py', tmp_path / 'x.caffemodel', tmp_path / 'x.npz')
-    assert '--half are for .onnx' in fails('convert.py', 'misc32', tmp_path / 'x.npz', '--half')
+    assert '--half are for .onnx' in fails('convert.py', 'misc32', tmp_path / 'x.npz', '--half', 'filters')
 
 
 def test_the_command_imports_what_stylize_takes(tmp_path, without_theano, run):
