@@ -43,6 +43,7 @@ test-pythons:
 lint: $(VENV)/lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/mypy
 
 format: $(VENV)/lint
 	$(BIN)/ruff check --fix

@@ -1,6 +1,9 @@
 """What a transformer network is made of: its settings, as plain data that needs no Theano."""
 
+from __future__ import annotations
+
 import dataclasses
+from typing import Any
 
 __all__ = ['Architecture']
 
@@ -95,7 +98,7 @@ class Architecture:
             raise ValueError(f'{self} does not describe a network')
 
     @classmethod
-    def from_shapes(cls, shapes, **settings):
+    def from_shapes(cls, shapes: list[tuple[int, ...]], **settings: Any) -> Architecture:
         """The architecture whose parameters have these shapes: W, beta, gamma of each convolution.
 
         Parameters
@@ -122,15 +125,15 @@ class Architecture:
             raise ValueError('these are not the shapes of a network')
         widths = [shape[0] for shape in filters]
         return cls(
-            widths=widths[:3],
-            up_widths=widths[-3:-1],
-            filter_sizes=[shape[2] for shape in filters[:3]],
+            widths=tuple(widths[:3]),
+            up_widths=tuple(widths[-3:-1]),
+            filter_sizes=tuple(shape[2] for shape in filters[:3]),
             residual_blocks=(len(filters) - 6) // 2,
             **settings,
         )
 
     @property
-    def border(self):
+    def border(self) -> int:
         """Pixels on each side that residual blocks without padding take: two each, at a quarter of its size.
 
         With 'reflect-start' the network adds them to the photo; with 'none' the pastiche lacks them.
@@ -138,18 +141,18 @@ class Architecture:
         return 8 * self.residual_blocks if self.pad in ('reflect-start', 'none') else 0
 
     @property
-    def lost(self):
+    def lost(self) -> int:
         """Pixels on each side of a photo that are not in its pastiche."""
         return self.border if self.pad == 'none' else 0
 
     @property
-    def smallest_side(self):
+    def smallest_side(self) -> int:
         """The fewest pixels in height or width to train with: enough to reflect, or for a pastiche of 16."""
         if self.pad == 'none':
             return 16 + 2 * self.border
         return max(16, self.border + 4)
 
-    def shapes(self, styles):
+    def shapes(self, styles: int) -> list[tuple[str, Any]]:
         """The parameters of the network, in the order that its files have.
 
         Parameters
@@ -177,7 +180,7 @@ class Architecture:
             shapes[-4 if self.norm == 'batch' else -2 :] = [('b', (3,))]
         return shapes
 
-    def pastiche_bytes(self, backend='onednn'):
+    def pastiche_bytes(self, backend: str = 'onednn') -> float:
         """About how much memory stylizing takes.
 
         The feature maps between two convolutions are most of it, where they are largest: what a convolution reads

@@ -1,5 +1,7 @@
 """What is minimized: by a network's pastiches in training, and by the image of an optimization."""
 
+from __future__ import annotations
+
 import dataclasses
 import re
 
@@ -46,7 +48,7 @@ class Objective:
     pool: str = 'max'
 
 
-def parse_layers(option, text, default_weight):
+def parse_layers(option: str, text: str, default_weight: float) -> list[tuple[str, float]]:
     """``conv1_2,conv2_2=4e-4``, what an option was given, as a list of pairs (layer, weight).
 
     Raises
@@ -54,14 +56,16 @@ def parse_layers(option, text, default_weight):
     utils.UserError
         For what is no layer of a VGG network, and weights that are negative or more than `MAX_WEIGHT`.
     """
-    layers = []
+    layers: dict[str, float] = {}
     for item in text.split(','):
         match = re.fullmatch(r'\s*(conv[1-5]_[1-4])\s*(?:=\s*([0-9.eE+-]+))?\s*', item)
         try:
-            weight = default_weight if match.group(2) is None else float(match.group(2))
-        except (AttributeError, ValueError):
+            if not match:
+                raise ValueError(item)
+            layer, weight = match[1], default_weight if match[2] is None else float(match[2])
+        except ValueError:
             raise utils.UserError(f'{option}: {item!r} is not LAYER or LAYER=WEIGHT, such as conv1_2=4e-4')
-        if not 0 <= weight <= MAX_WEIGHT or match.group(1) in dict(layers):
+        if not 0 <= weight <= MAX_WEIGHT or layer in layers:
             raise utils.UserError(f'{option}: {item!r} has a bad weight or repeats a layer')
-        layers.append((match.group(1), weight))
-    return layers
+        layers[layer] = weight
+    return list(layers.items())

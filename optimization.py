@@ -81,7 +81,7 @@ def minimize_lbfgs(function, start, iterations, callback):
     class Stop(Exception):
         pass
 
-    last, iteration = (None, None), 0
+    last, iteration = (start, None), 0
 
     def evaluate(x):
         nonlocal last

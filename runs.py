@@ -1,5 +1,7 @@
 """Long runs: settings to resume with, tables that grow while they last, and interrupts that lose nothing."""
 
+from __future__ import annotations
+
 import contextlib
 import csv
 import hashlib
@@ -7,13 +9,14 @@ import io
 import json
 import os
 import signal
+from typing import Any, Iterable, Iterator, Sequence, TextIO
 
 import numpy
 
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 import files
 import utils
@@ -36,7 +39,7 @@ FINGERPRINTS = ('content_images', 'style_images', 'content_files', 'loss_network
 
 
 @contextlib.contextmanager
-def lock(path):
+def lock(path: str) -> Iterator[None]:
     """Hold a folder or a file that is to be written for this process alone.
 
     The file of the lock lies in the folder, or beside the file, and is removed in the end. What counts is the
@@ -91,7 +94,7 @@ def _lock_file(handle, path):
         pass  # a file system without locks
 
 
-def fingerprint(paths):
+def fingerprint(paths: Iterable[str]) -> str:
     """A hash of the contents of files, in their order, so that a run is not resumed with other ones."""
     whole = hashlib.sha256()
     for path in paths:
@@ -103,12 +106,12 @@ def fingerprint(paths):
     return whole.hexdigest()[:16]
 
 
-def current_names(settings):
+def current_names(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings that a former version wrote down, a dict, by the names that the options have now."""
     return {RENAMED.get(name, name): value for name, value in settings.items()}
 
 
-def check_settings(path, settings, defaults=None):
+def check_settings(path: str, settings: dict[str, Any], defaults: dict[str, Any] | None = None) -> None:
     """Note what a run is made with, or make sure that a run to be resumed was made with the same.
 
     Parameters
@@ -144,7 +147,7 @@ def check_settings(path, settings, defaults=None):
         file.write(json.dumps(settings, sort_keys=True, indent=1).encode())
 
 
-def save_checkpoint(path, iteration, settings, variables):
+def save_checkpoint(path: str, iteration: int, settings: dict[str, Any], variables: Sequence[Any]) -> None:
     """Write what `load_checkpoint` needs to carry on exactly, atomically; refuse parameters that are not finite."""
     values = [variable.get_value(borrow=True) for variable in variables]
     if not all(numpy.isfinite(value).all() for value in values):
@@ -156,12 +159,12 @@ def save_checkpoint(path, iteration, settings, variables):
     files.save_npz(path, arrays)
 
 
-def last_good(path):
+def last_good(path: str) -> str:
     """Where a run that had to stop can carry on from."""
     return f'the last good checkpoint is {path}' if os.path.exists(path) else 'there is no checkpoint yet'
 
 
-def load_checkpoint(path, settings, defaults, variables):
+def load_checkpoint(path: str, settings: dict[str, Any], defaults: dict[str, Any], variables: Sequence[Any]) -> int:
     """Set the variables as they were and return the number of iterations done.
 
     A setting that the checkpoint does not name was no option yet: the run had what is its default now.
@@ -193,7 +196,7 @@ def load_checkpoint(path, settings, defaults, variables):
     return iteration
 
 
-def read_table(path):
+def read_table(path: str) -> list[dict[str, Any]]:
     """The rows of a CSV file with a header, as dicts of str.
 
     Raises
@@ -208,7 +211,7 @@ def read_table(path):
         raise utils.UserError(f'{path}: cannot read this table: {utils.reason(error)}')
 
 
-def open_table(path, columns, rows=()):
+def open_table(path: str, columns: Sequence[str], rows: Iterable[dict[str, Any]] = ()) -> TextIO:
     """Write a CSV file with its header, atomically, and open it to append to (`append_row`).
 
     Parameters
@@ -231,14 +234,14 @@ def open_table(path, columns, rows=()):
     return open(path, 'a', newline='', encoding='utf-8')
 
 
-def write_table(path, columns, rows):
+def write_table(path: str, columns: Sequence[str], rows: Iterable[Sequence]) -> None:
     """Write a whole CSV file: rows are lists, in the order of the columns."""
     with open_table(path, columns) as table:
         for row in rows:
             append_row(table, row)
 
 
-def append_row(table, values, sync=False):
+def append_row(table: TextIO, values: Sequence, sync: bool = False) -> None:
     """Write a row at the end of a table that `open_table` opened; see `files.append_line`."""
     files.append_line(table, _line(values), sync)
 
@@ -249,7 +252,7 @@ def _line(values):
     return text.getvalue()
 
 
-def catch_interrupts():
+def catch_interrupts() -> list[int]:
     """Let Ctrl-C, SIGTERM and a terminal that is closed (SIGHUP) wait for a good moment.
 
     Returns

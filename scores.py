@@ -1,6 +1,12 @@
 """A network's scores: its losses beside those of the untouched photo and of the optimization."""
 
+from __future__ import annotations
+
+from typing import Any, Dict, List, Sequence
+
 import numpy
+
+Rows = List[Dict[str, Any]]  # of a table, by the names of its columns
 
 __all__ = [
     'CONTENT_SCALE',
@@ -21,7 +27,7 @@ RELATIVE = ['style_name', 'image', 'style_percent_of_photo', 'content_relative']
 EQUAL_STYLE = ['style_name', 'photo', 'style_percent_of_photo', 'iteration', 'content_of_optimization', 'content_ratio']
 
 
-def summarize(rows, names, styles):
+def summarize(rows: Rows, names: Sequence[str], styles: list[str]) -> list[list[str]]:
     """Mean losses of each kind of image for each style, and over all styles; rows as `runs.append_row` takes them."""
     kinds = list(dict.fromkeys(row['image'] for row in rows))
     summary = []
@@ -36,7 +42,7 @@ def summarize(rows, names, styles):
     return summary
 
 
-def at_equal_style(trajectory, style):
+def at_equal_style(trajectory: Sequence[tuple[float, float]], style: float) -> tuple[float, float] | None:
     """Where the optimization first pays no more style loss than a network does.
 
     Parameters
@@ -62,7 +68,7 @@ def at_equal_style(trajectory, style):
     return None
 
 
-def relate(rows, styles):
+def relate(rows: Rows, styles: list[str]) -> list[list[Any]]:
     """Style and content losses in relation to the photo's: what the weights of the losses have no part in.
 
     Parameters
@@ -104,7 +110,7 @@ def relate(rows, styles):
     return result
 
 
-def compare(rows, trajectories):
+def compare(rows: Rows, trajectories: Rows) -> list[list[Any]]:
     """The network against the untouched photo and against the optimization at an equal style loss.
 
     Parameters
@@ -138,7 +144,7 @@ def compare(rows, trajectories):
     return result
 
 
-def summarize_comparison(comparison, styles):
+def summarize_comparison(comparison: list[list[Any]], styles: list[str]) -> list[list[str]]:
     """Means of `compare`'s numbers over the photos of each style, and over all: a list of lists of str."""
     summary = []
     for style in styles + ['all styles'] * (len(styles) > 1):

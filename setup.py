@@ -31,6 +31,8 @@ setup(
     extras_require={
         # Networks for other programs (convert.py).
         'onnx': ['onnx>=1.14'],
+        # Training on several processes and machines; a wheel of MPI comes along, another one serves as well.
+        'mpi': ['mpi4py>=4', 'mpich; sys_platform == "linux"'],
         # Clips (video.py). FFmpeg comes with av; OpenCV's optical flow and cameras need no window of its own, whose
         # libraries a server lacks.
         'video': ['av>=12', 'opencv-python-headless>=4.5'],
@@ -42,8 +44,8 @@ setup(
             'av>=12',
             'opencv-python-headless>=4.5',
         ],
-        # One version, so that all agree on what it wants.
-        'lint': ['ruff==0.17.6'],
+        # One version of each, so that all agree on what they want.
+        'lint': ['ruff==0.17.6', 'mypy==2.4.1; python_version >= "3.10"'],
         # The libraries of CUDA for --device cuda, if they are not installed otherwise; see docs/gpu.md.
         'cuda12': ['nvidia-cublas-cu12', 'nvidia-cuda-nvrtc-cu12', 'nvidia-cudnn-cu12'],
         'cuda13': ['nvidia-cublas', 'nvidia-cuda-nvrtc', 'nvidia-cudnn-cu13'],

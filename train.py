@@ -23,6 +23,7 @@ import numpy
 
 import files
 import options
+import parallel
 import runs
 import utils
 from architecture import Architecture
@@ -332,10 +333,22 @@ def settle(args, styles, base):
     return argparse.Namespace(**dict(vars(args), **settled)), architecture
 
 
-def read_sample_photo(path, smallest):
-    """A photo of the user's, (1, 3, H, W), of a size that can be stylized as a sample."""
-    shorter = min(files.read_image(path).shape[:2])
-    return files.to_float(files.read_image(path, size=max(smallest, min(shorter, SAMPLE_SIZE))))
+def read_samples(args, smallest):
+    """The photos of --sample-photo, (1, 3, H, W), of a size that can be stylized as samples."""
+    samples = []
+    for path in files.find_images(args.sample_photo or []):
+        shorter = min(files.read_image(path).shape[:2])
+        samples.append(files.to_float(files.read_image(path, size=max(smallest, min(shorter, SAMPLE_SIZE)))))
+    return samples
+
+
+def network_to_train(args, styles, architecture, base):
+    """The network with the styles to be learned: from random filters, or from those of a trained one."""
+    import models
+
+    if base:
+        return models.with_styles(base, (base.styles if args.finetune else []) + styles)
+    return models.transformer_network(architecture, styles)
 
 
 def check_outputs(args, style_paths):
@@ -383,8 +396,11 @@ def claim(args, held):
     return resuming
 
 
-def main():
+def main(processes=parallel.Processes()):
     args, defaults = parse_arguments()
+    processes.share(args.batch_size)  # refuses what cannot be shared, before anything is computed
+    if processes.size > 1 and args.norm == 'batch':
+        raise utils.UserError('--norm batch: its statistics are those of the whole batch, and no process has that')
     style_paths = files.find_images(args.style_dir)
     check_data(args)
     check_outputs(args, style_paths)
@@ -398,29 +414,25 @@ def main():
     styles = models.style_names(style_paths)
     base = load_base(args, styles)
     args, architecture = settle(args, styles, base)
-    samples = [
-        read_sample_photo(path, architecture.smallest_side) for path in files.find_images(args.sample_photo or [])
-    ]
+    samples = read_samples(args, architecture.smallest_side)
     content = photos.open_content(args.content, args.image_size, args.content_size, args.validation_split)
     device = devices.use(options.device(args))
     objective = options.objective(args, args.network)
     with contextlib.ExitStack() as held:
-        resuming = claim(args, held)
+        resuming = claim(args, held) if processes.rank == 0 else False
         lasagne.random.set_rng(numpy.random.RandomState(args.seed))
-        if base:
-            network = models.with_styles(base, (base.styles if args.finetune else []) + styles)
-        else:
-            network = models.transformer_network(architecture, styles)
+        network = network_to_train(args, styles, architecture, base)
         grams = losses.style_grams(
             losses.target_function(objective), style_paths, args.style_size, losses.image_bytes(objective, device)
         )
         settings = note_settings(args, network, base, styles, style_paths, content)
         print('compiling the training function', file=sys.stderr)
         trained = training.Training(
-            network, objective, grams, args.style_coefficients, bool(args.finetune), args.clip_gradients
+            network, objective, grams, args.style_coefficients, bool(args.finetune), args.clip_gradients, processes
         )
         if resuming:
             trained.resume(os.path.join(args.run_dir, 'checkpoint.npz'), settings, defaults)
+        trained.agree()
         return learn(args, trained, losses.loss_names(objective), content, samples, settings)
 
 
@@ -443,8 +455,8 @@ def note_settings(args, network, base, styles, style_paths, content):
     )
 
 
-def learn(args, trained, names, content, sample_photos, settings):
-    """Make the updates that are left, and write all that a run writes; returns the status of the program.
+def keeper(args, trained, names, content, sample_photos, settings, iterations):
+    """What writes all that a run writes, as a function of a step's losses, its seconds, and whether it is the last.
 
     Parameters
     ----------
@@ -456,75 +468,86 @@ def learn(args, trained, names, content, sample_photos, settings):
     sample_photos : list of float32 arrays (1, 3, H, W)
     settings : dict
         That a run to be resumed must share.
+    iterations : int
+        To be done in all.
     """
     import models
     import training
 
-    network, checkpoint = trained.network, os.path.join(args.run_dir, 'checkpoint.npz')
-    network.meta['training']['iterations'] = trained.iteration
+    network, folder = trained.network, training.RunFolder(args.run_dir, names, trained.iteration)
+    pastiche_function = models.pastiche_function(network) if sample_photos else None
+    val_images = photos.fixed_images(content.val if content.val.size else content.train, args.batch_size, args.seed)
+
+    def keep(values, seconds, stopping):
+        at_checkpoint = trained.iteration % args.checkpoint_every == 0 or trained.iteration == iterations
+        number, validated = f'{trained.iteration:06d}', {}
+        if at_checkpoint:
+            validated = trained.validate(val_images, folder.file('samples', f'{number}.jpg'))
+        folder.record(trained.iteration, seconds, values, validated, network.styles, sync=at_checkpoint or stopping)
+        if at_checkpoint and sample_photos:
+            path = folder.file('samples', f'{number}_photos.jpg')
+            training.stylize_samples(pastiche_function, network, sample_photos, trained.first, trained.last, path)
+        if at_checkpoint or stopping:
+            trained.checkpoint(folder.checkpoint, settings)
+            network.meta['training']['iterations'] = trained.iteration
+            models.save_network(args.output, network)
+        if at_checkpoint:
+            if args.keep_checkpoints:
+                models.save_network(folder.file('networks', f'{number}.npz'), network)
+            folder.plot()
+
+    return keep
+
+
+def learn(args, trained, names, content, sample_photos, settings):
+    """Make the updates that are left; returns the status of the program. The parameters are those of `keeper`."""
+    import models
+    import training
+
+    processes, checkpoint = trained.processes, os.path.join(args.run_dir, 'checkpoint.npz')
+    trained.network.meta['training']['iterations'] = trained.iteration
     iterations = args.iterations or (args.epochs and -(-args.epochs * content.train.size // args.batch_size)) or 40000
     if trained.iteration >= iterations:
         # A run that was killed between its last checkpoint and this file lacks it.
-        models.save_network(args.output, network)
-        print('%s has done %d iterations already: more are to be had by --iterations' % (checkpoint, trained.iteration))
+        if processes.rank == 0:
+            models.save_network(args.output, trained.network)
+        print(f'{checkpoint} has done {trained.iteration} iterations already: more are to be had by --iterations')
         return None
-    pastiche_function = models.pastiche_function(network) if sample_photos else None
-    folder = training.RunFolder(args.run_dir, names, trained.iteration)
-    val_images = photos.fixed_images(content.val if content.val.size else content.train, args.batch_size, args.seed)
-    batches = photos.batches(content.train, args.batch_size, args.seed, trained.iteration, args.workers)
+    share, keep = processes.share(args.batch_size), None
+    if processes.rank == 0:
+        keep = keeper(args, trained, names, content, sample_photos, settings, iterations)
+    batches = photos.batches(content.train, args.batch_size, args.seed, trained.iteration, args.workers, share)
 
     # An interrupt lets the iteration finish and a checkpoint be written; a second one does not.
     caught = runs.catch_interrupts()
+    stopping = processes.any(caught)
     with utils.progress(total=iterations, initial=trained.iteration, desc='training', unit='it') as bar:
-        while trained.iteration < iterations and not caught:
+        while trained.iteration < iterations and not stopping:
             start, before = time.time(), trained.iteration
             styles = training.style_schedule(
                 trained.last + 1 - trained.first, args.batch_size, args.styles_per_batch, args.seed, before
             )
-            values = trained.step(
-                next(batches),
-                styles,
-                training.learning_rate(args.learning_rate, before, args.lr_decay, args.lr_decay_every),
-            )
+            rate = training.learning_rate(args.learning_rate, before, args.lr_decay, args.lr_decay_every)
+            values = trained.step(next(batches), styles[share], rate)
             if not numpy.isfinite(values).all():
                 raise utils.UserError(
-                    'the loss is %s at iteration %d: stopped; %s'
-                    % (values[0], trained.iteration, runs.last_good(checkpoint))
+                    f'the loss is {values[0]} at iteration {trained.iteration}: stopped; {runs.last_good(checkpoint)}'
                 )
-            seconds, number = time.time() - start, '%06d' % trained.iteration
-            at_checkpoint = trained.iteration % args.checkpoint_every == 0 or trained.iteration == iterations
-            validated = trained.validate(val_images, folder.file('samples', f'{number}.jpg')) if at_checkpoint else {}
-            folder.record(
-                trained.iteration, seconds, values, validated, network.styles, sync=bool(at_checkpoint or caught)
-            )
-            if at_checkpoint and sample_photos:
-                training.stylize_samples(
-                    pastiche_function,
-                    network,
-                    sample_photos,
-                    trained.first,
-                    trained.last,
-                    folder.file('samples', f'{number}_photos.jpg'),
-                )
-            if at_checkpoint or caught:
-                trained.checkpoint(checkpoint, settings)
-                network.meta['training']['iterations'] = trained.iteration
-                models.save_network(args.output, network)
-            if at_checkpoint:
-                if args.keep_checkpoints:
-                    models.save_network(folder.file('networks', f'{number}.npz'), network)
-                folder.plot()
+            stopping = processes.any(caught)
+            if keep:
+                keep(values, time.time() - start, stopping)
             bar.set_postfix_str('total %.4g content %.4g style %.4g' % tuple(values[:3]), refresh=False)
             bar.update()
-    if caught and trained.iteration < iterations:
+    if stopping and trained.iteration < iterations:
         print(
-            'stopped after iteration %d; carry on with the same command and --resume' % trained.iteration,
-            file=sys.stderr,
+            f'stopped after iteration {trained.iteration}; carry on with the same command and --resume', file=sys.stderr
         )
-        return 128 + caught[0]
+        # The first process ends the others, when it has written all.
+        return 128 + (caught or [15])[0] if processes.rank == 0 else None
     print(f'{args.output}: the trained network; {args.run_dir}: losses and samples')
     return None
 
 
 if __name__ == '__main__':
-    utils.run_script(main)
+    with parallel.joined() as processes:
+        utils.run_script(lambda: main(processes))

@@ -11,6 +11,7 @@ import files
 import layers
 import losses
 import models
+import parallel
 import runs
 import utils
 from backend import T, lasagne, theano
@@ -33,6 +34,8 @@ class Training:
         they are: their gradient is zero, and so is every step of Adam's.
     clip_gradients : float, optional
         The norm of all gradients together that they are scaled down to.
+    processes : parallel.Processes, optional
+        Those that share the batches, if there are others.
 
     Attributes
     ----------
@@ -46,8 +49,11 @@ class Training:
         All that changes while training: parameters, running averages of batch norm, Adam's moments and step.
     """
 
-    def __init__(self, network, objective, grams, coefficients=None, only_styles=False, clip_gradients=None):
+    def __init__(
+        self, network, objective, grams, coefficients=None, only_styles=False, clip_gradients=None, processes=None
+    ):
         self.network, self.iteration = network, 0
+        self.processes = processes or parallel.Processes()
         self.last = len(network.styles) - 1
         self.first = self.last + 1 - len(grams[0])
         self._rate = theano.shared(numpy.float32(0), 'learning rate')
@@ -80,6 +86,7 @@ class Training:
         Parameters
         ----------
         images : float32 array (N, 3, H, W), RGB in [0, 1]
+            The share of this process.
         styles : int32 array (N,)
             Among those that are learned, from 0.
         learning_rate : float
@@ -87,11 +94,16 @@ class Training:
         Returns
         -------
         list of numpy scalars
-            See `losses.loss_names`; they need not be finite.
+            See `losses.loss_names`, of the whole batch; they need not be finite.
         """
         values = self.gradient(images, styles)
+        if self.processes.size > 1:
+            gradients = [gradient.get_value(borrow=True) for gradient in self.gradients]
+            values, *gradients = self.processes.average([numpy.array(values), *gradients])
+            for variable, gradient in zip(self.gradients, gradients):
+                variable.set_value(gradient, borrow=True)
         self.update(learning_rate)
-        return values
+        return list(values)
 
     def gradient(self, images, styles):
         """Leave the gradients of a batch in `gradients`, and return its losses; see `step`."""
@@ -121,6 +133,12 @@ class Training:
     def resume(self, path, settings, defaults):
         """Carry on from a checkpoint; see `runs.load_checkpoint`."""
         self.iteration = runs.load_checkpoint(path, settings, defaults, self.variables)
+
+    def agree(self):
+        """Give all processes the state of the first."""
+        self.iteration = self.processes.spread(self.iteration)
+        for variable in self.variables if self.processes.size > 1 else ():
+            variable.set_value(self.processes.spread(variable.get_value(borrow=True)))
 
 
 class RunFolder:

@@ -1,5 +1,7 @@
 """The ground: errors that the user can mend, limits, memory, progress. It imports nothing of the project."""
 
+from __future__ import annotations
+
 import collections
 import contextlib
 import errno
@@ -9,11 +11,12 @@ import os
 import re
 import sys
 import time
+from typing import Any, Callable, Iterable, NoReturn, Sequence
 
 try:
     import resource
 except ImportError:  # Windows
-    resource = None
+    resource = None  # type: ignore[assignment]
 
 from tqdm import tqdm
 
@@ -24,7 +27,7 @@ class UserError(Exception):
     """An error that the user can mend: shown as one line, without a traceback."""
 
 
-def run_script(main):
+def run_script(main: Callable[[], int | None]) -> NoReturn:
     """
     Run a script's `main` and exit as a command should.
 
@@ -107,18 +110,18 @@ class _Stderr:
         return getattr(self.file, name)
 
 
-def one_line(text):
+def one_line(text: object) -> str:
     """A text without line breaks, and without what a file or server put in it to steer a terminal."""
     return ''.join(c if c.isprintable() else '?' for c in ' '.join(str(text).split()))
 
 
-def reason(error):
+def reason(error: BaseException) -> str:
     """What went wrong, in one line: the system's own words for an `OSError`, else the exception's."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else error
     return one_line(text) or type(error).__name__
 
 
-def limit(name, default):
+def limit(name: str, default: int) -> int:
     """A limit that the environment variable `name` overrides, as an int."""
     text = os.environ.get(name)
     if not text:
@@ -128,7 +131,7 @@ def limit(name, default):
     return int(text)
 
 
-def available_memory(root='/', held=0):
+def available_memory(root: str = '/', held: float = 0) -> float:
     """
     Bytes of memory that this process can still take, or infinity where that cannot be found out.
 
@@ -143,7 +146,7 @@ def available_memory(root='/', held=0):
         Bytes that the process holds without using them now, which count as available.
     """
     if os.environ.get('GOGH_MAX_MEMORY'):
-        return limit('GOGH_MAX_MEMORY', None)
+        return limit('GOGH_MAX_MEMORY', 0)
     kilobytes = dict(
         re.findall(
             r'^(\w+):\s+([0-9]+) kB$', contents(root, 'proc/meminfo') + contents(root, 'proc/self/status'), re.MULTILINE
@@ -183,7 +186,15 @@ def _container_memory(root):
     return left
 
 
-def check_memory(path, image, bytes_per_pixel, option='--size', held=0, added=0, smallest=16):
+def check_memory(
+    path: str,
+    image: Any,
+    bytes_per_pixel: float,
+    option: str = '--size',
+    held: float = 0,
+    added: int = 0,
+    smallest: int = 16,
+) -> None:
     """
     Refuse an image that would take more memory than is available.
 
@@ -227,14 +238,14 @@ def check_memory(path, image, bytes_per_pixel, option='--size', held=0, added=0,
         )
 
 
-def contents(folder, name):
+def contents(folder: str, name: str) -> str:
     """The text of a file of the system's, empty if there is none."""
     with contextlib.suppress(OSError), open(os.path.join(folder, name)) as file:
         return file.read()
     return ''
 
 
-def unique(names, what='name'):
+def unique(names: Sequence[str], what: str = 'name') -> list[str]:
     """
     Names that are all different: a name that came before is followed by ``-2``, ``-3``, ...
 
@@ -267,7 +278,7 @@ def unique(names, what='name'):
 
 
 @functools.lru_cache(maxsize=None)
-def say_once(line):
+def say_once(line: str) -> None:
     """Print a line on stderr, unless the same was printed before."""
     print(line, file=sys.stderr)
 
@@ -294,7 +305,7 @@ class _LogBar(tqdm):
         super().close()
 
 
-def progress(iterable=None, **options):
+def progress(iterable: Iterable | None = None, **options: Any) -> tqdm:
     """
     A tqdm progress bar on stderr.
 

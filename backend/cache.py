@@ -4,12 +4,15 @@ What is built goes through `build`: once, by one process while the others wait, 
 whole and on the disk.
 """
 
+from __future__ import annotations
+
 import fcntl
 import hashlib
 import os
 import shutil
 import sys
 import tempfile
+from typing import Callable
 
 import utils
 
@@ -18,7 +21,7 @@ __all__ = ['folder', 'build', 'key', 'seal', 'is_whole']
 ROOM = 2**20  # bytes that the folder must have room for
 
 
-def folder():
+def folder() -> str:
     """The folder for compiled code: ``$XDG_CACHE_HOME/gogh-figure``, or a temporary one if that is unwritable."""
     root = os.environ.get('XDG_CACHE_HOME') or os.path.join(os.path.expanduser('~'), '.cache')
     path = os.path.join(root, 'gogh-figure')
@@ -59,7 +62,7 @@ def _unusable(path):
     return None
 
 
-def build(name, make, sealed=False):
+def build(name: str, make: Callable[[str], str], sealed: bool = False) -> str:
     """The path of a file or folder in the cache, which is made if it is not there.
 
     Parameters
@@ -95,7 +98,7 @@ def build(name, make, sealed=False):
     return path
 
 
-def key(*parts):
+def key(*parts: object) -> str:
     """Sixteen digits that stand for what something depends on: bytes, or what `repr` tells apart."""
     sum_ = hashlib.sha256()
     for part in parts:
@@ -103,7 +106,7 @@ def key(*parts):
     return sum_.hexdigest()[:16]
 
 
-def seal(path):
+def seal(path: str) -> None:
     """
     Write a sum at the end of a library, where the loader does not look, and have all of it on disk.
 
@@ -116,7 +119,7 @@ def seal(path):
         os.fsync(file.fileno())
 
 
-def is_whole(path):
+def is_whole(path: str) -> bool:
     """Whether a library is there as it was sealed (`seal`)."""
     try:
         with open(path, 'rb') as file:

@@ -1,5 +1,7 @@
 """What computes: the processor or a GPU, and by which operations."""
 
+from __future__ import annotations
+
 import dataclasses
 import re
 import sys
@@ -51,7 +53,7 @@ class Device:
             raise utils.UserError('--precision bf16 is for the CPU with --backend onednn')
 
 
-def use(device):
+def use(device: Device) -> Device:
     """Compute there from now on; to be called before networks are built.
 
     Parameters
@@ -109,7 +111,7 @@ def _use_onednn(precision):
     return True
 
 
-def held_memory():
+def held_memory() -> float:
     """Bytes that the pool of the native library holds for the next tensors and does not use now."""
     library = sys.modules.get('backend.onednn.library')
     if library is None or not library.loaded():

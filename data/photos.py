@@ -175,7 +175,7 @@ def random_crop(image, size, generator):
     return image[top : top + size, left : left + size]
 
 
-def batches(split, batch_size, seed, start=0, workers=2):
+def batches(split, batch_size, seed, start=0, workers=2, share=slice(None)):
     """Batches of training images, without end, read ahead by background workers.
 
     Each epoch goes through all images in an order of its own.
@@ -189,6 +189,8 @@ def batches(split, batch_size, seed, start=0, workers=2):
         Number of the first batch.
     workers : int
         Number of threads; Pillow and h5py let others run while they decode.
+    share : slice
+        The images of each batch that are read.
 
     Yields
     ------
@@ -202,7 +204,7 @@ def batches(split, batch_size, seed, start=0, workers=2):
         try:
             while True:
                 while len(pending) < ahead:
-                    pending.append(pool.submit(_read_batch, split, batch_size, seed, number))
+                    pending.append(pool.submit(_read_batch, split, batch_size, seed, number, share))
                     number += 1
                 yield pending.popleft().result()
         finally:
@@ -210,9 +212,9 @@ def batches(split, batch_size, seed, start=0, workers=2):
                 future.cancel()
 
 
-def _read_batch(split, batch_size, seed, number):
+def _read_batch(split, batch_size, seed, number, share):
     images = []
-    for place in range(number * batch_size, (number + 1) * batch_size):
+    for place in range(number * batch_size, (number + 1) * batch_size)[share]:
         epoch, position = divmod(place, split.size)
         order = _order(seed, epoch, split.size)
         generator = numpy.random.RandomState([seed, 1, place])

@@ -7,13 +7,16 @@ called or opened, and no expression in a file is evaluated. What is wrong with a
 `ERRORS`; `load` turns it into one line for the user.
 """
 
+from __future__ import annotations
+
 import math
 import re
 import struct
 import zipfile
 import zlib
+from typing import Any, BinaryIO, Callable
 
-import numpy as np
+import numpy
 
 import utils
 from files.atomic import check_regular
@@ -37,7 +40,7 @@ MAX_BYTES = 2 * 2**30  # of the arrays in one file, unless GOGH_MAX_BYTES says o
 _DTYPE = re.compile(r'[<>|=]?[biufcSU]\d{1,9}')
 
 
-def make_array(data, dtype, shape, order='C'):
+def make_array(data: bytes | bytearray, dtype: Any, shape: Any, order: Any = 'C') -> numpy.ndarray:
     """
     An array over the bytes that a file holds for it.
 
@@ -54,32 +57,33 @@ def make_array(data, dtype, shape, order='C'):
     ValueError
         If `data` is not exactly as long as `dtype` and `shape` say, or holds text that is not Unicode.
     """
-    if not isinstance(dtype, np.dtype) or not isinstance(shape, tuple) or order not in ('C', 'F'):
+    if not isinstance(dtype, numpy.dtype) or not isinstance(shape, tuple) or order not in ('C', 'F'):
         raise ValueError('the description of an array is malformed')
     if len(shape) > 32 or any(type(side) is not int or not 0 <= side < 2**62 for side in shape):
         raise ValueError('the shape of an array is malformed')
     if dtype.itemsize == 0 or math.prod(shape) * dtype.itemsize != len(data):
         raise ValueError(f'an array of {len(data)} bytes does not have the shape {shape} of {dtype}')
-    array = np.frombuffer(data, dtype) if len(data) else np.empty(0, dtype)
+    array = numpy.frombuffer(data, dtype) if len(data) else numpy.empty(0, dtype)
     if dtype.kind == 'U':
-        points = array.view(np.dtype('u4').newbyteorder(dtype.byteorder))
+        order_of_bytes: Any = dtype.byteorder
+        points = array.view(numpy.dtype('u4').newbyteorder(order_of_bytes))
         if ((points > 0x10FFFF) | ((points >= 0xD800) & (points < 0xE000))).any():
             raise ValueError('an array of text is not Unicode')
     elif dtype.kind == 'b':
-        array = array.view(np.uint8) != 0
+        array = array.view(numpy.uint8) != 0
     return array.reshape(shape, order=order)
 
 
-def make_dtype(name):
+def make_dtype(name: str) -> numpy.dtype:
     """The dtype of a name such as '<f4'; ValueError for one that is not plain numbers, bytes or text."""
     if 'O' in name:
         raise ValueError('it holds Python objects, which are never loaded')
     if not _DTYPE.fullmatch(name):
         raise ValueError('it holds an array of %.40r, not of plain numbers or text' % name)
-    return np.dtype(name)
+    return numpy.dtype(name)
 
 
-def check_size(size, max_bytes):
+def check_size(size: int, max_bytes: int) -> None:
     if size > max_bytes:
         raise ValueError(
             'it holds %d bytes, more than the %d that are read at most; set GOGH_MAX_BYTES to '
@@ -87,7 +91,7 @@ def check_size(size, max_bytes):
         )
 
 
-def load(path, max_bytes, reader, kind):
+def load(path: str, max_bytes: int | None, reader: Callable[[BinaryIO, int], Any], kind: str) -> Any:
     if max_bytes is None:
         max_bytes = utils.limit('GOGH_MAX_BYTES', MAX_BYTES)
     try:

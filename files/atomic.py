@@ -1,17 +1,20 @@
 """Writing files so that a crash, a full disk or a power cut leaves the old one or the new one; what may be written."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import re
 import secrets
 import stat
 import sys
+from typing import BinaryIO, Iterable, Iterator, TextIO
 
 import utils
 
 
 @contextlib.contextmanager
-def atomic_path(path):
+def atomic_path(path: str) -> Iterator[str]:
     """
     Context manager for writing a file that is there either whole or not at all.
 
@@ -58,7 +61,7 @@ def atomic_path(path):
 
 
 @contextlib.contextmanager
-def atomic_write(path):
+def atomic_write(path: str) -> Iterator[BinaryIO]:
     """
     As `atomic_path`, but yields a binary file open for writing and reading.
 
@@ -72,7 +75,7 @@ def atomic_write(path):
             yield file
 
 
-def cut_name(name, most):
+def cut_name(name: str, most: int) -> str:
     """The beginning of a file's name that has at most so many bytes, which are what file systems count."""
     return (
         os.fsencode(name)[:most].decode(sys.getfilesystemencoding(), 'ignore')
@@ -105,7 +108,7 @@ def _remove_leftovers(folder, stem):
                 pass
 
 
-def sync_folder(folder):
+def sync_folder(folder: str) -> None:
     """Make a rename in `folder` last through a power cut, where folders can be synced (not on some network drives)."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
@@ -115,7 +118,7 @@ def sync_folder(folder):
             os.close(handle)
 
 
-def check_outputs(outputs, inputs=(), overwrite=False):
+def check_outputs(outputs: dict[str, bool], inputs: Iterable[str] = (), overwrite: bool = False) -> None:
     """
     Refuse to write where that would cost the user a file: the one rule for the outputs of all scripts.
 
@@ -162,7 +165,7 @@ def _identity(path, folders):
         return os.path.join(folders[folder], name)
 
 
-def make_folder(path):
+def make_folder(path: str) -> None:
     """
     Make a folder and those above it, unless they are there.
 
@@ -177,7 +180,7 @@ def make_folder(path):
         raise utils.UserError(f'{path}: cannot make this folder: {utils.reason(error)}')
 
 
-def append_line(file, line, sync=False):
+def append_line(file: TextIO, line: str, sync: bool = False) -> None:
     """
     Write a line at the end of an open text file, and have it on disk if `sync`.
 
@@ -195,7 +198,7 @@ def append_line(file, line, sync=False):
         raise utils.UserError(f'{file.name}: cannot write: {utils.reason(error)}')
 
 
-def check_regular(path):
+def check_regular(path: str | os.PathLike) -> None:
     """Refuse a pipe or a device, which one could wait for, or read from, for ever."""
     kind = os.stat(path).st_mode
     if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):

@@ -1,11 +1,14 @@
 """HDF5 files that need not be trusted."""
 
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import h5py
 
 
-def hdf5_datasets(file, depth=4, most=10000):
+def hdf5_datasets(file: Any, depth: int = 4, most: int = 10000) -> dict[str, Any]:
     """
     The datasets in an HDF5 file, of plain numbers that lie in the file as they are.
 

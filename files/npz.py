@@ -1,10 +1,13 @@
 """Archives of arrays, .npz, that need not be trusted."""
 
+from __future__ import annotations
+
 import math
 import re
 import zipfile
+from typing import Any, BinaryIO
 
-import numpy as np
+import numpy
 
 from files.arrays import check_size, load, make_array, make_dtype
 from files.atomic import atomic_write
@@ -15,9 +18,9 @@ _NPY_HEADER = re.compile(
 )
 
 
-def read_npz(file, max_bytes):
+def read_npz(file: BinaryIO, max_bytes: int) -> dict[str, numpy.ndarray]:
     """
-    Read an .npz archive, as ``np.load(file, allow_pickle=False)`` does.
+    Read an .npz archive, as ``numpy.load(file, allow_pickle=False)`` does.
 
     The sizes that the archive announces are added up and checked before anything is inflated, and nothing is
     inflated past them.
@@ -79,9 +82,9 @@ def _read_npy(stream, size):
     return make_array(data, dtype, shape, 'F' if fortran_order == 'True' else 'C')
 
 
-def write_npz(file, arrays):
+def write_npz(file: BinaryIO, arrays: Any) -> None:
     """
-    Write arrays as `np.savez` does, except that the same arrays always give the same bytes.
+    Write arrays as `numpy.savez` does, except that the same arrays always give the same bytes.
 
     Parameters
     ----------
@@ -93,10 +96,10 @@ def write_npz(file, arrays):
         for name, array in arrays.items():
             # A ZipInfo of its own has a fixed date, where archive.open(name) would write the time.
             with archive.open(zipfile.ZipInfo(f'{name}.npy'), 'w', force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+                numpy.lib.format.write_array(member, numpy.asanyarray(array), allow_pickle=False)
 
 
-def load_npz(path, max_bytes=None):
+def load_npz(path: str, max_bytes: int | None = None) -> dict[str, numpy.ndarray]:
     """
     Read an .npz file of arrays that need not be trusted (`read_npz`).
 
@@ -121,7 +124,7 @@ def load_npz(path, max_bytes=None):
     return load(path, max_bytes, read_npz, '.npz file')
 
 
-def save_npz(path, arrays_):
+def save_npz(path: str, arrays_: Any) -> None:
     """
     Write arrays to an .npz file: atomically, uncompressed, the same bytes for the same arrays.
 
@@ -129,7 +132,7 @@ def save_npz(path, arrays_):
     ----------
     path : str
     arrays_ : list or dict of arrays
-        Those of a list are named arr_0, arr_1, ... as `np.savez` does.
+        Those of a list are named arr_0, arr_1, ... as `numpy.savez` does.
     """
     if not isinstance(arrays_, dict):
         arrays_ = {'arr_%d' % i: array for i, array in enumerate(arrays_)}

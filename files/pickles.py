@@ -1,9 +1,11 @@
 """Pickles of arrays that need not be trusted."""
 
+from __future__ import annotations
+
 import codecs
 import os
 import struct
-
+from typing import Any, BinaryIO, Callable
 
 from files.arrays import check_size, load, make_array, make_dtype
 
@@ -40,7 +42,7 @@ for _core in 'numpy.core', 'numpy._core':
 _MARK = object()
 
 
-def read_pickle(file, max_bytes, max_instructions=10**6):
+def read_pickle(file: BinaryIO, max_bytes: int, max_instructions: int = 10**6) -> Any:
     """
     Read a pickle of numpy arrays, numbers, text and plain containers; nothing else.
 
@@ -158,7 +160,7 @@ class PickleMachine:
         return {b'00': False, b'01': True}[text] if text in (b'00', b'01') else int(text)
 
     # The instructions that push a value, by their codes.
-    constants = {
+    constants: dict[bytes, Callable[[], Any]] = {
         b'N': lambda: None,
         b'\x88': lambda: True,
         b'\x89': lambda: False,
@@ -388,7 +390,7 @@ class PickleMachine:
         raise ValueError('it has more than %d instructions' % max_instructions)
 
 
-def load_pickle(path, max_bytes=None):
+def load_pickle(path: str, max_bytes: int | None = None) -> Any:
     """
     Read a pickle of arrays and plain containers that need not be trusted (`read_pickle`).
 

@@ -1,12 +1,21 @@
 """Sheets of images with labels: contact sheets, and the pastiches of photos in many styles."""
 
-import math
+from __future__ import annotations
 
-import numpy as np
+import math
+from typing import Any, Sequence
+
+import numpy
 from PIL import Image, ImageDraw, ImageFont
 
 
-def contact_sheet(rows, column_labels=None, row_labels=None, gutter=8, label_size=None):
+def contact_sheet(
+    rows: list[list[Any]],
+    column_labels: Sequence[str] | None = None,
+    row_labels: Sequence[str] | None = None,
+    gutter: int = 8,
+    label_size: int | None = None,
+) -> numpy.ndarray:
     """
     Lay images out in a table.
 
@@ -32,7 +41,7 @@ def contact_sheet(rows, column_labels=None, row_labels=None, gutter=8, label_siz
         max([row[j].shape[1] for row in rows if j < len(row) and row[j] is not None] or [0]) for j in range(columns)
     ]
     if label_size is None:
-        label_size = int(np.clip(np.median(heights) / 12, 11, 40))
+        label_size = int(numpy.clip(numpy.median(heights) / 12, 11, 40))
     font = ImageFont.load_default(label_size)
     line = int(math.ceil(label_size * 1.3))
     top = line + gutter if column_labels else 0
@@ -40,8 +49,8 @@ def contact_sheet(rows, column_labels=None, row_labels=None, gutter=8, label_siz
     if row_labels:
         left = gutter + int(math.ceil(max(font.getlength(str(label)) for label in row_labels)))
 
-    xs = left + gutter + np.cumsum([0] + [width + gutter for width in widths])
-    ys = top + gutter + np.cumsum([0] + [height + gutter for height in heights])
+    xs = left + gutter + numpy.cumsum([0] + [width + gutter for width in widths])
+    ys = top + gutter + numpy.cumsum([0] + [height + gutter for height in heights])
     sheet = Image.new('RGB', (int(xs[-1]), int(ys[-1])), 'white')
     draw = ImageDraw.Draw(sheet)
     for row, y in zip(rows, ys):
@@ -52,10 +61,10 @@ def contact_sheet(rows, column_labels=None, row_labels=None, gutter=8, label_siz
         draw.text((x + width / 2, gutter), _shorten(str(label), font, width), 'black', font, anchor='ma')
     for label, y, height in zip(row_labels or [], ys, heights):
         draw.text((left, y + height / 2), str(label), 'black', font, anchor='rm')
-    return np.array(sheet)
+    return numpy.array(sheet)
 
 
-def style_sheet(rows, labels, most=8):
+def style_sheet(rows: list[list[Any]], labels: list[str], most: int = 8) -> numpy.ndarray:
     """
     Contact sheets of photos (down) and their pastiches (across), one below the other where there are many styles.
 
@@ -80,8 +89,8 @@ def style_sheet(rows, labels, most=8):
         for first in range(1, styles + 1, each)
     ]
     width = max(sheet.shape[1] for sheet in sheets)
-    return np.concatenate(
-        [np.pad(sheet, [(0, 0), (0, width - sheet.shape[1]), (0, 0)], constant_values=255) for sheet in sheets]
+    return numpy.concatenate(
+        [numpy.pad(sheet, [(0, 0), (0, width - sheet.shape[1]), (0, 0)], constant_values=255) for sheet in sheets]
     )
 
 

@@ -77,3 +77,19 @@ def test_only_scripts_and_their_options_know_of_command_lines():
 
 def test_the_ground_imports_nothing_of_ours():
     assert ARROWS['utils'] == ARROWS['environment'] == ARROWS['architecture'] == set()
+
+
+TYPED = ['architecture', 'backend.cache', 'backend.devices', 'files.arrays', 'files.atomic', 'files.hdf5', 'files.npz']
+TYPED += ['files.pickles', 'files.sheets', 'objective', 'parallel', 'runs', 'scores', 'utils']
+
+
+@pytest.mark.parametrize('name', TYPED)
+def test_public_functions_say_their_types(name):
+    """Which the type checker of `make lint` then holds their callers to."""
+    with open(MODULES[name], encoding='utf-8') as file:
+        body = ast.parse(file.read()).body
+    for function in body:
+        if isinstance(function, ast.FunctionDef) and not function.name.startswith('_'):
+            arguments = function.args.args + function.args.kwonlyargs
+            arguments += [argument for argument in (function.args.vararg, function.args.kwarg) if argument]
+            assert function.returns and all(argument.annotation for argument in arguments), function.name

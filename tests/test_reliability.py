@@ -10,13 +10,12 @@ import subprocess
 import sys
 import time
 
-import h5py
 import numpy as np
 import pytest
 
 import files
 import models
-from support.tiny import transformer
+from support import tiny
 from conftest import ROOT
 
 # train.py with something done to it first.
@@ -110,19 +109,7 @@ FOREVER = 10**6
 def place(tmp_path_factory):
     """A folder with what the smallest of trainings needs."""
     place = tmp_path_factory.mktemp('reliability')
-    generator = np.random.RandomState(0)
-    (place / 'styles').mkdir()
-    for name in 'ab':
-        files.write_image(str(place / 'styles' / f'{name}.png'), generator.randint(0, 256, (32, 32, 3)).astype('uint8'))
-    weights, channels = {}, 3
-    for name in ('conv1_1', 'conv1_2'):
-        weights[f'{name}_W'] = (generator.randn(4, channels, 3, 3) / (4 * channels**0.5)).astype('float32')
-        weights[f'{name}_b'] = generator.randn(4).astype('float32')
-        channels = 4
-    np.savez(str(place / 'vgg.npz'), **weights)
-    with h5py.File(str(place / 'content.h5'), 'w') as file:
-        for name, count in [('train2014', 6), ('val2014', 3)]:
-            file[f'{name}/images'] = generator.randint(0, 256, (count, 3, 16, 16)).astype('uint8')
+    tiny.training_data(place)
     return place
 
 
@@ -382,7 +369,7 @@ def networks(tmp_path_factory):
     """A folder with a network of the papers' size, and a small one."""
     folder = tmp_path_factory.mktemp('networks')
     models.save_network(str(folder / 'full.npz'), models.transformer_network(styles=['style']))
-    models.save_network(str(folder / 'small.npz'), transformer('cin', ['style']))
+    models.save_network(str(folder / 'small.npz'), tiny.transformer('cin', ['style']))
     return folder
 
 

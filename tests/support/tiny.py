@@ -1,5 +1,9 @@
 """Networks of a few feature maps, which compile and compute at once."""
 
+import h5py
+import numpy
+
+import files
 import models
 from architecture import Architecture
 
@@ -13,3 +17,21 @@ def transformer(
     """A transformer network, by default the smallest with everything in it."""
     architecture = Architecture(network, widths, up_widths, residual_blocks, **settings)
     return models.transformer_network(architecture, list(styles), meta)
+
+
+def training_data(folder):
+    """What the smallest of trainings needs, in a folder: styles/, vgg.npz of two convolutions, and content.h5."""
+    generator = numpy.random.RandomState(0)
+    (folder / 'styles').mkdir()
+    for name in 'ab':
+        image = generator.randint(0, 256, (32, 32, 3)).astype('uint8')
+        files.write_image(str(folder / 'styles' / f'{name}.png'), image)
+    weights, channels = {}, 3
+    for name in ('conv1_1', 'conv1_2'):
+        weights[f'{name}_W'] = (generator.randn(4, channels, 3, 3) / (4 * channels**0.5)).astype('float32')
+        weights[f'{name}_b'] = generator.randn(4).astype('float32')
+        channels = 4
+    files.save_npz(str(folder / 'vgg.npz'), weights)
+    with h5py.File(str(folder / 'content.h5'), 'w') as file:
+        for name, count in [('train2014', 6), ('val2014', 3)]:
+            file[f'{name}/images'] = generator.randint(0, 256, (count, 3, 16, 16)).astype('uint8')
