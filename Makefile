@@ -5,15 +5,23 @@
 # make lint   checks the style of the sources
 # make format   puts them into that style
 # make gpu-deps   installs what computing on a GPU takes (Debian, Ubuntu)
+# make web   builds the page for the browser, web/dist; takes node 18 or newer, with npm
+# make web-serve   builds it and serves it on this machine
+# make web-deps   installs what the tests of the page take: Chromium (Debian, Ubuntu), and packages of npm
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STYLES := stained-glass,golden-spirals,pointillist-meadow
 
+# The network of the page: a slim one, where there is one.
+WEB_MODEL ?= $(if $(wildcard data/models/misc32-slim.npz),misc32-slim,misc32)
+WEB_PORT ?= 8000
+NODE_MODULES := web/node_modules/.package-lock.json
+
 GPU_PACKAGES := python3-pygpu libgpuarray-dev pocl-opencl-icd libclblast-dev
 
-.PHONY: demo train-demo test test-pythons lint format gpu-deps clean
+.PHONY: demo train-demo test test-pythons lint format gpu-deps web web-serve web-deps clean
 
 demo: $(VENV)/installed
 	$(BIN)/python stylize.py --model misc32 --style all --size 192 --output demo/all --grid demo/contact-sheet.jpg data/samples/pavilion.jpg
@@ -59,6 +67,26 @@ gpu-deps:
 	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	  $$sudo apt-get update && $$sudo apt-get install --yes --no-install-recommends $(GPU_PACKAGES); }
 
+web: $(VENV)/installed $(NODE_MODULES)
+	$(BIN)/python web/build.py $(WEB_MODEL)
+
+web-serve: web
+	@$(BIN)/python web/serve.py --port $(WEB_PORT)
+
+$(NODE_MODULES): web/package.json web/package-lock.json
+	@command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' || { echo "error: node 18 or newer with npm is needed; install it (Debian, Ubuntu: sudo apt install npm)" >&2; exit 1; }
+	cd web && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+web-deps:
+	@needed=; command -v npm >/dev/null || needed=npm; \
+	for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && break; done || needed="$$needed chromium"; \
+	[ -z "$$needed" ] || { \
+	  command -v apt-get >/dev/null || { echo "error: this is for Debian and Ubuntu; elsewhere install $$needed" >&2; exit 1; }; \
+	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  $$sudo apt-get update && $$sudo apt-get install --yes --no-install-recommends $$needed; }
+	@$(MAKE) --no-print-directory $(NODE_MODULES)
+
 $(VENV)/installed: setup.py install.py
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 8) else "error: Python 3.8 or newer is needed, and $(PYTHON) is %d.%d; say make PYTHON=python3.13, for instance" % sys.version_info[:2])'
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "error: Python's venv module is missing; install it (Debian, Ubuntu: sudo apt install python3-venv)" >&2; exit 1; }
@@ -68,4 +96,4 @@ $(VENV)/installed: setup.py install.py
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-3.* demo
+	rm -rf $(VENV) .venv-3.* demo web/dist web/node_modules
