@@ -1,5 +1,6 @@
 # make demo   sets everything up and stylizes a photo
 # make train-demo   sets everything up, fetches VGG16 (61 MB), and teaches a network a style in some minutes
+# make video-demo   sets everything up, draws a clip and stylizes it
 # make test   sets everything up and runs the tests
 # make test-pythons   sets up every Python of this machine, and runs a part of the tests on each
 # make lint   checks the style of the sources
@@ -21,7 +22,7 @@ NODE_MODULES := web/node_modules/.package-lock.json
 
 GPU_PACKAGES := python3-pygpu libgpuarray-dev pocl-opencl-icd libclblast-dev
 
-.PHONY: demo train-demo test test-pythons lint format gpu-deps web web-serve web-deps clean
+.PHONY: demo train-demo video-demo test test-pythons lint format gpu-deps web web-serve web-deps clean
 
 demo: $(VENV)/installed
 	$(BIN)/python stylize.py --model misc32 --style all --size 192 --output demo/all --grid demo/contact-sheet.jpg data/samples/pavilion.jpg
@@ -41,6 +42,12 @@ train-demo: $(VENV)/installed
 	$(BIN)/python train.py $(LEARN) --iterations 80 --resume
 	$(BIN)/python stylize.py --model demo/learning/network.npz --output demo/learning/after.jpg data/samples/pavilion.jpg
 	@echo "demo/learning/before.jpg and after.jpg show what the network learned of data/styles/misc32/04_stained-glass.jpg"
+
+video-demo: $(VENV)/installed
+	$(BIN)/python data/make_clip.py demo/clip.mp4
+	$(BIN)/python video.py demo/clip.mp4 --model misc32 --style stained-glass --output demo/steady.mp4
+	$(BIN)/python video.py demo/clip.mp4 --model misc32 --style stained-glass --steady 0 --output demo/frame-by-frame.mp4
+	@echo "demo/steady.mp4 is demo/clip.mp4 in stained glass, with its sound; demo/frame-by-frame.mp4 shows what flickers otherwise"
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

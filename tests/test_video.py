@@ -41,8 +41,8 @@ class Negative:
         return 255 - frame
 
 
-def negative(source, output, settings=None, stop=None, overwrite=False, share=0.0, **options):
-    """Make a clip of negatives; stop before so many frames."""
+def negative(source, output, settings=None, stop=None, keep=False, overwrite=False, share=0.0, **options):
+    """Make a clip of negatives; stop before so many frames. Returns how many were there before."""
     clip = videos.open_input(str(source), **options)
     with pieces.open_output(str(output), clip, settings or {}, overwrite) as out:
         first = out.done
@@ -50,6 +50,8 @@ def negative(source, output, settings=None, stop=None, overwrite=False, share=0.
         for frame, state in frames:
             if stop is not None and out.done == stop:
                 frames.close()
+                if keep:
+                    out.keep()
                 return first
             out.write(frame, state)
         out.finish()
@@ -187,7 +189,8 @@ def test_an_interrupted_run_carries_on_to_the_same_frames(drawn, tmp_path, monke
     assert negative(drawn, tmp_path / output, share=0.6, stop=7) == 0
     assert not (tmp_path / 'out.mp4').exists()
     # What was not kept is lost: of a clip, what came after its last piece.
-    assert negative(drawn, tmp_path / output, share=0.6) == (4 if output == 'out.mp4' else 7)
+    assert negative(drawn, tmp_path / output, share=0.6, stop=8, keep=True) == (4 if output == 'out.mp4' else 7)
+    assert negative(drawn, tmp_path / output, share=0.6) == 8
     if output == 'out':
         for path in (tmp_path / output).iterdir():
             assert path.read_bytes() == (tmp_path / f'whole-{output}' / path.name).read_bytes()
