@@ -7,6 +7,7 @@ import os
 import mixtures
 import utils
 from backend import devices
+from controls import LEAST_SCALE, MOST_SCALE, Controls
 from formats import vgg
 from objective import MAX_WEIGHT, POOLS, STYLE_LAYERS, Objective, parse_layers
 
@@ -65,6 +66,8 @@ positive = _number(float, lambda x: x > 0, 'a positive number')
 not_negative = _number(float, lambda x: x >= 0, 'a number from 0')
 decay = _number(float, lambda x: 0 < x <= 1, 'a number above 0, up to 1')
 fraction = _number(float, lambda x: 0 <= x < 1, 'a number from 0 to below 1')
+share = _number(float, lambda x: 0 <= x <= 1, 'a number from 0 to 1')
+scale = _number(float, lambda x: LEAST_SCALE <= x <= MOST_SCALE, 'a number from %g to %g' % (LEAST_SCALE, MOST_SCALE))
 odd = _number(int, lambda n: n % 2 and 3 <= n < 100, 'an odd number from 3 to 99')
 
 
@@ -213,6 +216,34 @@ def add_network(parser, what='--model'):
         help="the kind of network in %s, where its file does not say: the original repository's "
         'networks of a single style' % what,
     )
+
+
+def add_controls(parser):
+    """Add the options of what is done around the network to a parser: see `controls`."""
+    parser.add_argument(
+        '--strength', type=share, default=1.0, help='between the photo, 0, and the pastiche, 1, whose values are mixed'
+    )
+    parser.add_argument(
+        '--preserve-color', action='store_true', help="keep the photo's colours: of the pastiche only the luminance"
+    )
+    parser.add_argument(
+        '--stroke-scale',
+        type=scale,
+        default=1.0,
+        metavar='FACTOR',
+        help='coarser strokes, such as 2, or finer ones, such as 0.5, at the same size of the pastiche',
+    )
+    parser.add_argument(
+        '--median-filter',
+        type=odd,
+        metavar='SIDE',
+        help='smooth the pastiches: each value becomes the median of a square of so many pixels, such as 3',
+    )
+
+
+def controls(args):
+    """The `Controls` that the options of `add_controls` ask for."""
+    return Controls(args.strength, args.preserve_color, args.stroke_scale, args.median_filter)
 
 
 def add_styles(parser):

@@ -4,6 +4,8 @@ from pastiches import Stylist
 pastiche = Stylist('misc32')(photo, style='stained-glass')
 """
 
+import collections
+
 import numpy
 from PIL import Image
 
@@ -13,6 +15,7 @@ import mixtures
 import models
 import utils
 from backend import devices
+from controls import Controls
 from formats import networks
 
 __all__ = ['Stylist']
@@ -22,6 +25,24 @@ __all__ = ['Stylist']
 MULTIPLE, SMALLEST = 4, 16
 # For each pixel of the photo and the pastiche, when all else is in the memory of a GPU.
 HOST_BYTES = 36
+# For each pixel of a photo, while its pastiche is finished.
+FINISHING_BYTES = 30
+
+
+class Job(collections.namedtuple('Job', 'name label picture frame seen mixture')):
+    """A frame of a picture that is to be stylized, and what the network is shown of it."""
+
+    def finished(self, pastiche, controls, lost):
+        """The frame of the pastiche, of what the network computed; None for what is not finite."""
+        deep = self.picture.deep and len(self.picture.frames) == 1
+        return None if pastiche is None else controls.finish(pastiche, self.picture.frames[self.frame], lost, deep)
+
+    def together(self, frames):
+        """The pastiche of the whole picture, or the error that it is."""
+        if any(frame is None for frame in frames):
+            name = files.source_name(self.name)
+            return utils.UserError(f'{name}: the pastiche in {self.label} holds numbers that are not finite')
+        return self.picture.with_frames(frames)
 
 
 class Stylist:
@@ -61,7 +82,7 @@ class Stylist:
             self.architecture.pastiche_bytes(self.device.backend) if self.device.name == 'cpu' else HOST_BYTES
         )
 
-    def __call__(self, images, style=None, batch_size=1):
+    def __call__(self, images, style=None, batch_size=1, **controls):
         """The pastiches of one photo or several.
 
         Parameters
@@ -72,6 +93,8 @@ class Stylist:
             needless for a network of a single style.
         batch_size : int
             How many photos of one size are computed at once, at most: fewer, where the memory does not suffice.
+        **controls
+            What `controls.Controls` takes: strength, preserve_color, stroke_scale.
 
         Returns
         -------
@@ -85,81 +108,88 @@ class Stylist:
             finite.
         """
         if not isinstance(images, (list, tuple)):
-            return self([images], style)[0]
-        mixture, results = mixtures.of(style, self.styles), []
-        photos = [numpy.asarray(image.convert('RGB') if isinstance(image, Image.Image) else image) for image in images]
-        for number, photo in enumerate(photos):
+            return self([images], style, **controls)[0]
+        mixture, controls, jobs = mixtures.of(style, self.styles), Controls(**controls), []
+        for number, image in enumerate(images):
+            photo = numpy.asarray(image.convert('RGB') if isinstance(image, Image.Image) else image)
             if photo.dtype != numpy.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
                 raise utils.UserError(
                     'image %d: expected uint8 of shape (height, width, 3), and this is %s of %s'
                     % (number, photo.dtype, photo.shape)
                 )
-            self.check('image %d' % number, photo)
-        for batch in self._batches(
-            [('image %d' % i, photo, '', mixture) for i, photo in enumerate(photos)], batch_size
-        ):
-            for name, pastiche in zip((job[0] for job in batch), self._compute(batch)):
+            self.check('image %d' % number, photo, controls)
+            jobs.append(Job('image %d' % number, '', files.Picture([photo]), 0, controls.seen(photo), mixture))
+        results = []
+        for batch in self._batches(jobs, batch_size):
+            for job, pastiche in zip(batch, self._compute(batch)):
                 if pastiche is None:
-                    raise utils.UserError(f'{name}: its pastiche holds numbers that are not finite')
-                results.append(pastiche)
+                    raise utils.UserError(f'{job.name}: its pastiche holds numbers that are not finite')
+                results.append(controls.finish(pastiche, job.picture.frames[0], self.architecture.lost))
         return [
             Image.fromarray(pastiche) if isinstance(image, Image.Image) else pastiche
             for image, pastiche in zip(images, results)
         ]
 
-    def stylize_files(self, paths, styles, size=None, batch_size=1):
+    def stylize_files(self, paths, styles, size=None, batch_size=1, controls=Controls(), skip=()):  # noqa: B008, frozen
         """The pastiches of the photos in files, one after the other.
 
         Parameters
         ----------
-        paths : list of str
+        paths : list of str or binary file
         styles : list of pairs (str, dict)
             What each pastiche of a photo is called, and its mixture {number: weight}.
         size : int, optional
             The shorter side that photos are resized to.
         batch_size : int
             As above.
+        controls : controls.Controls
+        skip : collection of pairs (path, label)
+            Pastiches that are not to be made.
 
         Yields
         ------
         path, label : str
-        photo, pastiche : uint8 array (H, W, 3)
-            Or a `utils.UserError` in the place of the pastiche; label and photo are None where it is the photo's.
+        photo, pastiche : files.Picture
+            The frames of an animation are stylized one by one; what belongs to a photo belongs to its pastiche. Or a
+            `utils.UserError` in the place of the pastiche; label and photo are None where it is the photo's.
         """
-        failed = []
+        failed, finished = [], []
 
         def jobs():
             for path in paths:
+                wanted = [(label, mixture) for label, mixture in styles if (path, label) not in skip]
+                if not wanted:
+                    continue
                 try:
-                    photo = files.read_image(path, size=size)
-                    self.check(path, photo)
+                    picture = files.read_picture(path, size=size)
+                    self.check(files.source_name(path), picture.frames[0], controls)
                 except utils.UserError as error:
                     failed.append((path, None, None, error))
                 else:
-                    for label, mixture in styles:
-                        yield path, photo, label, mixture
+                    for label, mixture in wanted:
+                        for number, photo in enumerate(picture.frames):
+                            yield Job(path, label, picture, number, controls.seen(photo), mixture)
 
-        for batch in self._batches(jobs(), min(batch_size, len(paths) * len(styles))):
+        for batch in self._batches(jobs(), min(batch_size, len(paths) * len(styles)) if batch_size > 1 else 1):
             yield from failed
             failed.clear()
             try:
                 pastiches = self._compute(batch)
             except MemoryError:
-                for path in dict.fromkeys(path for path, *_ in batch):
-                    yield (
-                        path,
-                        None,
-                        None,
-                        utils.UserError(f'{path}: not enough memory to stylize this photo; try a smaller --size'),
-                    )
+                for path in dict.fromkeys(job.name for job in batch):
+                    name = files.source_name(path)
+                    error = utils.UserError(f'{name}: not enough memory to stylize this photo; try a smaller --size')
+                    yield path, None, None, error
                 continue
-            for (path, photo, label, _), pastiche in zip(batch, pastiches):
-                if pastiche is None:
-                    pastiche = utils.UserError(f'{path}: the pastiche in {label} holds numbers that are not finite')
-                yield path, label, photo, pastiche
+            for job, pastiche in zip(batch, pastiches):
+                # Batches are in the order of the jobs; frames are missing where memory ran out.
+                finished = finished if job.frame else []
+                finished.append(job.finished(pastiche, controls, self.architecture.lost))
+                if len(finished) == len(job.picture.frames):
+                    yield job.name, job.label, job.picture, job.together(finished)
         yield from failed
 
-    def check(self, name, photo):
+    def check(self, name, photo, controls=Controls()):  # noqa: B008, it is frozen
         """Refuse a photo (H, W, 3) that is too small, or whose pastiche would not fit into the memory.
 
         Raises
@@ -167,17 +197,22 @@ class Stylist:
         utils.UserError
             Naming the size that would fit.
         """
-        check_photo(name, photo, self.architecture, self._bytes_per_pixel, devices.held_memory())
+        shape = controls.seen_shape(*photo.shape[:2])
+        if shape != photo.shape[:2]:
+            name = '%s at the scale %g of strokes' % (name, controls.stroke_scale)
+            photo = numpy.broadcast_to(numpy.uint8(0), shape + (3,))
+        finishing = 0 if controls.is_plain else FINISHING_BYTES * max(1, controls.stroke_scale**2)
+        check_photo(name, photo, self.architecture, self._bytes_per_pixel + finishing, devices.held_memory())
 
     def _batches(self, jobs, most):
-        """Lists of jobs (name, photo, label, mixture) whose photos have the same padded shape."""
+        """Lists of jobs whose photos have the same padded shape."""
         batch, limit = [], 0
         for job in jobs:
-            if batch and (len(batch) >= limit or pad_image(batch[0][1]).shape != pad_image(job[1]).shape):
+            if batch and (len(batch) >= limit or pad_image(batch[0].seen).shape != pad_image(job.seen).shape):
                 yield batch
                 batch = []
             if not batch:
-                limit = self._fitting(job[1], most)
+                limit = self._fitting(job.seen, most)
             batch.append(job)
         if batch:
             yield batch
@@ -196,18 +231,19 @@ class Stylist:
         return fit
 
     def _compute(self, batch):
-        """The pastiches of a batch, None where they are not finite; half by half where memory runs out after all."""
+        """What the network makes of a batch, as arrays (3, H, W); None where it is not finite.
+
+        Half by half where memory runs out after all.
+        """
         try:
-            inputs = [files.to_float(numpy.stack([pad_image(photo) for _, photo, _, _ in batch]))]
+            inputs = [files.to_float(numpy.stack([pad_image(job.seen) for job in batch]))]
             if self.network.style:
-                inputs.append(
-                    numpy.concatenate([layers.style_weights(mixture, len(self.styles)) for *_, mixture in batch])
-                )
+                inputs.append(numpy.concatenate([layers.style_weights(job.mixture, len(self.styles)) for job in batch]))
             pastiches = self._function(*inputs)
             finite, lost = numpy.isfinite(pastiches).all(axis=(1, 2, 3)), 2 * self.architecture.lost
             return [
-                pastiche[: photo.shape[0] - lost, : photo.shape[1] - lost] if good else None
-                for pastiche, good, (_, photo, _, _) in zip(files.to_uint8(pastiches), finite, batch)
+                pastiche[:, : job.seen.shape[0] - lost, : job.seen.shape[1] - lost] if good else None
+                for pastiche, good, job in zip(pastiches, finite, batch)
             ]
         except MemoryError:
             if len(batch) == 1:

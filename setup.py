@@ -33,6 +33,8 @@ setup(
         'onnx': ['onnx>=1.14'],
         # Training on several processes and machines; a wheel of MPI comes along, another one serves as well.
         'mpi': ['mpi4py>=4', 'mpich; sys_platform == "linux"'],
+        # Photos of phones, in HEIC.
+        'heif': ['pillow-heif'],
         # Clips (video.py). FFmpeg comes with av; OpenCV's optical flow and cameras need no window of its own, whose
         # libraries a server lacks.
         'video': ['av>=12', 'opencv-python-headless>=4.5'],

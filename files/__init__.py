@@ -21,11 +21,14 @@ from files.images import (
     WRITE_FORMATS,
     check_extension,
     cover,
+    extension_of,
     find_images,
     median_filter,
     origin,
     read_image,
     read_origin,
+    source_name,
+    standard_input,
     thumbnail,
     to_float,
     to_uint8,
@@ -33,6 +36,7 @@ from files.images import (
 )
 from files.npz import load_npz, read_npz, save_npz, write_npz
 from files.pickles import load_pickle, read_pickle
+from files.pictures import Picture, eight_bits, is_animated, read_picture, write_picture
 from files.sheets import contact_sheet, style_sheet
 
 __all__ = [
@@ -55,11 +59,14 @@ __all__ = [
     'WRITE_FORMATS',
     'check_extension',
     'cover',
+    'extension_of',
     'find_images',
     'median_filter',
     'origin',
     'read_image',
     'read_origin',
+    'source_name',
+    'standard_input',
     'thumbnail',
     'to_float',
     'to_uint8',
@@ -68,6 +75,11 @@ __all__ = [
     'read_npz',
     'save_npz',
     'write_npz',
+    'Picture',
+    'eight_bits',
+    'is_animated',
+    'read_picture',
+    'write_picture',
     'load_pickle',
     'read_pickle',
     'contact_sheet',

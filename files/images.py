@@ -15,9 +15,10 @@ import sys
 import warnings
 
 import numpy as np
-from PIL import Image, ImageFilter, ImageOps, PngImagePlugin
+from PIL import Image, ImageFilter, ImageOps, PngImagePlugin, features
 
 import utils
+from files.arrays import MAX_BYTES
 from files.atomic import atomic_write, check_regular
 
 # Pillow's remarks on odd files are of no use to whoever stylizes a photo: either it can be read or it is an
@@ -26,7 +27,15 @@ warnings.filterwarnings('ignore', module=r'PIL\.')
 logging.getLogger('PIL').setLevel(logging.CRITICAL)
 
 MAX_PIXELS = 200 * 10**6  # of one image, unless GOGH_MAX_PIXELS says otherwise
-READ_FORMATS = ('JPEG', 'PNG', 'WEBP', 'GIF', 'TIFF', 'BMP', 'PPM')
+try:
+    import pillow_heif
+except ImportError:
+    pillow_heif = None
+else:
+    pillow_heif.register_heif_opener()
+HEIF = {'HEIF': ('.heic', '.heif', '.hif')} if pillow_heif else {}
+AVIF = {'AVIF': ('.avif',)} if features.check('avif') else {}
+READ_FORMATS = ('JPEG', 'PNG', 'WEBP', 'GIF', 'TIFF', 'BMP', 'PPM', *AVIF, *HEIF)
 READ_EXTENSIONS = (
     '.jpg',
     '.jpeg',
@@ -42,9 +51,16 @@ READ_EXTENSIONS = (
     '.ppm',
     '.pgm',
     '.pbm',
+    *AVIF.get('AVIF', ()),
+    *HEIF.get('HEIF', ()),
 )
 # Images that are not read, which a folder should not hide, and what reads them.
-OTHER_EXTENSIONS = dict.fromkeys(('.heic', '.heif', '.hif', '.avif'), 'the package pillow-heif converts it')
+OTHER_EXTENSIONS = {
+    extension: f'{reader} reads it'
+    for reader, extensions in (('the package pillow-heif', ('.heic', '.heif', '.hif')), ('Pillow 11.3', ('.avif',)))
+    for extension in extensions
+    if extension not in READ_EXTENSIONS
+}
 OTHER_EXTENSIONS.update(
     dict.fromkeys(
         '.jp2 .jxl .jxr .psd .svg .eps .ico .tga .exr .hdr .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf .raw'.split(),
@@ -57,13 +73,14 @@ WRITE_FORMATS = {
     '.jpeg': _JPEG,
     '.png': ('PNG', {}),
     '.webp': ('WEBP', dict(quality=95)),
+    '.gif': ('GIF', {}),
     '.tif': ('TIFF', {}),
     '.tiff': ('TIFF', {}),
     '.bmp': ('BMP', {}),
     '.ppm': ('PPM', {}),
 }
 MOST_PIXELS = {'.jpg': 65535, '.jpeg': 65535, '.webp': 16383}  # of a side
-_SOFTWARE = 0x0131  # the EXIF tag
+SOFTWARE = 0x0131  # the EXIF tag
 # EXIF orientation (tag 0x0112) to the operation that makes the image upright.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -87,7 +104,8 @@ def read_image(source, size=None, max_pixels=None):
     Parameters
     ----------
     source : str or binary file
-        JPEG, PNG, WebP, GIF, TIFF, BMP or PPM. The contents decide, not the name.
+        JPEG, PNG, WebP, GIF, TIFF, BMP or PPM; AVIF and HEIF where Pillow reads them. The contents decide, and not
+        the name.
     size : int, optional
         Length of the shorter side, to which the image is resized (Lanczos), keeping its aspect.
     max_pixels : int, optional
@@ -103,9 +121,63 @@ def read_image(source, size=None, max_pixels=None):
     utils.UserError
         For a file that is missing, empty, truncated, too large or not an image; one line, naming the file.
     """
-    name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else getattr(source, 'name', 'image')
-    if max_pixels is None:
-        max_pixels = utils.limit('GOGH_MAX_PIXELS', MAX_PIXELS)
+    name, max_pixels = source_name(source), pixel_limit(max_pixels)
+    with open_image(source, max_pixels) as image:
+        image.load()
+        image = make_upright(to_rgb(image), orientation(image))
+        if size is not None:
+            image = resize_shorter_side(name, image, size, max_pixels)
+        return to_array(image)
+
+
+def source_name(source):
+    """What to call a path or a file in a complaint."""
+    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else getattr(source, 'name', 'image')
+
+
+def standard_input():
+    """What comes by the standard input, as a binary file; no more than GOGH_MAX_BYTES allows."""
+    limit = utils.limit('GOGH_MAX_BYTES', MAX_BYTES)
+    data = sys.stdin.buffer.read(limit + 1)
+    if len(data) > limit:
+        raise utils.UserError(f'standard input: more than {limit} bytes; set GOGH_MAX_BYTES to allow more')
+    file = io.BytesIO(data)
+    file.name = 'standard input'
+    return file
+
+
+def extension_of(file):
+    """What the name of an image would end in that a binary file holds: '.png' also for what is none."""
+    try:
+        with Image.open(file, formats=READ_FORMATS) as image:
+            kind = image.format
+    except Exception:  # as many kinds as there are ways not to be an image
+        kind = None
+    return next((extension for extension, (name, _) in WRITE_FORMATS.items() if name == kind), '.png')
+
+
+def pixel_limit(max_pixels=None):
+    """How many pixels an image may have: what was asked for, what GOGH_MAX_PIXELS says, or `MAX_PIXELS`."""
+    return utils.limit('GOGH_MAX_PIXELS', MAX_PIXELS) if max_pixels is None else max_pixels
+
+
+@contextlib.contextmanager
+def open_image(source, max_pixels):
+    """
+    Open an image with Pillow, not decoded yet, and turn all that goes wrong meanwhile into one line.
+
+    Parameters
+    ----------
+    source : str or binary file
+    max_pixels : int
+        Images of more pixels are refused.
+
+    Raises
+    ------
+    utils.UserError
+        Naming the file.
+    """
+    name = source_name(source)
     # Pillow's own guard against decompression bombs also covers frames and thumbnails inside a file.
     Image.MAX_IMAGE_PIXELS = max_pixels
     try:
@@ -119,11 +191,7 @@ def read_image(source, size=None, max_pixels=None):
             source.seek(0)
             image = stack.enter_context(Image.open(source, formats=READ_FORMATS))
             _check_pixels(name, image, max_pixels)
-            image.load()
-            image = _upright(_to_rgb(image), _orientation(image))
-            if size is not None:
-                image = _resize_shorter_side(name, image, size, max_pixels)
-            return _to_array(image)
+            yield image
     except utils.UserError:
         raise
     except Image.DecompressionBombError:
@@ -161,7 +229,7 @@ def _check_pixels(name, image, max_pixels):
             )
 
 
-def _orientation(image):
+def orientation(image):
     """The EXIF orientation of a loaded image, 1 (upright) when there is none or it cannot be read."""
     try:
         return image.getexif().get(0x0112, 1)
@@ -170,12 +238,12 @@ def _orientation(image):
         return 1
 
 
-def _upright(image, orientation):
+def make_upright(image, turned):
     """Apply an EXIF orientation."""
-    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+    return image.transpose(_UPRIGHT[turned]) if turned in _UPRIGHT else image
 
 
-def _to_rgb(image):
+def to_rgb(image):
     """Convert a loaded Pillow image of any mode to RGB."""
     if image.mode.startswith('I') or image.mode == 'F':
         grey = np.asarray(image)
@@ -195,7 +263,7 @@ def _to_rgb(image):
     return image if image.mode == 'RGB' else image.convert('RGB')
 
 
-def _to_array(image):
+def to_array(image):
     """An RGB image as an array, without the two further copies in memory that np.array(image) takes."""
     width, height = image.size
     array = np.empty((height, width, 3), np.uint8)
@@ -222,7 +290,7 @@ def _scale_to_8_bit(grey, transparent=None):
     return scaled
 
 
-def _resize_shorter_side(name, image, size, max_pixels):
+def resize_shorter_side(name, image, size, max_pixels):
     """Resize so that the shorter side is `size`, keeping the aspect."""
     shorter = min(image.size)
     width, height = (max(1, int(round(side * size / shorter))) for side in image.size)
@@ -241,7 +309,7 @@ def write_image(path, image, origin=None):
     Parameters
     ----------
     path : str
-        Ends in .jpg, .jpeg (quality 95, no chroma subsampling), .png, .webp, .tif, .tiff, .bmp or .ppm.
+        Ends in .jpg, .jpeg (quality 95, no chroma subsampling), .png, .webp, .gif, .tif, .tiff, .bmp or .ppm.
     image : array of shape (height, width, 3)
         RGB, uint8 or floats in [0, 1].
     origin : str, optional
@@ -258,7 +326,7 @@ def write_image(path, image, origin=None):
         image = _round(image)
     encoded = io.BytesIO()
     try:
-        Image.fromarray(image).save(encoded, name, **options, **_origin_options(name, origin))
+        Image.fromarray(image).save(encoded, name, **options, **origin_options(name, origin))
     except (OSError, ValueError) as error:
         raise utils.UserError(
             '%s: cannot write %d x %d pixels as %s: %s'
@@ -296,18 +364,18 @@ def read_origin(path):
     """The origin that `write_image` noted in an image, or None for any other file."""
     try:
         with Image.open(path, formats=READ_FORMATS) as image:
-            note = image.info.get('comment') or image.info.get('Software') or image.getexif().get(_SOFTWARE)
+            note = image.info.get('comment') or image.info.get('Software') or image.getexif().get(SOFTWARE)
     except Exception:  # as many kinds as there are ways not to be one of our images
         return None
     note = note.decode('latin1') if isinstance(note, bytes) else note
     return note if isinstance(note, str) and note.startswith('gogh-figure ') else None
 
 
-def _origin_options(name, note):
+def origin_options(name, note):
     """Pillow's options that note an origin in an image of the format `name`."""
     if note is None:
         return {}
-    if name == 'JPEG':
+    if name in ('JPEG', 'GIF'):
         return {'comment': note.encode()}
     if name == 'PNG':
         info = PngImagePlugin.PngInfo()
@@ -315,7 +383,7 @@ def _origin_options(name, note):
         return {'pnginfo': info}
     if name in ('WEBP', 'TIFF'):
         exif = Image.Exif()
-        exif[_SOFTWARE] = note
+        exif[SOFTWARE] = note
         return {'exif': exif}
     return {}
 

@@ -127,6 +127,13 @@ def feed_image(data):
     image = files.read_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
     assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
     assert image.shape[0] * image.shape[1] <= MAX_PIXELS
+    picture = files.read_picture(io.BytesIO(data), max_pixels=MAX_PIXELS)
+    shapes = {frame.shape[:2] for frame in picture.frames} | {alpha.shape for alpha in picture.alphas or ()}
+    assert shapes == {picture.frames[0].shape[:2]}
+    assert sum(frame[..., 0].size for frame in picture.frames) <= MAX_PIXELS
+    for extension in ('.png', '.jpg', '.tif', '.gif'):
+        # What belongs to it can be written again.
+        files.write_picture(io.BytesIO(), picture, 'gogh-figure fuzz', extension)
 
 
 def feed_png(data):

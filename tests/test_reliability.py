@@ -455,12 +455,12 @@ import resource, sys
 sys.path.insert(0, {ROOT!r})
 import files, stylize, utils
 written = []
-def write_image(*arguments, write=files.write_image):
+def write_picture(*arguments, write=files.write_picture):
     write(*arguments)
     written.append(arguments[0])
     if len(written) in (50, 490):
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-files.write_image = write_image
+files.write_picture = write_picture
 sys.argv[0] = 'stylize.py'
 utils.run_script(stylize.main)
 """

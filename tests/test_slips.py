@@ -22,6 +22,7 @@ import optimize
 import options
 import runs
 import stylize
+import albums
 import train
 import utils
 from backend import cache, devices
@@ -409,21 +410,22 @@ def test_a_run_is_resumed_with_the_same_files_only(place, name):
 # Folders --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif('.heic' in files.READ_EXTENSIONS, reason='it is read here')
 def test_a_folder_says_what_it_leaves_out(place, capsys):
     os.makedirs('album/more')
-    for name in ('a.jpg', 'b.heic', 'c.AVIF', 'notes.txt', '.hidden.heic'):
+    for name in ('a.jpg', 'b.HEIC', 'c.jxl', 'notes.txt', '.hidden.heic'):
         (place / 'album' / name).write_bytes(b'x')
     os.symlink('gone.png', 'album/d.png')
     assert files.find_images('album') == ['album/a.jpg']
     assert capsys.readouterr().err == (
-        'album: left out b.heic (the package pillow-heif converts it), c.AVIF (the package '
-        'pillow-heif converts it), d.png (a link to nothing), more (a folder)\n'
+        'album: left out b.HEIC (the package pillow-heif reads it), c.jxl (convert it first), '
+        'd.png (a link to nothing), more (a folder)\n'
     )
     os.remove('album/a.jpg')
-    with pytest.raises(utils.UserError, match='no images in this folder; left out b.heic'):
+    with pytest.raises(utils.UserError, match='no images in this folder; left out b.HEIC'):
         files.find_images('album')
     with pytest.raises(utils.UserError, match='pillow-heif'):
-        files.read_image('album/b.heic')
+        files.read_image('album/b.HEIC')
 
 
 def test_images_with_rarer_extensions_are_read(place):
@@ -461,11 +463,9 @@ def test_an_output_that_cannot_be_written_stops_a_training_before_it_starts(trai
 def test_a_pastiche_that_cannot_be_written_is_that_photos_failure(place, main, instant, monkeypatch, capsys):
     files.write_image('wide.webp', np.zeros((20, 40, 3), 'uint8'))
     files.write_image('z.png', np.zeros((20, 20, 3), 'uint8'))
-    read = files.read_image
+    read, wide = files.read_picture, files.Picture([np.zeros((20, 16384, 3), 'uint8')])
     monkeypatch.setattr(
-        files,
-        'read_image',
-        lambda path, size=None: np.zeros((20, 16384, 3), 'uint8') if path == 'wide.webp' else read(path, size),
+        files, 'read_picture', lambda path, size=None: wide if path == 'wide.webp' else read(path, size)
     )
     assert (
         main(
@@ -658,7 +658,7 @@ def test_a_sheet_keeps_thumbnails_only(place, main, instant, monkeypatch):
     assert not main(
         stylize, '--model', 'cin.npz', '--style', 'waves', 'large.png', '--output', 'a.png', '--grid', 'sheet.png'
     )
-    assert sizes == {stylize.THUMBNAIL}
+    assert sizes == {albums.THUMBNAIL}
 
 
 def test_a_folder_does_not_hide_the_network_of_that_name(place):

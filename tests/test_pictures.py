@@ -1,0 +1,206 @@
+"""Pictures as people have them: what is read beside the colours, and written again."""
+
+import io
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+import files
+import models
+import stylize
+import utils
+
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+
+
+@pytest.fixture
+def stylized(place, monkeypatch):
+    """Stylize a file by stylize.py with a network that gives the negative; returns the pastiche as Pillow opens it."""
+    monkeypatch.setattr(models, 'pastiche_function', lambda network: lambda image, *style: 1 - image)
+
+    def stylized(name, *options, output=None):
+        arguments = ['--model', 'cin.npz', '--style', 'waves', '--overwrite', name, *options]
+        output = output or 'pastiche' + name[name.rindex('.') :]
+        monkeypatch.setattr(sys, 'argv', ['stylize.py', *arguments, '--output', output])
+        assert not stylize.main()
+        return Image.open(output)
+
+    return stylized
+
+
+def rgba(height=20, width=24):
+    values = np.random.RandomState(3).randint(0, 256, (height, width, 4)).astype('uint8')
+    values[:5, :, 3], values[-5:, :, 3] = 0, 255
+    return values
+
+
+@pytest.mark.parametrize('extension', ['png', 'webp', 'tif'])
+def test_alpha_out_equals_alpha_in(stylized, extension):
+    values = rgba()
+    options = dict(lossless=True) if extension == 'webp' else {}
+    Image.fromarray(values).save(f'a.{extension}', **options)
+    pastiche = stylized(f'a.{extension}')
+    assert pastiche.mode == 'RGBA'
+    np.testing.assert_array_equal(np.asarray(pastiche)[..., 3], values[..., 3])
+    if extension != 'webp':
+        # The network sees the photo over white.
+        np.testing.assert_array_equal(np.asarray(pastiche)[..., :3], 255 - files.read_image(f'a.{extension}'))
+
+
+def test_a_palette_with_a_transparent_colour_keeps_it(stylized):
+    indices = np.random.RandomState(0).randint(0, 4, (20, 24)).astype('uint8')
+    image = Image.fromarray(indices, 'P')
+    image.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
+    image.save('a.png', transparency=2)
+    np.testing.assert_array_equal(np.asarray(stylized('a.png'))[..., 3], np.where(indices == 2, 0, 255))
+
+
+def test_what_is_opaque_stays_without_alpha_and_jpeg_has_none(stylized):
+    Image.fromarray(np.dstack([rgba()[..., :3], np.full((20, 24), 255, 'uint8')])).save('a.png')
+    assert stylized('a.png').mode == 'RGB'
+    Image.fromarray(rgba()).save('b.png')
+    assert stylized('b.png', output='b.jpg').mode == 'RGB'
+
+
+@pytest.mark.parametrize('extension', ['jpg', 'png', 'webp', 'tif'])
+def test_profile_and_exif_are_carried_over_and_the_orientation_is_made_normal(stylized, extension):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F], exif[0x013B] = 6, 'Maker', 'Vincent'
+    exif[0x8769] = {0x9003: '1889:06:01 12:00:00', 0xA002: 24, 0xA003: 20}
+    exif[0x8825] = {1: 'N', 2: (43.0, 47.0, 24.0)}
+    stored = Image.Exif()
+    stored.load(exif.tobytes())
+    Image.fromarray(rgba()[..., :3]).save(f'a.{extension}', exif=stored, icc_profile=PROFILE)
+    pastiche = stylized(f'a.{extension}')
+    assert pastiche.size == (20, 24) and pastiche.info['icc_profile'] == PROFILE
+    after = pastiche.getexif()
+    assert after.get(0x0112, 1) == 1 and after[0x010F] == 'Maker' and after[0x013B] == 'Vincent'
+    assert after.get_ifd(0x8769)[0x9003] == '1889:06:01 12:00:00' and 0xA002 not in after.get_ifd(0x8769)
+    assert after.get_ifd(0x8825)[1] == 'N' and [float(x) for x in after.get_ifd(0x8825)[2]] == [43, 47, 24]
+    # And the picture is still known for what it is.
+    assert files.read_origin(f'pastiche.{extension}') == files.origin('stylize', f'a.{extension}')
+
+
+def test_a_profile_of_another_colour_space_is_not_carried_over(stylized):
+    Image.fromarray(rgba()[..., :3]).convert('CMYK').save('a.jpg', icc_profile=PROFILE[:16] + b'CMYK' + PROFILE[20:])
+    assert 'icc_profile' not in stylized('a.jpg').info
+
+
+def sixteen(path):
+    """The channels of a 16-bit PNG or TIFF of ours, decoded without Pillow's reduction to 8 bits."""
+    import struct
+    import zlib
+
+    data = open(path, 'rb').read()
+    if path.endswith('.png'):
+        width, height, bits, kind = struct.unpack('>IIBB', data[16:26])
+        assert bits == 16
+        packed, place = b'', 8
+        while place < len(data):
+            length = struct.unpack('>I', data[place : place + 4])[0]
+            if data[place + 4 : place + 8] == b'IDAT':
+                packed += data[place + 8 : place + 8 + length]
+            place += 12 + length
+        channels = {2: 3, 6: 4}[kind]
+        rows = np.frombuffer(zlib.decompress(packed), 'uint8').reshape(height, -1)
+        assert (rows[:, 0] == 2).all()
+        return np.cumsum(rows[:, 1:], axis=0, dtype='uint8').view('>u2').reshape(height, width, channels)
+    with Image.open(path) as image:
+        tags = image.tag_v2
+        assert set(tags[258]) == {16} and tags[259] == 8
+        data = zlib.decompress(data[tags[273][0] : tags[273][0] + tags[279][0]])
+        return np.frombuffer(data, '<u2').reshape(image.size[1], image.size[0], tags[277])
+
+
+@pytest.mark.parametrize('extension', ['png', 'tif'])
+@pytest.mark.parametrize('with_alpha', [False, True])
+def test_sixteen_bits_in_are_sixteen_bits_out(stylized, monkeypatch, extension, with_alpha):
+    values = (rgba() if with_alpha else rgba()[..., :3]).astype('uint16') * 257
+    frame, alpha = values[..., :3], rgba()[..., 3] if with_alpha else None
+    exif = Image.Exif()
+    exif[0x010F], exif[0x8769] = 'Maker', {0x9003: '1889:06:01 12:00:00'}
+    deep = files.Picture([frame], [alpha] if with_alpha else None, True, PROFILE, exif.tobytes())
+    files.write_picture(f'a.{extension}', deep)
+    np.testing.assert_array_equal(sixteen(f'a.{extension}'), values)
+    # A third has no counterpart in eight bits.
+    monkeypatch.setattr(models, 'pastiche_function', lambda network: lambda image, *style: image / 3)
+    pastiche = stylized(f'a.{extension}')
+    out = sixteen(f'pastiche.{extension}')
+    np.testing.assert_allclose(out[..., :3], files.read_image(f'a.{extension}') * 257 / 3, atol=1)
+    assert len(np.unique(out[..., :3] % 257)) > 2
+    assert pastiche.getexif()[0x010F] == 'Maker' and pastiche.info['icc_profile'] == PROFILE
+    assert files.read_origin(f'pastiche.{extension}') == files.origin('stylize', f'a.{extension}')
+    if with_alpha:
+        np.testing.assert_array_equal(out[..., 3], alpha.astype('uint16') * 257)
+
+
+def test_sixteen_bits_of_grey_are_noticed(stylized):
+    Image.fromarray(np.arange(480, dtype='uint16').reshape(20, 24) * 130).save('a.png')
+    stylized('a.png')
+    assert sixteen('pastiche.png').shape == (20, 24, 3)
+
+
+@pytest.mark.parametrize('extension', ['gif', 'webp', 'png'])
+def test_animations_are_stylized_frame_by_frame(stylized, extension):
+    colours, durations = [(250, 0, 0), (0, 250, 0), (0, 0, 250)], [80, 120, 200]
+    frames = [Image.new('RGB', (24, 20), colour) for colour in colours]
+    options = dict(lossless=True) if extension == 'webp' else {}
+    frames[0].save(f'a.{extension}', save_all=True, append_images=frames[1:], duration=durations, loop=3, **options)
+    pastiche = stylized(f'a.{extension}')
+    assert pastiche.n_frames == 3 and pastiche.info['loop'] == 3
+    for number, (colour, duration) in enumerate(zip(colours, durations)):
+        pastiche.seek(number)
+        pastiche.load()
+        assert pastiche.info['duration'] == duration
+        shown = np.asarray(pastiche.convert('RGB')).reshape(-1, 3).astype(int)
+        assert abs(shown - (255 - np.array(colour))).max() <= 6
+
+
+def test_an_animation_of_transparent_frames_keeps_their_alpha(stylized):
+    values = rgba()
+    values[..., 3] = np.where(values[..., 3] > 100, 255, 0)
+    frames = [Image.fromarray(values), Image.fromarray(np.ascontiguousarray(values[::-1]))]
+    frames[0].save('a.png', save_all=True, append_images=frames[1:], duration=100, disposal=1, blend=0)
+    pastiche = stylized('a.png')
+    for number, frame in enumerate(frames):
+        pastiche.seek(number)
+        np.testing.assert_array_equal(np.asarray(pastiche.convert('RGBA'))[..., 3], np.asarray(frame)[..., 3])
+
+
+def test_an_animation_becomes_one_by_its_default_name_and_a_still_where_the_format_holds_none(stylized, capsys):
+    frames = [Image.new('RGB', (24, 20), colour) for colour in ('red', 'blue')]
+    frames[0].save('a.gif', save_all=True, append_images=frames[1:], duration=100)
+    assert stylized('a.gif', output='a.jpg').size == (24, 20)
+    assert 'a.jpg: of 2 frames the first' in capsys.readouterr().err
+
+
+def test_more_pixels_in_all_frames_than_allowed_are_refused():
+    frames, data = [Image.new('RGB', (24, 20), colour) for colour in ('red', 'blue', 'red')], io.BytesIO()
+    frames[0].save(data, 'GIF', save_all=True, append_images=frames[1:], duration=100)
+    assert len(files.read_picture(data, max_pixels=3 * 480).frames) == 3
+    with pytest.raises(utils.UserError, match='3 frames of 24 x 20 pixels'):
+        files.read_picture(data, max_pixels=3 * 480 - 1)
+
+
+@pytest.mark.parametrize('form', ['PNG', 'JPEG', 'WEBP', 'TIFF', 'BMP', 'GIF'])
+def test_the_colours_of_a_picture_are_those_of_read_image(form):
+    data = io.BytesIO()
+    image = Image.fromarray(rgba() if form in ('PNG', 'WEBP', 'TIFF') else rgba()[..., :3])
+    image.save(data, form)
+    for size in (None, 13):
+        np.testing.assert_array_equal(files.read_picture(data, size=size).frames[0], files.read_image(data, size=size))
+
+
+@pytest.mark.parametrize('extension', ['.heic', '.avif'])
+def test_photos_of_phones_are_read_where_pillow_can(tmp_path, extension):
+    path = str(tmp_path / f'a{extension}')
+    if extension not in files.READ_EXTENSIONS:
+        (tmp_path / f'a{extension}').write_bytes(b'\0\0\0\x18ftypheic' + bytes(100))
+        with pytest.raises(utils.UserError, match=f'a{extension}: not an image .* reads it'):
+            files.read_image(path)
+        return
+    image = Image.fromarray(np.full((32, 32, 3), 90, 'uint8'))
+    image.save(path)
+    assert abs(files.read_image(path).astype(int) - 90).max() < 5
