@@ -3,10 +3,12 @@
 What the layers compute is stated in `backend.formulas`.
 """
 
+from fractions import Fraction
+
 import numpy
 
 from backend import T, lasagne, theano
-from backend.formulas import EPSILON, instance_norm, rectify, reflect_pad, upsample_nearest
+from backend.formulas import EPSILON, instance_norm, mapped_instance_norm, rectify, reflect_pad, upsample_nearest
 
 from lasagne.init import Constant, Normal
 from lasagne.nonlinearities import linear
@@ -17,6 +19,7 @@ __all__ = [
     'CropLayer',
     'InstanceNormLayer',
     'ConditionalInstanceNormLayer',
+    'mean_pool',
     'BatchNormLayer',
     'UpsampleNearestLayer',
     'ConvLayer',
@@ -107,7 +110,9 @@ class ConditionalInstanceNormLayer(lasagne.layers.MergeLayer):
 
     The style is a row of weights for each image, w of shape (N, styles): a one-hot row is one
     style, and a convex combination blends styles (section 3.5 of the paper):
-    :math:`\gamma_n = \sum_s w_{ns} \gamma_s`, and so for beta.
+    :math:`\gamma_n = \sum_s w_{ns} \gamma_s`, and so for beta. Weights of four dimensions, (N, styles, H, W) at the
+    size of the image, are a style map: each pixel of a feature map has the mean of the weights of the pixels that
+    it stands for.
 
     Parameters
     ----------
@@ -115,7 +120,8 @@ class ConditionalInstanceNormLayer(lasagne.layers.MergeLayer):
         The layer feeding into this one, of shape (N, C, H, W) with C known.
     style : Layer or tuple
         The layer with the weights of the styles, of shape (N, styles), or (1, styles) with a
-        broadcastable first dimension for one style in the whole batch; the number of styles known.
+        broadcastable first dimension for one style in the whole batch; the number of styles known. An expression for
+        it may be of shape (N, styles, H, W).
     epsilon : float
         Added to the variance.
     beta, gamma : Theano shared variable, expression, numpy array or callable
@@ -139,7 +145,32 @@ class ConditionalInstanceNormLayer(lasagne.layers.MergeLayer):
 
     def get_output_for(self, inputs, **kwargs):
         x, style = inputs
+        if style.ndim == 4:
+            weights = mean_pool(style, _stride(self.input_layers[0]))
+            return mapped_instance_norm(x, self.gamma, self.beta, weights, self.epsilon)
         return instance_norm(x, T.dot(style, self.gamma), T.dot(style, self.beta), self.epsilon)
+
+
+def mean_pool(maps, side):
+    """The means of squares of so many pixels; height and width of the maps (N, S, H, W) are multiples of that."""
+    if side == 1:
+        return maps
+    n, s, height, width = maps.shape
+    return maps.reshape((n, s, height // side, side, width // side, side)).mean(axis=(3, 5))
+
+
+def _stride(layer):
+    """How many pixels of the image a pixel of a layer's feature maps stands for, in height and in width."""
+    stride = Fraction(1)
+    while not isinstance(layer, lasagne.layers.InputLayer):
+        if isinstance(layer, ConvLayer):
+            stride *= layer.stride
+        elif isinstance(layer, UpsampleNearestLayer):
+            stride /= layer.scale
+        elif isinstance(layer, FractionalConvLayer):
+            stride /= 2
+        layer = layer.input_layers[0] if hasattr(layer, 'input_layers') else layer.input_layer
+    return int(stride)
 
 
 class BatchNormLayer(lasagne.layers.Layer):

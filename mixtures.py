@@ -4,9 +4,23 @@ import math
 import re
 import sys
 
+import numpy
+
+import stylemaps
 import utils
 
-__all__ = ['of', 'by_index', 'by_name', 'parse_indices', 'parse_names', 'parse_blend', 'parse_times', 'at', 'label']
+__all__ = [
+    'of',
+    'by_index',
+    'by_name',
+    'parse_indices',
+    'parse_names',
+    'parse_blend',
+    'parse_maps',
+    'parse_times',
+    'at',
+    'label',
+]
 
 
 def of(style, names):
@@ -15,15 +29,15 @@ def of(style, names):
     Parameters
     ----------
     style : int, str, dict or None
-        The number or the name of a style; {number or name: weight}, whose weights are divided by their sum; or None,
-        which a network of a single style takes.
+        The number or the name of a style; {number or name: weight}, whose weights are divided by their sum, and may be
+        arrays (H, W), a weight for each pixel; or None, which a network of a single style takes.
     names : list of str
         The network's styles.
 
     Returns
     -------
-    dict
-        {number: weight}
+    dict or stylemaps.StyleMap
+        {number: weight}, or weights for each pixel.
 
     Raises
     ------
@@ -34,13 +48,22 @@ def of(style, names):
         if len(names) > 1:
             raise utils.UserError(f'the network has {len(names)} styles: choose one, or several with weights')
         style = 0
+    if isinstance(style, stylemaps.StyleMap):
+        return style
     mixture = {}
-    for key, weight in (style if isinstance(style, dict) else {style: 1}).items():
-        number = by_name(key, names) if isinstance(key, str) else by_index(key, names)
+    style = style if isinstance(style, dict) else {style: 1}
+    if any(numpy.ndim(weight) for weight in style.values()):
+        return stylemaps.of_masks({_number(key, names): mask for key, mask in style.items()})
+    for key, weight in style.items():
+        number = _number(key, names)
         if not (math.isfinite(weight) and weight >= 0):
             raise utils.UserError(f'the weight of the style {names[number]} is {weight}: it is a number from 0')
         mixture[number] = mixture.get(number, 0) + float(weight)
     return _normalized(mixture)
+
+
+def _number(key, names):
+    return by_name(key, names) if isinstance(key, str) else by_index(key, names)
 
 
 def by_index(number, names):
@@ -108,6 +131,27 @@ def parse_blend(text, names):
             file=sys.stderr,
         )
     return normalized
+
+
+def parse_maps(items, names):
+    """The masks in ``waves=sky.png``, ``3=ground.png``, ..., as {number: path}."""
+    masks = {}
+    for item in items:
+        # Both names may have an equals sign.
+        places = [place for place, letter in enumerate(item) if letter == '=']
+        styles = [(item[:place], item[place + 1 :]) for place in places]
+        found = [(style, path) for style, path in styles if style.strip() in names]
+        found += [(style, path) for style, path in styles if re.fullmatch(r'\s*[0-9]{1,6}\s*', style)]
+        if not found:
+            raise utils.UserError(
+                f'--style-map: {item!r} is not STYLE=MASK, such as 0=sky.png, of a style that --list-styles shows'
+            )
+        style, path = found[0]
+        number = by_name(style, names) if style.strip() in names else by_index(style, names)
+        if number in masks:
+            raise utils.UserError(f'--style-map: the style {names[number]} has two masks')
+        masks[number] = path
+    return masks
 
 
 def parse_times(text, names):

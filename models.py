@@ -23,12 +23,14 @@ __all__ = [
     'transformer_network',
     'without_border',
     'with_styles',
+    'copy_styles',
     'single_style_network',
     'style_name',
     'style_names',
     'save_network',
     'load_network',
     'pastiche_function',
+    'mapped_function',
     'VGG_MEAN',
     'vgg_preprocess',
     'vgg_deprocess',
@@ -164,6 +166,13 @@ def with_styles(network, names):
     return other
 
 
+def copy_styles(source, target, numbers):
+    """Give a network the gamma and beta of some styles of another one of the same architecture, and no others."""
+    for old, new in zip(get_all_params(source.output), get_all_params(target.output)):
+        if old.name in ('gamma', 'beta'):
+            new.set_value(old.get_value(borrow=True)[list(numbers)])
+
+
 def single_style_network(network, style):
     """A network 'fns' that does about what a network 'cin' does in one style.
 
@@ -233,6 +242,34 @@ def pastiche_function(network):
         return pastiche[:, :, : -(-height // 4) * 4, : -(-width // 4) * 4]
 
     return with_enough_to_reflect
+
+
+def mapped_function(network):
+    """Compile the network for stylizing with a style map.
+
+    Returns
+    -------
+    callable
+        Of images as for `pastiche_function` and of weights (N, styles, H, W) of the same height and width, which are
+        multiples of 4; returns the pastiches.
+
+    Raises
+    ------
+    utils.UserError
+        If the network has a single style, or its feature maps are not the image at a half and a quarter of its size.
+    """
+    if not network.style:
+        raise utils.UserError('a network of a single style has nothing to mix in one photo')
+    if network.architecture.pad in ('reflect-start', 'none'):
+        raise utils.UserError(
+            'style maps are for networks that pad every convolution, and the padding of this one is %s'
+            % network.architecture.pad
+        )
+    maps = T.tensor4('style maps')
+    weights = turn(maps) if network.architecture.pad == 'same' else maps
+    inputs = {network.image: network.image.input_var, network.style: weights}
+    pastiche = lasagne.layers.get_output(network.output, inputs, deterministic=True)
+    return theano.function([network.image.input_var, maps], T.clip(pastiche, 0, 1))
 
 
 def save_network(path, network):

@@ -5,6 +5,7 @@ import math
 import os
 
 import mixtures
+import stylemaps
 import utils
 from backend import devices
 from controls import LEAST_SCALE, MOST_SCALE, Controls
@@ -257,19 +258,41 @@ def add_styles(parser):
     )
 
 
+def add_style_maps(parser):
+    """Add the options that put styles into different places of a photo to a parser: see `styles`."""
+    parser.add_argument(
+        '--style-map',
+        nargs='+',
+        metavar='STYLE=MASK',
+        help='one pastiche of several styles, each where its mask, a grey picture, is white, with edges as soft as '
+        "the mask's; what the masks leave is in the style of --style, --style-index or --blend",
+    )
+    parser.add_argument(
+        '--checkerboard',
+        type=positive_int,
+        metavar='SQUARES',
+        help='one pastiche of all chosen styles in turns, with so many squares along the shorter side',
+    )
+
+
 def styles(args, names):
-    """The pastiches to make of each photo, as a list of pairs (label, {style: weight}).
+    """The pastiches to make of each photo, as a list of pairs (label, {style: weight} or `stylemaps.StyleMap`).
 
     Parameters
     ----------
     args : argparse.Namespace
-        With the options of `add_styles`.
+        With the options of `add_styles`, and those of `add_style_maps` if there are any.
     names : list of str
         The network's styles.
     """
     given = [option for option in ('style_index', 'style', 'blend') if getattr(args, option) is not None]
     if len(given) > 1:
         raise utils.UserError('%s contradict each other' % ' and '.join('--' + g.replace('_', '-') for g in given))
+    maps, squares = getattr(args, 'style_map', None), getattr(args, 'checkerboard', None)
+    if maps and squares:
+        raise utils.UserError('--style-map and --checkerboard contradict each other')
+    if maps and not given:
+        return [_style_map(maps, names, None)]
     if not given and len(names) > 1:
         raise utils.UserError('the network has %d styles: choose by --style-index, --style or --blend' % len(names))
     if args.blend is not None:
@@ -278,4 +301,34 @@ def styles(args, names):
         chosen = [{number: 1.0} for number in mixtures.parse_names(args.style, names)]
     else:
         chosen = [{number: 1.0} for number in mixtures.parse_indices(args.style_index or '0', names)]
+    if maps:
+        if len(chosen) > 1:
+            raise utils.UserError('--style-map takes one style, or a blend, for what the masks leave')
+        return [_style_map(maps, names, chosen[0])]
+    if squares:
+        if len(chosen) < 2:
+            raise utils.UserError('--checkerboard takes two styles or more: --style waves,sun')
+        numbers = [number for mixture in chosen for number in mixture]
+        return [('+'.join(names[number] for number in numbers), stylemaps.checkerboard(numbers, squares))]
     return [(mixtures.label(mixture, names), mixture) for mixture in chosen]
+
+
+def _style_map(items, names, rest):
+    """The label and the `stylemaps.StyleMap` of masks in files, with a mixture for what they leave."""
+    paths = mixtures.parse_maps(items, names)
+    masks = {number: stylemaps.read_mask(path) for number, path in paths.items()}
+    shape = next(iter(masks.values())).shape
+    for number, mask in masks.items():
+        if mask.shape != shape:
+            utils.say_once(
+                '%s: %d x %d pixels, resized to the %d x %d of the first mask'
+                % (paths[number], mask.shape[1], mask.shape[0], shape[1], shape[0])
+            )
+            masks[number] = stylemaps.resize(mask, *shape)
+    try:
+        style_map = stylemaps.of_masks(masks, rest)
+    except utils.UserError:
+        raise utils.UserError(
+            '--style-map: there are pixels that no mask covers: --style says in which style the rest is to be'
+        )
+    return '+'.join(names[number] for number in style_map.numbers), style_map

@@ -17,6 +17,7 @@ import utils
 from backend import devices
 from controls import Controls
 from formats import networks
+from stylemaps import StyleMap
 
 __all__ = ['Stylist']
 
@@ -78,6 +79,7 @@ class Stylist:
         self.architecture = self.network.architecture
         self.styles = self.network.styles or ['style']
         self._function = models.pastiche_function(self.network)
+        self._map_network = self._map_function = None
         self._bytes_per_pixel = (
             self.architecture.pastiche_bytes(self.device.backend) if self.device.name == 'cpu' else HOST_BYTES
         )
@@ -90,7 +92,8 @@ class Stylist:
         images : uint8 array (H, W, 3), RGB, or PIL image; or a list of them
         style : int, str or dict
             A style's number or name, or a blend {number or name: weight}, whose weights are divided by their sum;
-            needless for a network of a single style.
+            needless for a network of a single style. Weights that are arrays (height, width) say for each pixel how
+            much of a style it has; so does a `stylemaps.StyleMap`.
         batch_size : int
             How many photos of one size are computed at once, at most: fewer, where the memory does not suffice.
         **controls
@@ -212,7 +215,10 @@ class Stylist:
                 yield batch
                 batch = []
             if not batch:
-                limit = self._fitting(job.seen, most)
+                limit = 1 if isinstance(job.mixture, StyleMap) else self._fitting(job.seen, most)
+            elif isinstance(job.mixture, StyleMap):
+                yield batch
+                batch, limit = [], 1
             batch.append(job)
         if batch:
             yield batch
@@ -236,10 +242,14 @@ class Stylist:
         Half by half where memory runs out after all.
         """
         try:
-            inputs = [files.to_float(numpy.stack([pad_image(job.seen) for job in batch]))]
-            if self.network.style:
-                inputs.append(numpy.concatenate([layers.style_weights(job.mixture, len(self.styles)) for job in batch]))
-            pastiches = self._function(*inputs)
+            images = files.to_float(numpy.stack([pad_image(job.seen) for job in batch]))
+            if isinstance(batch[0].mixture, StyleMap):
+                pastiches = self._mapped(images, batch[0].seen.shape[:2], batch[0].mixture)
+            elif self.network.style:
+                rows = [layers.style_weights(job.mixture, len(self.styles)) for job in batch]
+                pastiches = self._function(images, numpy.concatenate(rows))
+            else:
+                pastiches = self._function(images)
             finite, lost = numpy.isfinite(pastiches).all(axis=(1, 2, 3)), 2 * self.architecture.lost
             return [
                 pastiche[:, : job.seen.shape[0] - lost, : job.seen.shape[1] - lost] if good else None
@@ -252,9 +262,19 @@ class Stylist:
         utils.say_once(f'not enough memory for {len(batch)} pastiches at once: computing them half by half')
         return self._compute(batch[: len(batch) // 2]) + self._compute(batch[len(batch) // 2 :])
 
+    def _mapped(self, images, shape, style_map):
+        """The pastiche of a photo, which was padded, by a style map for its size before."""
+        if self._map_network is None:
+            # Shares nothing with the other: its styles are those of a map.
+            self._map_network = models.with_styles(self.network, self.styles)
+            self._map_function = models.mapped_function(self._map_network)
+        models.copy_styles(self.network, self._map_network, style_map.numbers)
+        weights = pad_image(style_map.weights(*shape).transpose(1, 2, 0))
+        return self._map_function(images, numpy.ascontiguousarray(weights.transpose(2, 0, 1))[numpy.newaxis])
+
 
 def pad_image(image):
-    """Extend an image (H, W, 3) at the bottom and right to sides that the network keeps."""
+    """Extend an image (H, W, C) at the bottom and right to sides that the network keeps."""
     extra = [max(SMALLEST, -(-side // MULTIPLE) * MULTIPLE) - side for side in image.shape[:2]]
     return numpy.pad(image, [(0, extra[0]), (0, extra[1]), (0, 0)], mode='symmetric')
 

@@ -31,6 +31,7 @@ def parse_arguments():
     parser.add_argument('--model', help='a trained network (.npz), or the name of one in data/models')
     options.add_network(parser)
     options.add_styles(parser)
+    options.add_style_maps(parser)
     parser.add_argument('--list-styles', action='store_true', help="print the network's styles and do nothing else")
     parser.add_argument(
         '--info', metavar='MODEL', help="print a network's settings, styles and training, and do nothing else"

@@ -17,6 +17,7 @@ __all__ = [
     'FormulaGradient',
     'ReflectPad',
     'InstanceNorm',
+    'MappedInstanceNorm',
     'UpsampleNearest',
     'Rectify',
     'GramMatrix',
@@ -24,6 +25,7 @@ __all__ = [
     'AdamStep',
     'reflect_pad',
     'instance_norm',
+    'mapped_instance_norm',
     'upsample_nearest',
     'rectify',
 ]
@@ -200,14 +202,44 @@ class InstanceNorm(Formula):
             raise TypeError(f'gamma and beta are matrices (images, channels), not {gamma.type} and {beta.type}')
 
     def formula(self, x, gamma, beta):
+        return self.scaled(x, gamma.dimshuffle(0, 1, 'x', 'x'), beta.dimshuffle(0, 1, 'x', 'x'))
+
+    def scaled(self, x, gamma, beta):
+        """x normalized, scaled and shifted by gamma and beta of four dimensions."""
         mean = x.mean(axis=(2, 3), keepdims=True)
         variance = T.sqr(x - mean).mean(axis=(2, 3), keepdims=True)
-        scale = gamma.dimshuffle(0, 1, 'x', 'x') / T.sqrt(variance + T.constant(self.epsilon, dtype=x.dtype))
+        scale = gamma / T.sqrt(variance + T.constant(self.epsilon, dtype=x.dtype))
         rounding = T.constant(ROUNDING[0] * self.epsilon, dtype=x.dtype) + T.constant(
             ROUNDING[1], dtype=x.dtype
         ) * T.sqr(mean)
         scale = T.switch(variance > rounding, scale, T.zeros_like(scale))
-        return T.patternbroadcast((x - mean) * scale + beta.dimshuffle(0, 1, 'x', 'x'), x.broadcastable)
+        return T.patternbroadcast((x - mean) * scale + beta, x.broadcastable)
+
+
+class MappedInstanceNorm(InstanceNorm):
+    r"""Instance normalization whose gamma and beta differ from pixel to pixel: a style map.
+
+    .. math:: y_{nchw} = \Gamma_{nchw} \frac{x_{nchw} - \mu_{nc}}{\sqrt{\sigma^2_{nc} + \epsilon}} + B_{nchw}, \quad
+        \Gamma_{nchw} = \sum_s w_{nshw} \gamma_{sc}, \quad B_{nchw} = \sum_s w_{nshw} \beta_{sc}
+
+    The inputs are x of shape (N, C, H, W), gamma and beta of shape (S, C), a row for each style, and the weights w of
+    the styles, (N, S, H, W), so that gamma and beta need not be held for each pixel and channel. Mean and
+    variance are those of the whole image, and where w is one style everywhere y is that of `InstanceNorm`.
+
+    Parameters
+    ----------
+    epsilon : float
+        Added to the variance.
+    """
+
+    def check(self, x, gamma, beta, weights):
+        InstanceNorm.check(self, x, gamma, beta)
+        if weights.ndim != 4:
+            raise TypeError(f'the weights of styles are maps (images, styles, height, width), not {weights.type}')
+
+    def formula(self, x, gamma, beta, weights):
+        gamma, beta = (T.tensordot(weights, rows, [[1], [0]]).dimshuffle(0, 3, 1, 2) for rows in (gamma, beta))
+        return self.scaled(x, gamma, beta)
 
 
 class UpsampleNearest(Formula):
@@ -357,6 +389,11 @@ def reflect_pad(x, pad):
 def instance_norm(x, gamma, beta, epsilon=EPSILON):
     """See `InstanceNorm`."""
     return InstanceNorm(epsilon)(x, gamma, beta)
+
+
+def mapped_instance_norm(x, gamma, beta, weights, epsilon=EPSILON):
+    """See `MappedInstanceNorm`."""
+    return MappedInstanceNorm(epsilon)(x, gamma, beta, weights)
 
 
 def upsample_nearest(x, scale=2):

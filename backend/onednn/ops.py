@@ -23,6 +23,7 @@ __all__ = [
     'ConvInputGradient',
     'ConvWeightGradient',
     'Norm',
+    'MappedNorm',
     'NormGradient',
     'Expand',
     'ExpandGradient',
@@ -339,6 +340,35 @@ def _check_scales(op, x, gamma, beta):
             )
     _check_blocks(op, x, gamma.shape[1])
     return gamma.shape[1]
+
+
+class MappedNorm(Norm):
+    """`Norm` with gamma and beta that differ from pixel to pixel (see `formulas.MappedInstanceNorm`).
+
+    Inputs are x, gamma and beta (styles, C), the weights of the styles (N, styles, H, W), and optionally another image.
+    """
+
+    def make_node(self, x, gamma, beta, weights, *other):
+        node = Norm.make_node(self, x, gamma, beta)
+        inputs = node.inputs + [_tensor(weights, 4, 'weights')] + [_blocked(o, 'other') for o in other]
+        return theano.Apply(self, inputs, [output.type() for output in node.outputs])
+
+    def run(self, x, gamma, beta, weights, other=None):
+        n, blocks, h, w, block = x.shape
+        styles, channels = gamma.shape
+        _check_shape(self, beta, gamma.shape, 'beta')
+        _check_shape(self, weights, (n, styles, h, w), 'weights')
+        _check_blocks(self, x, channels)
+        if other is not None:
+            _check_shape(self, other, x.shape, 'other')
+            other = _array(other)
+        x = _array(x)
+        y, stats = self.result(x), numpy.empty(2 * n * blocks * block, 'float32')
+        rows = _array(gamma), _array(beta), _array(weights)
+        library.call(
+            'gogh_mapped_norm', x, *rows, styles, other, y, stats, n, channels, h * w, self.epsilon, self.activation
+        )
+        return y, stats
 
 
 class NormGradient(Op):

@@ -128,6 +128,7 @@ class Translation:
             formulas.ReflectPad: self.mirror,
             formulas.UpsampleNearest: self.upsample,
             formulas.InstanceNorm: self.norm,
+            formulas.MappedInstanceNorm: self.mapped_norm,
             formulas.Rectify: self.rectify,
             formulas.FormulaGradient: self.gradient,
             formulas.GramMatrix: self.gram,
@@ -239,6 +240,12 @@ class Translation:
             new = self.norm_node(x, gamma, beta, node.op.epsilon)
             self.became(node.outputs[0], new.outputs[0], self.image(x).channels)
 
+    def mapped_norm(self, node):
+        x, *others = node.inputs
+        if _feature_map(x) and all(other.dtype == 'float32' for other in others):
+            y = ops.MappedNorm(node.op.epsilon)(self.blocked(x), *others)[0]
+            self.became(node.outputs[0], y, self.image(x).channels)
+
     def norm_node(self, x, gamma, beta, epsilon):
         key = x, gamma, beta, epsilon
         if key not in self.norms:
@@ -247,10 +254,10 @@ class Translation:
 
     def fuse_norm(self, x, activation, *other):
         """Give the Norm that makes an original variable an activation or another summand; None if it cannot be."""
-        old = self.producer(x, ops.Norm)
-        if old is None or old.op.activation != ops.LINEAR or len(old.inputs) > 3:
+        old = self.producer(x, ops.Norm) or self.producer(x, ops.MappedNorm)
+        if old is None or old.op.activation != ops.LINEAR or len(old.inputs) > (3 if type(old.op) is ops.Norm else 4):
             return None
-        new = ops.Norm(old.op.epsilon, activation)(*(old.inputs + list(other)))[0].owner
+        new = type(old.op)(old.op.epsilon, activation)(*(old.inputs + list(other)))[0].owner
         for key, value in self.norms.items():
             if value is old:
                 self.norms[key] = new  # its second output serves the gradient
@@ -446,7 +453,12 @@ class Translation:
         # The last summand that is a normalization takes the others with it.
         total, rest = None, list(node.inputs)
         for x in reversed(node.inputs):
-            if self.producer(x, ops.Norm) and self.only(x, node) and len(rest) > 1 and rest.count(x) == 1:
+            if (
+                (self.producer(x, ops.Norm) or self.producer(x, ops.MappedNorm))
+                and self.only(x, node)
+                and len(rest) > 1
+                and rest.count(x) == 1
+            ):
                 rest.remove(x)
                 others = self.sum(rest)
                 total = self.fuse_norm(x, ops.LINEAR, others)
@@ -491,7 +503,7 @@ class Translation:
 
 
 @theano.gof.local_optimizer(
-    [ops.Norm, ops.NormGradient, ops.Add, ops.Rectify, ops.RectifyGradient, ops.AdamStep], inplace=True
+    [ops.Norm, ops.MappedNorm, ops.NormGradient, ops.Add, ops.Rectify, ops.RectifyGradient, ops.AdamStep], inplace=True
 )
 def _in_place(node):
     if not hasattr(node.op, 'inplace') or not isinstance(node.op, ops.Op) or node.op.inplace:

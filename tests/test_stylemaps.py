@@ -1,0 +1,237 @@
+"""Style maps: several styles in one photo, by weights for each pixel."""
+
+import sys
+
+import numpy as np
+import pytest
+
+import files
+import layers
+import models
+import options
+import reference
+import stylemaps
+import stylize
+import utils
+from backend import T, lasagne, theano
+from backend.devices import Device
+from backend.formulas import InstanceNorm, MappedInstanceNorm
+from pastiches import Stylist
+from support.tiny import NAMES, transformer
+from test_models import randomize
+
+STYLES = ['waves', 'sun', 'ink']
+
+
+def norm_values(generator, styles=3):
+    x = generator.normal(0, 2, (2, 5, 6, 7))
+    gamma, beta = generator.normal(1, 0.5, (2, styles, 5))
+    weights = generator.uniform(0, 1, (2, styles, 6, 7))
+    return [value.astype('float32') for value in (x, gamma, beta, weights / weights.sum(axis=1, keepdims=True))]
+
+
+def mapped_norm(x, gamma, beta, weights, epsilon):
+    """The formula, in float64."""
+    x, gamma, beta, weights = (np.asarray(value, 'float64') for value in (x, gamma, beta, weights))
+    mean, variance = x.mean(axis=(2, 3), keepdims=True), x.var(axis=(2, 3), keepdims=True)
+    slope, shift = (np.einsum('nshw,sc->nchw', weights, rows) for rows in (gamma, beta))
+    return slope * (x - mean) / np.sqrt(variance + epsilon) + shift
+
+
+def test_gamma_and_beta_are_mixed_at_each_pixel(compile, generator):
+    values = norm_values(generator)
+    inputs = [T.ftensor4(), T.fmatrix(), T.fmatrix(), T.ftensor4()]
+    result = compile(inputs, MappedInstanceNorm(1e-5)(*inputs))(*values)
+    np.testing.assert_allclose(result, mapped_norm(*values, 1e-5), rtol=1e-4, atol=1e-5)
+
+
+def test_the_gradient_is_that_of_the_formula(compile, generator):
+    values = norm_values(generator)
+    direction = generator.normal(0, 1, values[0].shape).astype('float32')
+    inputs = [T.ftensor4(), T.fmatrix(), T.fmatrix(), T.ftensor4()]
+    total = (MappedInstanceNorm(1e-5)(*inputs) * direction).sum()
+    gradients = compile(inputs, theano.grad(total, inputs))(*values)
+    for number, gradient in enumerate(gradients):
+        for place in [tuple(generator.randint(0, n) for n in gradient.shape) for _ in range(4)]:
+            sums = []
+            for step in (1e-4, -1e-4):
+                moved = [np.array(value, 'float64') for value in values]
+                moved[number][place] += step
+                sums.append((mapped_norm(*moved, 1e-5) * direction).sum())
+            np.testing.assert_allclose(gradient[place], (sums[0] - sums[1]) / 2e-4, rtol=2e-3, atol=2e-3)
+
+
+@pytest.fixture(scope='module', params=['plain', 'onednn'])
+def stylist(request, tmp_path_factory):
+    """A network of three styles that differ, on each backend; with more maps than a block of channels has."""
+    if request.param == 'onednn':
+        pytest.importorskip('backend.onednn')
+    network = transformer(styles=STYLES, widths=(3, 18, 5))
+    randomize(network)
+    path = str(tmp_path_factory.mktemp('maps') / 'cin.npz')
+    models.save_network(path, network)
+    stylist = Stylist(path, device=Device(backend=request.param))
+    if stylist.device.backend != request.param:
+        pytest.skip('oneDNN cannot be had')
+    return stylist
+
+
+@pytest.fixture(scope='module')
+def photo():
+    return np.random.RandomState(1).randint(0, 256, (36, 52, 3)).astype('uint8')
+
+
+def test_a_map_of_one_style_everywhere_is_that_style_to_the_bit(stylist, photo):
+    ones, zeros = np.ones((36, 52)), np.zeros((36, 52))
+    for style in STYLES:
+        mixed = stylist(photo, {other: ones if other == style else zeros for other in STYLES})
+        np.testing.assert_array_equal(mixed, stylist(photo, style))
+    np.testing.assert_array_equal(stylist(photo[:33, :50], {'sun': ones[:33, :50]}), stylist(photo[:33, :50], 'sun'))
+
+
+def test_an_even_map_is_a_blend(stylist, photo):
+    even = stylist(photo, {'sun': np.full((36, 52), 3), 'ink': np.full((36, 52), 1)})
+    np.testing.assert_allclose(even.astype(int), stylist(photo, {'sun': 0.75, 'ink': 0.25}), atol=1)
+
+
+def test_a_map_is_the_papers_network_with_gamma_and_beta_at_each_pixel(stylist, photo, monkeypatch):
+    """The reference network in float64, whose normalization is replaced by the formula with maps."""
+    weights = np.random.RandomState(2).uniform(0, 1, (1, 3, 36, 52))
+    weights /= weights.sum(axis=1, keepdims=True)
+    params = lasagne.layers.get_all_param_values(stylist.network.output)
+    rows = {id(gamma): beta for beta, gamma in zip(params[1::3], params[2::3])}
+    assert len(rows) == len(params) // 3
+
+    def norm(x, gamma, beta, epsilon=1e-5):
+        side = weights.shape[2] // x.shape[2]
+        n, s, h, w = weights.shape
+        means = weights.reshape(n, s, h // side, side, w // side, side).mean(axis=(3, 5))
+        return mapped_norm(x, gamma, beta, means, epsilon)
+
+    monkeypatch.setattr(reference, 'instance_norm', norm)
+    # The reference takes rows of weights for gamma and beta: as the identity they give all rows.
+    image = files.to_float(photo).astype('float64')
+    expected = reference.transformer(image, params, np.eye(3), residual_blocks=1)
+    style_map = stylemaps.of_masks(dict(enumerate(weights[0])))
+    np.testing.assert_allclose(stylist(photo, style_map).astype(int), files.to_uint8(expected)[0], atol=1)
+
+
+def test_soft_edges_go_from_one_style_to_the_other(stylist, photo):
+    ramp = np.tile(np.clip(np.arange(52) / 51.0, 0, 1), (36, 1))
+    mixed, a, b = (stylist(photo, style).astype(float) for style in ({'sun': ramp, 'ink': 1 - ramp}, 'ink', 'sun'))
+    # Near each end it is the nearer one's.
+    left, right = slice(0, 8), slice(-8, None)
+    assert abs(mixed - a)[:, left].mean() < abs(mixed - b)[:, left].mean()
+    assert abs(mixed - b)[:, right].mean() < abs(mixed - a)[:, right].mean()
+
+
+def test_maps_follow_the_size_that_the_network_is_shown(stylist, photo):
+    left = np.zeros((18, 26))
+    left[:, :13] = 1
+    for settings in ({}, dict(stroke_scale=2), dict(stroke_scale=0.5, strength=0.9)):
+        assert stylist(photo, {'sun': left, 'ink': 1 - left}, **settings).shape == photo.shape
+
+
+def test_a_checkerboard_has_the_styles_in_turns():
+    board = stylemaps.checkerboard([4, 7, 2], 2)
+    weights = board.weights(20, 30)
+    assert board.numbers == [4, 7, 2] and weights.shape == (3, 20, 30) and (weights.sum(axis=0) == 1).all()
+    for row, column, number in ((0, 0, 0), (0, 15, 1), (15, 0, 1), (15, 15, 2), (5, 25, 2)):
+        assert weights[number, row, column] == 1
+
+
+def test_masks_of_other_sizes_are_resized_by_means():
+    mask = np.zeros((40, 40))
+    mask[:, :20] = 1
+    weights = stylemaps.of_masks({0: mask}, {1: 1.0}).weights(10, 10)
+    assert (weights[0, :, :4] == 1).all() and (weights[1, :, 6:] == 1).all()
+    np.testing.assert_allclose(weights.sum(axis=0), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    'masks, message',
+    [
+        ({'waves': np.zeros((4, 4)), 'sun': np.zeros((4, 4))}, '16 pixels of a style map have no style'),
+        ({'waves': np.ones((4, 4)), 'sun': np.ones((4, 5))}, 'one shape'),
+        ({'waves': -np.ones((4, 4))}, 'negative or not finite'),
+        ({'waves': np.full((4, 4), np.nan)}, 'negative or not finite'),
+        ({'oil': np.ones((4, 4))}, "there is no style 'oil'"),
+    ],
+    ids=['black', 'shapes', 'negative', 'nan', 'name'],
+)
+def test_maps_that_are_none_are_refused(stylist, photo, masks, message):
+    with pytest.raises(utils.UserError, match=message):
+        stylist(photo, masks)
+
+
+@pytest.mark.parametrize('settings', [dict(network='fns'), dict(pad='none'), dict(pad='reflect-start')], ids=str)
+def test_networks_that_have_no_maps_say_so(settings):
+    with pytest.raises(utils.UserError, match='single style|pad every convolution'):
+        models.mapped_function(transformer(styles=['a'], **settings))
+
+
+def test_layers_know_how_many_pixels_a_pixel_stands_for():
+    network = transformer(styles=STYLES)
+    norms = [
+        layer
+        for layer in lasagne.layers.get_all_layers(network.output)
+        if isinstance(layer, layers.ConditionalInstanceNormLayer)
+    ]
+    assert [layers._stride(layer.input_layers[0]) for layer in norms] == [1, 2, 4, 4, 4, 2, 1, 1]
+
+
+def test_the_formula_without_maps_is_another_operation():
+    # A backend that replaces one of them must not take the other for it.
+    assert InstanceNorm(1e-5) != MappedInstanceNorm(1e-5)
+
+
+# The command line -----------------------------------------------------------------------------------------------
+
+
+def chosen(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, 'argv', ['stylize.py', '--model', 'cin.npz', *arguments])
+    return options.styles(stylize.parse_arguments(), NAMES)
+
+
+@pytest.fixture
+def masks(place):
+    left = np.zeros((20, 24, 3), 'uint8')
+    left[:, :12] = 255
+    files.write_image('left.png', left)
+    files.write_image('right=half.png', 255 - left)
+    files.write_image('large.png', np.full((40, 30, 3), 255, 'uint8'))
+    files.write_image('colours.png', left * np.uint8([1, 0, 0]))
+
+
+def test_a_style_map_is_told_by_styles_and_masks(masks, monkeypatch, capsys):
+    ((label, style_map),) = chosen(monkeypatch, '--style-map', 'waves=left.png', '--style', 'sun, rising')
+    assert label == 'waves+sun, rising' and style_map.numbers == [0, 2]
+    weights = style_map.weights(20, 24)
+    assert (weights[0, :, :12] == 1).all() and (weights[1, :, 12:] == 1).all()
+    ((label, style_map),) = chosen(monkeypatch, '--style-map', 'sun=left.png', '0=right=half.png')
+    assert label == 'sun+waves' and style_map.numbers == [3, 0]
+    chosen(monkeypatch, '--style-map', 'sun=left.png', '0=large.png')
+    assert 'large.png: 30 x 40 pixels, resized to the 24 x 20 of the first mask' in capsys.readouterr().err
+    ((label, board),) = chosen(monkeypatch, '--checkerboard', '3', '--style', 'sun,waves')
+    assert label == 'sun+waves' and board.numbers == [3, 0]
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--style-map', 'waves=left.png'], 'no mask covers'),
+        (['--style-map', 'waves=nothing.png'], 'nothing.png: no such file'),
+        (['--style-map', 'waves=colours.png', '--style', 'sun'], 'colours.png: not grey'),
+        (['--style-map', 'waves'], 'is not STYLE=MASK'),
+        (['--style-map', 'oil=left.png'], 'is not STYLE=MASK'),
+        (['--style-map', 'waves=left.png', '0=left.png'], 'two masks'),
+        (['--style-map', 'waves=left.png', '--style', 'sun,waves'], 'one style'),
+        (['--style-map', 'waves=left.png', '--checkerboard', '3'], 'contradict'),
+        (['--checkerboard', '3', '--style', 'sun'], 'two styles'),
+    ],
+    ids=lambda value: ' '.join(value) if isinstance(value, list) else None,
+)
+def test_bad_maps_are_one_line(masks, monkeypatch, arguments, message):
+    with pytest.raises(utils.UserError) as caught:
+        chosen(monkeypatch, *arguments)
+    assert message in str(caught.value) and '\n' not in str(caught.value)
