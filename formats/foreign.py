@@ -13,7 +13,7 @@ import numpy
 import files
 import utils
 from architecture import Architecture
-from formats import networks, onnx, tensorflow, torch
+from formats import networks, onnx, tensorflow, torch, torch7
 
 __all__ = ['read']
 
@@ -26,7 +26,7 @@ def read(path, network=None):
     """A network of ours or of another project; arguments, results and errors are those of `networks.read`.
 
     The name of a file says what it is: ``.npz``, ``.onnx``, ``.pth`` or ``.model`` of PyTorch's, ``.ckpt`` or
-    ``.index`` of TensorFlow's; or it is a folder of deeplearn.js.
+    ``.index`` of TensorFlow's, ``.t7`` of Torch7's; or it is a folder of deeplearn.js.
     """
     if path.endswith('.npz'):
         return networks.read(path, network)
@@ -36,6 +36,7 @@ def read(path, network=None):
         '.model': _read_pytorch,
         '.ckpt': _read_tensorflow,
         '.index': _read_tensorflow,
+        '.t7': _read_torch7,
     }
     reader = _read_deeplearnjs if os.path.isdir(path) else readers.get(os.path.splitext(path)[1])
     if reader is None:
@@ -269,6 +270,138 @@ def _read_pytorch(path):
     ]
     convolutions.append(Convolution(state['deconv3.conv2d.weight'], [state['deconv3.conv2d.bias']]))
     return _linear(convolutions, _stem(path))
+
+
+# Torch7 -----------------------------------------------------------------------------------------------------
+
+
+def _read_torch7(path):
+    """A network of fast-neural-style, by an author of arXiv:1603.08155: with instance or batch norm."""
+    checkpoint = torch7.read(_contents(path))
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get('opt', {}), dict):
+        raise ValueError('it is not a checkpoint of fast-neural-style')
+    if checkpoint.get('opt', {}).get('preprocessing') not in (None, 'vgg'):
+        raise ValueError("its photos are not prepared by the means of 'vgg', as in the networks that are known")
+    modules = _Modules(checkpoint.get('model'))
+    start = modules.take('SpatialReflectionPadding') if modules.next() == 'SpatialReflectionPadding' else None
+    convolutions = [modules.block(stride) for stride in (1, 2, 2)]
+    blocks = []
+    while modules.next() == 'Sequential':
+        blocks.append(modules.residual_block(convolutions))
+    upsampling = 'nearest' if modules.next() == 'SpatialUpSamplingNearest' else 'deconv'
+    convolutions += [modules.upsampling_block(upsampling) for _ in range(2)]
+    filters, bias = modules.convolution()
+    modules.take('Tanh')
+    tanh_constant = modules.take('MulConstant').get('constant_scalar')
+    while modules.next():
+        modules.take('TotalVariation')
+    convolutions.append(Convolution(filters, [bias]))
+    if len(set(blocks)) > 1 or len({len(c.rows) for c in convolutions[:-1]}) > 1 or len(modules.epsilons) > 1:
+        raise ValueError('its blocks are not all alike')
+    border = start and [start.get(name) for name in ('pad_l', 'pad_r', 'pad_t', 'pad_b')]
+    if border and (blocks[:1] != ['none'] or border != [8 * len(blocks)] * 4):
+        raise ValueError('it pads the photo otherwise than these networks')
+    return _assemble(
+        convolutions,
+        [_stem(path)],
+        network='fns',
+        epsilon=modules.epsilons.pop(),
+        norm='batch' if len(convolutions[0].rows) == 4 else 'instance',
+        pad='reflect-start' if start else blocks[0] if blocks else 'zero',
+        upsampling=upsampling,
+        last='bias',
+        tanh_constant=tanh_constant,
+    )
+
+
+class _Modules:
+    """The modules of an nn.Sequential, taken one after the other; those of cuDNN are called alike.
+
+    Parameters
+    ----------
+    model : torch7.Object
+
+    Attributes
+    ----------
+    epsilons : set of float
+        Those of the normalizations that were taken.
+    """
+
+    def __init__(self, model, epsilons=None):
+        self.epsilons = set() if epsilons is None else epsilons
+        modules = model.fields.get('modules') if isinstance(model, torch7.Object) else None
+        if not isinstance(modules, dict) or not all(isinstance(m, torch7.Object) for m in modules.values()):
+            raise ValueError('it has no network of modules')
+        self.modules = [modules[i] for i in range(1, len(modules) + 1) if i in modules]
+
+    def next(self):
+        """The class of the next module, without its package; None at the end."""
+        return self.modules[0].name.partition('.')[2] if self.modules else None
+
+    def take(self, *kinds):
+        """The fields of the next module, which has to be of one of these classes."""
+        if self.next() not in kinds:
+            raise ValueError(f'it has the module {self.next()} where these networks have {" or ".join(kinds)}')
+        return self.modules.pop(0).fields
+
+    def convolution(self, stride=1, pad='zero', kind='SpatialConvolution'):
+        """Filters (OIHW, of stride 1/2 IOHW) and bias."""
+        fields = self.take(kind)
+        numbers = [fields.get(name) for name in ('nInputPlane', 'nOutputPlane', 'kH', 'kW')]
+        if any(type(number) is not float or not 1 <= number <= 4096 or number % 1 for number in numbers):
+            raise ValueError('its convolutions have no shape')
+        maps, filters, height, width = map(int, numbers)
+        margin = height // 2 if pad == 'zero' else 0
+        expected = dict(dH=stride, dW=stride, padH=margin, padW=margin)
+        if kind == 'SpatialFullConvolution':
+            expected.update(adjH=1, adjW=1)
+        if any(fields.get(name) != value for name, value in expected.items()):
+            raise ValueError('it has strides or a padding that these networks do not have')
+        weight, bias = fields.get('weight'), fields.get('bias')
+        if bias is None:
+            bias = numpy.zeros(filters, 'float32')
+        if not isinstance(weight, numpy.ndarray) or not isinstance(bias, numpy.ndarray) or bias.shape != (filters,):
+            raise ValueError('it has a convolution without filters')
+        shape = (filters, maps) if kind == 'SpatialConvolution' else (maps, filters)
+        return weight.reshape(shape + (height, width)), bias
+
+    def block(self, stride=1, pad='zero', kind='SpatialConvolution', rectified=True):
+        """A convolution with the normalization that follows it."""
+        filters, bias = self.convolution(stride, pad, kind)
+        batch = self.next() == 'SpatialBatchNormalization'
+        fields = self.take('SpatialBatchNormalization' if batch else 'InstanceNormalization')
+        names = ['bias', 'weight'] + ['running_mean', 'running_var'] * batch
+        rows = [fields.get(name) for name in names]
+        if any(not isinstance(row, numpy.ndarray) or row.shape != bias.shape for row in rows):
+            raise ValueError('it has a normalization without gamma, beta, mean or variance')
+        if batch:
+            rows[2] = rows[2] - bias  # instance normalization takes the bias away by itself
+        self.epsilons.add(fields.get('eps'))
+        if rectified:
+            self.take('ReLU')
+        return Convolution(filters, rows)
+
+    def residual_block(self, convolutions):
+        """Add the two convolutions of a residual block; how they pad."""
+        outer = _Modules(self.modules.pop(0), self.epsilons)
+        branches = _Modules(torch7.Object('', outer.take('ConcatTable')), self.epsilons)
+        outer.take('CAddTable')
+        inner = _Modules(torch7.Object('', branches.take('Sequential')), self.epsilons)
+        pad = 'none' if branches.next() == 'ShaveImage' else 'zero'
+        shortcut = branches.take('ShaveImage', 'Identity')
+        if pad == 'none' and shortcut.get('size') != 2:
+            raise ValueError('its residual blocks crop otherwise than these networks')
+        convolutions += [inner.block(pad=pad), inner.block(pad=pad, rectified=False)]
+        if outer.next() or branches.next() or inner.next():
+            raise ValueError('its residual blocks have more modules than these networks')
+        return pad
+
+    def upsampling_block(self, upsampling):
+        if upsampling == 'deconv':
+            return self.block(2, kind='SpatialFullConvolution')
+        if self.take('SpatialUpSamplingNearest').get('scale_factor') != 2:
+            raise ValueError('it enlarges otherwise than these networks')
+        return self.block()
 
 
 # TensorFlow -------------------------------------------------------------------------------------------------

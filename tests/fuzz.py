@@ -69,6 +69,7 @@ import options  # noqa: E402
 import utils  # noqa: E402
 from data import photos  # noqa: E402
 from formats import foreign, networks, vgg  # noqa: E402, F811
+from support import torch7  # noqa: E402
 from support.tiny import transformer  # noqa: E402
 
 MAX_PIXELS, MAX_BYTES, SECONDS = 10**4, 10**6, 10
@@ -415,6 +416,15 @@ target('foreign-pth', lambda: fixtures('example.pth', 'example-old.pth'))(
     lambda data: feed_file(read_foreign, data, '.pth')
 )
 target('foreign-ckpt', lambda: fixtures('magenta.ckpt'))(lambda data: feed_file(read_foreign, data, '.ckpt'))
+
+
+def torch7_seeds():
+    generator = np.random.RandomState(0)
+    settings = [('instance', 'reflect-start', 'nearest'), ('batch', 'none', 'deconv')]
+    return [torch7.save(torch7.network(generator, *kinds, 1, (1,) * 5)[0]) for kinds in settings]
+
+
+target('foreign-t7', torch7_seeds)(lambda data: feed_file(read_foreign, data, '.t7'))
 
 
 @target('foreign-index', lambda: fixtures('lengstrom.ckpt.index'))

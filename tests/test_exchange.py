@@ -13,6 +13,7 @@ import utils
 from backend import formulas
 from formats import foreign, networks, onnx_graph
 from layers import style_weights
+from support import torch7
 from support.tiny import transformer
 from test_models import randomize
 
@@ -233,6 +234,94 @@ def test_a_network_of_lengstroms_pads_as_tensorflow_does(tmp_path, generator, si
     assert got.shape == expected.shape
     np.testing.assert_allclose(got, expected, atol=1e-4)
     np.testing.assert_allclose(run_onnx(exported(str(tmp_path / 'again.npz'), network), image=image), got, atol=1e-4)
+
+
+def fast_neural_style(image, parameters, pad, upsampling, blocks):
+    """What a network of fast-neural-style makes of photos, by the definitions of Torch7's modules, in float64."""
+    rest = iter([{name: np.asarray(value, 'float64') for name, value in entry.items()} for entry in parameters])
+
+    def transposed(x, W):  # of stride 2, padding 1 and adjustment 1: each pixel adds itself times W
+        n, _, h, w = x.shape
+        y = np.zeros((n, W.shape[1], 2 * h + 1, 2 * w + 1))
+        for i in range(h):
+            for j in range(w):
+                y[:, :, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3] += np.einsum('nc,cdhw->ndhw', x[:, :, i, j], W)
+        return y[:, :, 1:, 1:]
+
+    def block(x, stride=1, pad='zero', activation=reference.relu, full=False):
+        p = next(rest)
+        b = p['b'].reshape(1, -1, 1, 1)
+        x = transposed(x, p['W']) + b if full else reference.conv(x, p['W'], stride, pad, flip=False, b=b)
+        if 'mean' not in p:
+            return activation(reference.instance_norm(x, p['gamma'], p['beta']))
+        gamma, beta, mean, variance = (p[name].reshape(1, -1, 1, 1) for name in ('gamma', 'beta', 'mean', 'variance'))
+        return activation(gamma * (x - mean) / np.sqrt(variance + 1e-5) + beta)
+
+    x = reference.preprocess(image)
+    if pad == 'reflect-start':
+        x = np.pad(x, [(0, 0), (0, 0)] + [(8 * blocks, 8 * blocks)] * 2, mode='reflect')
+    x = block(block(block(x), 2), 2)
+    for _ in range(blocks):
+        inner = 'zero' if pad == 'zero' else 'none'
+        shortcut = x if pad == 'zero' else x[:, :, 2:-2, 2:-2]
+        x = shortcut + block(block(x, pad=inner), pad=inner, activation=lambda y: y)
+    for _ in range(2):
+        x = block(x, full=True) if upsampling == 'deconv' else block(reference.upsample(x))
+    p = next(rest)
+    x = reference.conv(x, p['W'], 1, 'zero', flip=False, b=p['b'])
+    return np.clip(reference.deprocess(150 * np.tanh(x)), 0, 1)
+
+
+@pytest.mark.parametrize(
+    'norm, pad, upsampling',
+    [('instance', 'reflect-start', 'nearest'), ('batch', 'reflect-start', 'deconv'), ('instance', 'zero', 'deconv')],
+)
+def test_networks_of_torch7_compute_what_its_modules_do(tmp_path, generator, norm, pad, upsampling):
+    """fast-neural-style's, whose convolutions have biases, and whose parameters are parts of one storage."""
+    checkpoint, parameters = torch7.network(generator, norm, pad, upsampling)
+    (tmp_path / 'candy.t7').write_bytes(torch7.save(checkpoint))
+    network = imported(tmp_path / 'candy.t7', tmp_path)
+    assert network.styles == ['candy'] and network.architecture.norm == norm
+    image = generator.rand(1, 3, 44, 52).astype('float32')
+    if norm == 'instance':
+        parameters = [{name: p[name] for name in ('W', 'b', 'gamma', 'beta')} for p in parameters]
+    expected = fast_neural_style(image.astype('float64'), parameters, pad, upsampling, blocks=2)
+    assert expected.std() > 0.05
+    np.testing.assert_allclose(models.pastiche_function(network)(image), expected, atol=1e-4)
+
+
+def test_damaged_files_of_torch7_are_refused_in_one_line(tmp_path, generator):
+    def refused(data, match):
+        (tmp_path / 'net.t7').write_bytes(data)
+        with pytest.raises(utils.UserError, match=match) as caught:
+            foreign.read(str(tmp_path / 'net.t7'))
+        assert '\n' not in str(caught.value)
+
+    checkpoint, _ = torch7.network(generator, blocks=1)
+    data = torch7.save(checkpoint)
+    modules = checkpoint['model'].fields['modules']
+    refused(data[:-1000], 'cut off')
+    refused(b'PK' + data, 'kind')
+    refused(torch7.save({'opt': {'preprocessing': 'resnet'}}), 'prepared')
+    refused(torch7.save({'model': 3}), 'no network')
+    refused(data.replace(b'TotalVariation', b'TotalViolation'), 'TotalViolation')
+    refused(data.replace(b'nn.Tanh', b'nn.Tank'), 'Tank where')
+    refused(data.replace(b'torch.FloatStorage', b'torch.FloatStation'), 'not read')
+    refused(b'\3\0\0\0\1\0\0\0\xff\xff\xff\x7f', 'cut off')
+    refused((b'\3\0\0\0%c\0\0\0\1\0\0\0' * 200) % tuple(range(200)), 'more in it')
+    for number, name, value, match in [
+        (0, 'pad_l', 9, 'pads the photo'),
+        (1, 'dW', 2, 'strides'),
+        (1, 'kW', 2.5, 'no shape'),
+        (1, 'kW', 10**9, 'no shape'),
+        (1, 'kW', 3, 'reshape'),
+        (2, 'eps', 1e-3, 'alike'),
+        (2, 'bias', None, 'normalization without'),
+    ]:
+        fields = modules[number].fields
+        before, fields[name] = fields[name], value
+        refused(torch7.save(checkpoint), match)
+        fields[name] = before
 
 
 def test_damaged_networks_of_others_are_refused_in_one_line(tmp_path, fails, generator):
