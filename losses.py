@@ -19,6 +19,7 @@ __all__ = [
     'content_loss',
     'style_loss',
     'total_variation_loss',
+    'stability_loss',
     'perceptual_losses',
     'loss_names',
     'target_function',
@@ -110,6 +111,33 @@ def total_variation_loss(images):
     down = T.sqr(here - images[:, :, 1:, :-1])
     right = T.sqr(here - images[:, :, :-1, 1:])
     return T.pow(down + right, 1.25).sum(axis=(1, 2, 3))
+
+
+def stability_loss(pastiches, of_moved, shift, margin=8):
+    """How other the pastiches of moved photos are than the moved pastiches: the mean squared difference for each image.
+
+    What makes clips flicker, and what a network can unlearn: textures that belong to the frame and not to what is seen.
+
+    Parameters
+    ----------
+    pastiches, of_moved : 4-D tensor
+        Of the photos, and of the same photos moved, both (N, 3, H, W), RGB in [0, 1].
+    shift : vector of two integers
+        By how many pixels the photos were moved down and to the right.
+    margin : int
+        Pixels at each border of what both show that do not count: they are near what only one of the photos has.
+
+    Returns
+    -------
+    vector
+        One loss for each image.
+    """
+    here, there = [], []
+    for axis, size in enumerate(pastiches.shape[2:]):
+        start, end = T.maximum(shift[axis], 0) + margin, size + T.minimum(shift[axis], 0) - margin
+        there.append(slice(start, end))
+        here.append(slice(start - shift[axis], end - shift[axis]))
+    return SquaredDifference()(pastiches[:, :, here[0], here[1]], of_moved[:, :, there[0], there[1]])
 
 
 # ---------------------------------------------------------------------------------------------

@@ -135,6 +135,14 @@ def parse_arguments():
         help='scale the gradient down where the norm of all its numbers together is more',
     )
     parser.add_argument(
+        '--stability-weight',
+        type=options.not_negative,
+        default=0.0,
+        metavar='WEIGHT',
+        help='for clips: of the mean squared difference of the pastiche of a photo that is moved a little, with noise, '
+        'and the moved pastiche, RGB in [0, 1]; each update passes through the network twice',
+    )
+    parser.add_argument(
         '--style-coefficients',
         metavar='STYLE=FACTOR,...',
         help='multiply the style loss of some styles, by name, such as waves=2,dots=0.5',
@@ -428,12 +436,20 @@ def main(processes=parallel.Processes()):
         settings = note_settings(args, network, base, styles, style_paths, content)
         print('compiling the training function', file=sys.stderr)
         trained = training.Training(
-            network, objective, grams, args.style_coefficients, bool(args.finetune), args.clip_gradients, processes
+            network,
+            objective,
+            grams,
+            args.style_coefficients,
+            bool(args.finetune),
+            args.clip_gradients,
+            processes,
+            args.stability_weight,
+            args.seed,
         )
         if resuming:
             trained.resume(os.path.join(args.run_dir, 'checkpoint.npz'), settings, defaults)
         trained.agree()
-        return learn(args, trained, losses.loss_names(objective), content, samples, settings)
+        return learn(args, trained, trained.names, content, samples, settings)
 
 
 def note_settings(args, network, base, styles, style_paths, content):

@@ -17,6 +17,9 @@ import utils
 from backend import T, lasagne, theano
 from updates import adam
 
+# Of photos that are moved: pixels at most, and the standard deviation of the noise, in [0, 1].
+MOST_SHIFT, NOISE = 4, 0.02
+
 
 class Training:
     """A network that is being trained, with the functions and the state that this takes.
@@ -36,9 +39,15 @@ class Training:
         The norm of all gradients together that they are scaled down to.
     processes : parallel.Processes, optional
         Those that share the batches, if there are others.
+    stability_weight : float
+        What `losses.stability_loss`, of photos that are moved a little, is multiplied by in the total.
+    seed : int
+        Of how they are moved.
 
     Attributes
     ----------
+    names : list of str
+        Of the losses.
     iteration : int
         How many updates were made.
     first, last : int
@@ -50,14 +59,24 @@ class Training:
     """
 
     def __init__(
-        self, network, objective, grams, coefficients=None, only_styles=False, clip_gradients=None, processes=None
+        self,
+        network,
+        objective,
+        grams,
+        coefficients=None,
+        only_styles=False,
+        clip_gradients=None,
+        processes=None,
+        stability_weight=0.0,
+        seed=0,
     ):
-        self.network, self.iteration = network, 0
+        self.network, self.iteration, self.seed, self.moves = network, 0, seed, stability_weight > 0
+        self.names = losses.loss_names(objective) + ['stability'] * self.moves
         self.processes = processes or parallel.Processes()
         self.last = len(network.styles) - 1
         self.first = self.last + 1 - len(grams[0])
         self._rate = theano.shared(numpy.float32(0), 'learning rate')
-        inputs, _, values = loss_expressions(network, objective, grams, False, coefficients)
+        inputs, _, values = loss_expressions(network, objective, grams, False, coefficients, stability_weight)
         params = lasagne.layers.get_all_params(network.output, trainable=True)
         if only_styles:
             params = [param for param in params if param.name in ('gamma', 'beta')]
@@ -75,7 +94,7 @@ class Training:
 
         @functools.lru_cache(maxsize=None)
         def validation_function():  # compiled when it is first needed, and not before the first iteration
-            inputs, pastiche, values = loss_expressions(network, objective, grams, True, coefficients)
+            inputs, pastiche, values = loss_expressions(network, objective, grams, True, coefficients, stability_weight)
             return theano.function(inputs, values + [pastiche])
 
         self._validation_function = validation_function
@@ -94,7 +113,7 @@ class Training:
         Returns
         -------
         list of numpy scalars
-            See `losses.loss_names`, of the whole batch; they need not be finite.
+            What `names` names, of the whole batch; they need not be finite.
         """
         values = self.gradient(images, styles)
         if self.processes.size > 1:
@@ -107,7 +126,11 @@ class Training:
 
     def gradient(self, images, styles):
         """Leave the gradients of a batch in `gradients`, and return its losses; see `step`."""
-        return self._gradient(images, (self.first + styles).astype('int32'))
+        return self._gradient(images, (self.first + styles).astype('int32'), *self._moved(images, self.iteration))
+
+    def _moved(self, images, iteration):
+        """What the stability loss takes besides, if it counts; a function of the iteration, for resumed runs."""
+        return move(images, [self.seed, 4, iteration, self.processes.rank]) if self.moves else []
 
     def update(self, learning_rate):
         """Make the step of Adam's that `gradients` lead to."""
@@ -120,7 +143,8 @@ class Training:
         rows, columns = [], [files.to_uint8(models.without_border(images, self.network))]
         styles = sample_styles(self.first, self.last)
         for style in styles:
-            results = self._validation_function()(images, numpy.full(len(images), style, 'int32'))
+            numbers = numpy.full(len(images), style, 'int32')
+            results = self._validation_function()(images, numbers, *self._moved(images, 0))
             rows.append(results[:-1])
             columns.append(files.to_uint8(results[-1]))
         files.write_image(path, files.contact_sheet([list(row) for row in zip(*columns)]))
@@ -210,7 +234,32 @@ def _numbers(values):
     return [f'{value:.7g}' for value in values]
 
 
-def loss_expressions(network, objective, grams, deterministic, coefficients=None):
+def move(images, seed):
+    """Photos as the next frame of a clip might show them: moved by up to four pixels, with a little noise.
+
+    Parameters
+    ----------
+    images : float32 array (N, 3, H, W), RGB in [0, 1]
+    seed : list of int
+
+    Returns
+    -------
+    moved : float32 array (N, 3, H, W)
+        What comes into the photos is their reflection.
+    shift : int32 array (2,)
+        By how many pixels down and to the right.
+    """
+    generator = numpy.random.RandomState(seed)
+    shift = generator.randint(-MOST_SHIFT, MOST_SHIFT + 1, 2).astype('int32')
+    height, width = images.shape[2:]
+    padded = numpy.pad(images, [(0, 0), (0, 0)] + [(MOST_SHIFT, MOST_SHIFT)] * 2, mode='reflect')
+    top, left = MOST_SHIFT - shift
+    moved = padded[:, :, top : top + height, left : left + width]
+    noise = NOISE * generator.standard_normal(images.shape).astype('float32')
+    return numpy.clip(moved + noise, 0, 1), shift
+
+
+def loss_expressions(network, objective, grams, deterministic, coefficients=None, stability_weight=0.0):
     """The losses of a batch.
 
     Parameters
@@ -223,14 +272,17 @@ def loss_expressions(network, objective, grams, deterministic, coefficients=None
         Whether batch norm uses its running averages.
     coefficients : list of float, optional
         For each style in `grams` what its style loss is multiplied by.
+    stability_weight : float
+        What `losses.stability_loss` is multiplied by.
 
     Returns
     -------
     inputs : list of variables
-        The content images, (N, 3, H, W), RGB in [0, 1], and the style of each image, (N,).
+        The content images, (N, 3, H, W), RGB in [0, 1], and the style of each image, (N,); where stability has a
+        weight, what `move` returns.
     pastiche : 4-D tensor
     values : list of scalars
-        The means of `losses.perceptual_losses` over the batch.
+        The means of `losses.perceptual_losses` over the batch, and of the weighted stability loss, if it has a weight.
     """
     image, style = network.image.input_var, T.ivector('style')
     inputs = {network.image: image}
@@ -248,7 +300,13 @@ def loss_expressions(network, objective, grams, deterministic, coefficients=None
     if coefficients is not None:
         coefficients = theano.shared(numpy.array(coefficients, 'float32'), 'coefficients')[style - first]
     values = losses.perceptual_losses(objective, pastiche, contents, targets, coefficients)
-    return [image, style], pastiche, [value.mean() for value in values]
+    if not stability_weight:
+        return [image, style], pastiche, [value.mean() for value in values]
+    moved, shift = T.tensor4('moved'), T.ivector('shift')
+    of_moved = lasagne.layers.get_output(network.output, {**inputs, network.image: moved}, deterministic=deterministic)
+    stability = numpy.float32(stability_weight) * losses.stability_loss(pastiche, of_moved, shift)
+    values = [values[0] + stability] + values[1:] + [stability]
+    return [image, style, moved, shift], pastiche, [value.mean() for value in values]
 
 
 def style_schedule(num_styles, batch_size, styles_per_batch, seed, iteration):

@@ -47,14 +47,31 @@ def test_total_variation(compile, features):
     assert (evaluate(compile, losses.total_variation_loss, np.full((1, 3, 4, 4), 0.3)) == 0).all()
 
 
+@pytest.mark.parametrize('down, right', [(2, 1), (-1, 3), (0, -2), (0, 0)])
+def test_the_stability_loss_compares_what_a_photo_and_the_moved_photo_both_show(compile, generator, down, right):
+    a, b = generator.rand(2, 3, 12, 14), generator.rand(2, 3, 12, 14)
+    image, moved, shift = T.TensorType('float64', [False] * 4)(), T.TensorType('float64', [False] * 4)(), T.ivector()
+    function = compile([image, moved, shift], losses.stability_loss(image, moved, shift, margin=2))
+    squares = [[], []]
+    for i in range(12):
+        for j in range(14):
+            y, x = i + down, j + right  # where the moved photo shows what the photo shows at i, j
+            both = 2 + max(down, 0) <= y < 12 + min(down, 0) - 2 and 2 + max(right, 0) <= x < 14 + min(right, 0) - 2
+            for n in range(2) if both else ():
+                squares[n] += list((a[n, :, i, j] - b[n, :, y, x]) ** 2)
+    got = function(a, b, np.array([down, right], 'int32'))
+    np.testing.assert_allclose(got, [np.mean(s) for s in squares], rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     'loss',
     [
         lambda x: losses.style_loss(losses.gram_matrix(x), T.ones((2, 3, 3))).sum(),
         lambda x: losses.content_loss(x, T.ones_like(x)).sum(),
         lambda x: losses.total_variation_loss(x).sum(),
+        lambda x: losses.stability_loss(x, x[:, :, ::-1], T.constant([1, 0], dtype='int32'), margin=0).sum(),
     ],
-    ids=['style', 'content', 'total variation'],
+    ids=['style', 'content', 'total variation', 'stability'],
 )
 def test_gradients_by_finite_differences(compile, generator, loss):
     theano.tensor.verify_grad(loss, [generator.rand(2, 3, 4, 3)], rng=generator, mode=compile.mode)

@@ -220,6 +220,24 @@ def test_several_content_layers_are_summed(run, trained):
     assert both == pytest.approx((0.5 * one + 3 * other) / 2, rel=1e-5)
 
 
+def test_stability_joins_the_losses_of_a_run(run, trained):
+    start(run, trained, 'stable.npz', stability_weight=100.0, iterations=2, checkpoint_every=2)
+    for row in read_metrics(trained / 'stable' / 'metrics.csv'):
+        parts = [float(row[name]) for name in ('content', 'style', 'stability')]
+        assert min(parts) > 0 and float(row['total']) == pytest.approx(sum(parts), rel=1e-5)
+
+
+def test_a_moved_photo_shows_what_the_photo_shows(generator):
+    images = generator.rand(2, 3, 24, 20).astype('float32')
+    moved, (down, right) = training.move(images, [1, 2])
+    here = [np.s_[max(0, -d) : min(s, s - d)] for d, s in ((down, 24), (right, 20))]
+    there = [np.s_[max(0, d) : min(s, s + d)] for d, s in ((down, 24), (right, 20))]
+    difference = moved[:, :, there[0], there[1]] - images[:, :, here[0], here[1]]
+    assert 0.5 * training.NOISE < difference.std() < 1.5 * training.NOISE
+    assert (training.move(images, [1, 2])[0] == moved).all()
+    assert len({tuple(training.move(images, [1, i])[1]) for i in range(20)}) > 5
+
+
 def test_clipped_gradients_average_pooling_and_kept_networks(run, trained):
     """Adam forgets the scale of a gradient, so that clipping shows in the moments: their sum of squares has a bound."""
     start(run, trained, 'clip.npz', iterations=1, clip_gradients=1e-3, checkpoint_every=1, keep_checkpoints=True)
