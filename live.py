@@ -6,6 +6,7 @@ and would have to be installed in its place.
 
 import collections
 import contextlib
+import dataclasses
 import os
 import threading
 import time
@@ -19,6 +20,7 @@ import mixtures
 import steadiness
 import utils
 import videos
+from controls import Controls
 
 __all__ = ['KEYS', 'Live', 'camera', 'played', 'open_window', 'show']
 
@@ -144,6 +146,7 @@ class Live:
         As for `steadiness.Steadier`.
     folder : str
         Where snapshots and recordings go.
+    controls : controls.Controls
 
     Attributes
     ----------
@@ -151,9 +154,9 @@ class Live:
         A line about it.
     """
 
-    def __init__(self, stylist, style=0, share=0.7, folder='.'):
-        self.stylist, self.style, self.folder = stylist, style, folder
-        self.next_share, self.strength, self.steady = 0.0, 1.0, share > 0
+    def __init__(self, stylist, style=0, share=0.7, folder='.', controls=Controls()):  # noqa: B008, it is frozen
+        self.stylist, self.style, self.folder, self.controls = stylist, style, folder, controls
+        self.next_share, self.steady = 0.0, share > 0
         self.steadier, self.before, self.shown = steadiness.Steadier(share or 0.7), None, None
         self.moments, self.said = collections.deque(maxlen=20), ''
         self.recording, self.quit = None, False
@@ -162,17 +165,12 @@ class Live:
         """The pastiche of the next frame, uint8 (H, W, 3)."""
         other = (self.style + 1) % len(self.stylist.styles)
         mixture = mixtures.of({self.style: 1 - self.next_share, other: self.next_share}, self.stylist.styles)
-        if self.strength:
-            pastiche = self.stylist(image, mixture)
-            lost = self.stylist.architecture.lost
-            kept = image[lost : image.shape[0] - lost, lost : image.shape[1] - lost]
-            known = self.steady and self.before is not None and self.before.shape == kept.shape
-            pastiche = self.steadier(pastiche, steadiness.motion(self.before, kept) if known else None)
-            self.before = kept
-            if self.strength < 1:
-                pastiche = cv2.addWeighted(pastiche, self.strength, kept, 1 - self.strength, 0)
-        else:
-            pastiche, self.before = image, None
+        pastiche = self.stylist(image, mixture, **dataclasses.asdict(self.controls))
+        lost = int(round(self.stylist.architecture.lost * self.controls.stroke_scale))
+        kept = image[lost : image.shape[0] - lost, lost : image.shape[1] - lost]
+        known = self.steady and self.before is not None and self.before.shape == kept.shape
+        pastiche = self.steadier(pastiche, steadiness.motion(self.before, kept) if known else None)
+        self.before = kept
         self.shown = pastiche
         self.moments.append(time.monotonic())
         if self.recording:
@@ -185,8 +183,8 @@ class Live:
         parts = [names[self.style]]
         if self.next_share:
             parts[0] += ' + %d %% %s' % (round(100 * self.next_share), names[(self.style + 1) % len(names)])
-        if self.strength < 1:
-            parts.append('strength %d %%' % round(100 * self.strength))
+        if self.controls.strength < 1:
+            parts.append('strength %d %%' % round(100 * self.controls.strength))
         parts.append('steady' if self.steady else 'frame by frame')
         if passed:
             parts.append('%.1f frames/s' % ((len(self.moments) - 1) / passed))
@@ -202,7 +200,8 @@ class Live:
         elif name in ('Up', 'Down'):
             self.next_share = round(min(1.0, max(0.0, self.next_share + (0.1 if name == 'Up' else -0.1))), 1)
         elif name in ('plus', 'minus'):
-            self.strength = round(min(1.0, max(0.0, self.strength + (0.1 if name == 'plus' else -0.1))), 1)
+            strength = self.controls.strength + (0.1 if name == 'plus' else -0.1)
+            self.controls = dataclasses.replace(self.controls, strength=round(min(1.0, max(0.0, strength)), 1))
         elif name == 's':
             self.steady = not self.steady
         elif name == 'space' and self.shown is not None:

@@ -138,7 +138,7 @@ class FolderOutput:
     finish = keep
 
 
-def settings(args, model, times):
+def settings(args, model):
     """What a run is carried on with, or not; see `runs.check_settings`.
 
     Parameters
@@ -147,15 +147,14 @@ def settings(args, model, times):
         Options of video.py.
     model : str
         The network's file.
-    times : list of pairs (float, dict)
-        See `mixtures.parse_times`.
     """
-    names = ('network', 'start', 'duration', 'size', 'rate', 'steady', 'precision', 'device', 'backend', 'tf32')
+    others = ('clip', 'model', 'output', 'overwrite', 'camera', 'loop')
+    masks = [_fingerprint(item.rpartition('=')[2]) for item in args.style_map or []]
     return dict(
-        {name: getattr(args, name) for name in names},
-        styles=[[time, sorted(mixture.items())] for time, mixture in times],
+        {name: value for name, value in vars(args).items() if name not in others},
         clip=_fingerprint(args.clip),
         model=_fingerprint(model),
+        masks=masks,
     )
 
 

@@ -7,12 +7,14 @@ gets back the contrast of the new pastiche, place by place. docs/video.md has wh
 """
 
 import collections
+import dataclasses
 import functools
 
 import cv2
 import numpy as np
 
 import mixtures
+from controls import Controls
 from videos import ahead
 
 __all__ = ['Motion', 'motion', 'bring_forward', 'Steadier', 'pastiches', 'instability']
@@ -184,7 +186,7 @@ class Steadier:
         return pastiche
 
 
-def pastiches(clip, stylist, times, share, done=0, state=None):
+def pastiches(clip, stylist, times, share, done=0, state=None, controls=Controls()):  # noqa: B008, it is frozen
     """The pastiches of a clip. Reading it and finding its motion, stylizing, and whatever is done with them overlap.
 
     Parameters
@@ -192,13 +194,14 @@ def pastiches(clip, stylist, times, share, done=0, state=None):
     clip : videos.Clip or videos.Folder
     stylist : pastiches.Stylist
     times : list of pairs (float, dict)
-        The mixtures over time; see `mixtures.parse_times`.
+        The mixtures over time, see `mixtures.parse_times`, or style maps.
     share : float
         As for `Steadier`; 0 is frame by frame.
     done : int
         Frames at the beginning that are left out.
     state : dict of arrays
         After the last of them.
+    controls : controls.Controls
 
     Yields
     ------
@@ -206,7 +209,7 @@ def pastiches(clip, stylist, times, share, done=0, state=None):
         The pastiche, with the time of its frame.
     state : dict of arrays
     """
-    steadier, lost = Steadier(share, state), stylist.architecture.lost
+    steadier, lost = Steadier(share, state), int(round(stylist.architecture.lost * controls.stroke_scale))
 
     def moving():
         before = None
@@ -218,8 +221,9 @@ def pastiches(clip, stylist, times, share, done=0, state=None):
 
     def stylized():
         for frame, moved in ahead(moving()):
-            stylist.check(clip.path, frame.image)
-            yield frame, moved, stylist(frame.image, mixtures.at(times, frame.time))
+            stylist.check(clip.path, frame.image, controls)
+            pastiche = stylist(frame.image, mixtures.at(times, frame.time), **dataclasses.asdict(controls))
+            yield frame, moved, pastiche
 
     for frame, moved, pastiche in ahead(stylized()):
         yield frame._replace(image=steadier(pastiche, moved)), steadier.state

@@ -27,6 +27,8 @@ import utils
 import videos
 from formats import networks
 
+STYLE_OPTIONS = ('style', 'style_index', 'blend', 'style_map', 'checkerboard')
+
 
 def parse_arguments():
     parser = options.Parser(__doc__)
@@ -36,6 +38,7 @@ def parse_arguments():
     parser.add_argument('--model', required=True, help='a trained network (.npz), or the name of one in data/models')
     options.add_network(parser)
     options.add_styles(parser)
+    options.add_style_maps(parser)
     parser.add_argument(
         '--style-at',
         metavar='SECONDS=STYLE,...',
@@ -64,6 +67,7 @@ def parse_arguments():
         metavar='SHARE',
         help='of the last pastiche, brought forward by the motion in the clip, in the next one; 0 is frame by frame',
     )
+    options.add_controls(parser)
     parser.add_argument(
         '--precision',
         choices=['float32', 'bf16'],
@@ -75,20 +79,20 @@ def parse_arguments():
     args = parser.parse_args()
     if args.camera is None and (args.clip is None or args.output is None):
         parser.error('a clip and --output are missing, or --camera')
-    if args.camera is not None and (args.clip is not None or args.style_at is not None):
-        parser.error('--camera takes neither a clip to write nor --style-at')
+    if args.camera is not None and any((args.clip, args.blend, args.style_at, args.style_map, args.checkerboard)):
+        parser.error('--camera takes no clip to write, and of the options for styles --style and --style-index')
     return args
 
 
 def styles_over_time(args, names):
-    """Which mixture is meant at which time: a list of pairs (seconds, mixture)."""
+    """Which mixture or style map is meant at which time: a list of pairs (seconds, mixture)."""
     if args.style_at is None:
         styles = options.styles(args, names)
         if len(styles) > 1:
             raise utils.UserError(f'{len(styles)} styles are chosen: a clip has one, a --blend, or --style-at')
         return [(0.0, styles[0][1])]
-    if any(getattr(args, option) is not None for option in ('style', 'style_index', 'blend')):
-        raise utils.UserError('--style-at names all styles: leave --style, --style-index and --blend away')
+    if any(getattr(args, option) is not None for option in STYLE_OPTIONS):
+        raise utils.UserError('--style-at names all styles: leave the other options for styles away')
     return mixtures.parse_times(args.style_at, names)
 
 
@@ -106,7 +110,7 @@ def watch(args, model, names):
     from pastiches import Stylist
 
     stylist = Stylist(model, args.network, options.device(args))
-    live.show(window, live.Live(stylist, style, args.steady, args.output or '.'), frames)
+    live.show(window, live.Live(stylist, style, args.steady, args.output or '.', options.controls(args)), frames)
 
 
 def main():
@@ -115,16 +119,17 @@ def main():
     _, names, _ = networks.read_settings(path, args.network)
     if args.camera is not None:
         return watch(args, path, names or ['style'])
-    times = styles_over_time(args, names or ['style'])
+    times, controls = styles_over_time(args, names or ['style']), options.controls(args)
     clip = videos.open_input(args.clip, args.rate, args.start, args.duration, args.size)
-    with pieces.open_output(args.output, clip, pieces.settings(args, path, times), args.overwrite) as output:
+    with pieces.open_output(args.output, clip, pieces.settings(args, path), args.overwrite) as output:
         # Theano takes seconds to import: all that needs none of it has been answered or refused by now.
         from pastiches import Stylist
 
         stylist = Stylist(path, args.network, options.device(args))
         caught = runs.catch_interrupts()
         with utils.progress(total=clip.count, initial=output.done, desc='stylizing', unit='frame') as bar:
-            for frame, state in steadiness.pastiches(clip, stylist, times, args.steady, output.done, output.state):
+            done = output.done, output.state
+            for frame, state in steadiness.pastiches(clip, stylist, times, args.steady, *done, controls):
                 output.write(frame, state)
                 bar.update()
                 if caught:

@@ -34,10 +34,10 @@ class Negative:
     class architecture:
         lost = 0
 
-    def check(self, name, frame):
+    def check(self, name, frame, controls):
         pass
 
-    def __call__(self, frame, style):
+    def __call__(self, frame, style, **controls):
         return 255 - frame
 
 
@@ -71,14 +71,16 @@ def difference(a, b):
 
 def test_a_clip_keeps_its_frames_its_times_and_the_packets_of_its_sound(place, run):
     clips.write('clip.mp4', [clips.drawing(i) for i in range(12)], sound='aac')
-    done = run('video.py', 'clip.mp4', '--model', 'cin.npz', '--style', 'waves', '--output', 'out.mp4', cwd=place)
+    command = ['video.py', 'clip.mp4', '--model', 'cin.npz', '--output', 'out.mp4', '--strength', '0.25']
+    files.write_image('mask.png', numpy.full((4, 4, 3), 128, 'uint8'))
+    done = run(*command, '--style', 'waves', '--style-map', '1=mask.png', cwd=place)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ['out.mp4']
-    images, times = clips.read('out.mp4')
-    assert times == clips.read('clip.mp4')[1] and len(times) == 12
-    assert images[0].shape == (32, 48, 3)
+    (images, times), (frames, frame_times) = clips.read('out.mp4'), clips.read('clip.mp4')
+    assert times == frame_times and len(times) == 12
+    assert max(difference(a, b) for a, b in zip(images, frames)) < 0.25 * 128  # at a quarter of the strength
     assert clips.sound_packets('out.mp4') == clips.sound_packets('clip.mp4') != []
-    assert sorted(os.listdir('.')) == ['cin.npz', 'clip.mp4', 'out.mp4', 'photo.png']
+    assert sorted(os.listdir('.')) == ['cin.npz', 'clip.mp4', 'mask.png', 'out.mp4', 'photo.png']
 
 
 @pytest.mark.parametrize('extension', ['mp4', 'mov', 'mkv', 'webm'])
@@ -452,9 +454,9 @@ class Two(Negative):
 
     styles = ['negative', 'dark']
 
-    def __call__(self, frame, mixture):
+    def __call__(self, frame, mixture, strength, **controls):
         mixed = sum(weight * (255 - frame.astype(float), frame / 4)[style] for style, weight in mixture.items())
-        return numpy.rint(mixed).astype('uint8')
+        return numpy.rint(strength * mixed + (1 - strength) * frame).astype('uint8')
 
 
 def test_keys_change_what_is_shown(tmp_path):
