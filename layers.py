@@ -337,13 +337,16 @@ class FractionalConvLayer(lasagne.layers.Layer):
         Odd side length k of the square filters.
     W : Theano shared variable, expression, numpy array or callable
         The filters, of shape (C, num_filters, k, k).
+    b : Theano shared variable, expression, numpy array, callable or None
+        The biases, of shape (num_filters,), or None for none.
     """
 
-    def __init__(self, incoming, num_filters, filter_size=3, W=Normal(0.01), **kwargs):
+    def __init__(self, incoming, num_filters, filter_size=3, W=Normal(0.01), b=None, **kwargs):
         super().__init__(incoming, **kwargs)
         self.num_filters = num_filters
         self.filter_size = filter_size
         self.W = self.add_param(W, (self.input_shape[1], num_filters, filter_size, filter_size), name='W')
+        self.b = None if b is None else self.add_param(b, (num_filters,), name='b', regularizable=False)
 
     def get_output_shape_for(self, input_shape):
         return (input_shape[0], self.num_filters) + tuple(
@@ -353,7 +356,7 @@ class FractionalConvLayer(lasagne.layers.Layer):
     def get_output_for(self, input, **kwargs):
         margin = self.filter_size // 2
         height, width = 2 * input.shape[2], 2 * input.shape[3]
-        return T.nnet.abstract_conv.conv2d_grad_wrt_inputs(
+        output = T.nnet.abstract_conv.conv2d_grad_wrt_inputs(
             input,
             self.W,
             input_shape=(None, self.num_filters, height, width),
@@ -361,6 +364,7 @@ class FractionalConvLayer(lasagne.layers.Layer):
             border_mode=(margin, margin),
             subsample=(2, 2),
         )
+        return output if self.b is None else output + self.b.dimshuffle('x', 0, 'x', 'x')
 
 
 # ---------------------------------------------------------------------------------------------

@@ -1,0 +1,363 @@
+"""Pastiches of photos that do not fit into the memory, computed in bands: exactly what the whole photo would give.
+
+Instance normalization needs the moments of whole feature maps, so that one pass over the bands does not do. The
+convolutions are gone through in order, each over all bands, and the moments are gathered on the way. What is narrow
+is kept for the next one: the feature maps of the residual blocks, at a quarter of the size, and the three of the last
+convolution. What is wide (a full-sized map of the first convolution takes 128 bytes for a pixel) is computed anew from
+what was kept last, by filters that the normalization has been multiplied into as soon as it was known: the first
+convolution three times, the second and the last but one twice, which is half as much work again as the network's own.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any, Iterator
+
+import numpy
+
+import models
+import utils
+from architecture import Architecture
+from backend import lasagne, theano
+from backend.formulas import ROUNDING, rectify
+from layers import ConvLayer, FractionalConvLayer, UpsampleNearestLayer
+
+from lasagne.layers import InputLayer, NonlinearityLayer
+
+__all__ = ['Tiler']
+
+# Sides that the network keeps, and the fewest pixels that its inner layers can reflect.
+MULTIPLE, SMALLEST = 4, 16
+# Rows of feature maps that those of an upsampled one, or of the two after it, depend on beyond their own.
+HALO = 4
+# Columns whose moments are taken at once, in single precision.
+PIECE = 4096
+
+
+class Map:
+    """Feature maps (C, H, W) that are written and read by rows: in memory, or in a file that nobody else sees.
+
+    The file is gone with the process, however that ends.
+
+    Parameters
+    ----------
+    shape : tuple
+    on_disk : bool
+
+    Raises
+    ------
+    utils.UserError
+        If the disk is full.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], on_disk: bool) -> None:
+        channels, self.height, width = shape
+        self._row = (channels, width)
+        self._bytes = 4 * channels * width
+        self._file = tempfile.TemporaryFile(buffering=0) if on_disk else None
+        self._rows = None if on_disk else numpy.empty((self.height, channels, width), 'float32')
+
+    def write(self, start: int, maps: numpy.ndarray) -> None:
+        """Write rows from `start` on: maps of shape (C, rows, W)."""
+        rows = numpy.ascontiguousarray(maps.transpose(1, 0, 2), 'float32')
+        if self._rows is not None:
+            self._rows[start : start + len(rows)] = rows
+            return
+        try:
+            self._file.seek(start * self._bytes)
+            view = memoryview(rows).cast('B')
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            raise utils.UserError(
+                f'{tempfile.gettempdir()}: cannot keep feature maps: {utils.reason(error)}; TMPDIR names another folder'
+            )
+
+    def read(self, start: int, end: int) -> numpy.ndarray:
+        """Rows from `start` to before `end`, (C, rows, W)."""
+        if self._rows is not None:
+            rows = self._rows[start:end]
+        else:
+            self._file.seek(start * self._bytes)
+            rows = numpy.empty((end - start, *self._row), 'float32')
+            view = memoryview(rows).cast('B')
+            while view:
+                count = self._file.readinto(view)
+                if not count:
+                    raise OSError('a temporary file was cut off')
+                view = view[count:]
+        return numpy.ascontiguousarray(rows.transpose(1, 0, 2))
+
+
+class Moments:
+    """Mean and variance of each feature map, gathered band by band."""
+
+    def __init__(self) -> None:
+        self.count, self.mean, self.squares = 0, numpy.float64(0), numpy.float64(0)
+
+    def add(self, maps: numpy.ndarray) -> None:
+        """Count in maps of shape (C, rows, W)."""
+        flat = maps.reshape(len(maps), -1)
+        for start in range(0, flat.shape[1], PIECE):
+            piece = flat[:, start : start + PIECE]
+            mean = piece.mean(axis=1)
+            away = piece - mean[:, numpy.newaxis]
+            squares = numpy.einsum('ij,ij->i', away, away).astype('float64')
+            # Chan, Golub, LeVeque: the moments of two sets from those of each.
+            count, total = piece.shape[1], self.count + piece.shape[1]
+            difference = mean.astype('float64') - self.mean
+            self.squares = self.squares + squares + difference**2 * (self.count * count / total)
+            self.mean = self.mean + difference * (count / total)
+            self.count = total
+
+
+class Tiler:
+    """A network that stylizes in bands.
+
+    Parameters
+    ----------
+    network : models.Network
+    """
+
+    def __init__(self, network: models.Network) -> None:
+        self.network, self.architecture = network, network.architecture
+        a = self.architecture
+        self._crops = a.pad in ('reflect-start', 'none')
+        pad = 'zero' if self._crops or a.pad == 'same' else a.pad
+        self._convolutions = _parameters(network)
+        (c1, c2, c3), (u1, u2), (k1, k2, k3) = a.widths, a.up_widths, a.filter_sizes
+
+        def conv(layer, filters, size, stride=1, pad=pad):
+            return ConvLayer(layer, filters, size, stride, pad, b=numpy.zeros(filters, 'float32'))
+
+        def up(layer, filters):
+            if a.upsampling == 'nearest':
+                return conv(UpsampleNearestLayer(layer, 2), filters, 3)
+            return FractionalConvLayer(layer, filters, 3, b=numpy.zeros(filters, 'float32'))
+
+        def chain(channels, *steps):
+            """What compiles the first steps, the last of them not rectified; and the layers with the parameters."""
+            image = layer = InputLayer((1, channels, None, None))
+            outputs, own = [], []
+            for step in steps:
+                layer = step(layer)
+                outputs.append(layer)
+                own.append(layer)
+                layer = NonlinearityLayer(layer, rectify)
+            functions = [theano.function([image.input_var], lasagne.layers.get_output(output)) for output in outputs]
+            return functions, own
+
+        self._down, self._down_layers = chain(
+            3, lambda x: conv(x, c1, k1), lambda x: conv(x, c2, k2, 2), lambda x: conv(x, c3, k3, 2)
+        )
+        self._up, self._up_layers = chain(c3, lambda x: up(x, u1), lambda x: up(x, u2), lambda x: conv(x, 3, 9))
+        (self._residual,), self._residual_layers = chain(
+            c3, lambda x: conv(x, c3, 3, pad='none' if self._crops else pad)
+        )
+
+    def bands(
+        self, photo: numpy.ndarray, mixture: dict[int, float], rows: int | None = None, room: float | None = None
+    ) -> Iterator[tuple[int, numpy.ndarray]]:
+        """The pastiche of a photo, some rows at a time.
+
+        Parameters
+        ----------
+        photo : uint8 array (H, W, 3), RGB
+        mixture : dict
+            {number of a style: weight}
+        rows : int, optional
+            Rows of a band, a multiple of 4 at least; by default as many as there is room for.
+        room : float, optional
+            Bytes to compute with; by default what is available. Feature maps that do not fit in go to temporary files.
+
+        Yields
+        ------
+        start : int
+            The first of the rows, in the pastiche.
+        band : float32 array (rows, W, 3), RGB in [0, 1]
+        """
+        a = self.architecture
+        room = max(utils.available_memory() - utils.FIXED_BYTES, 2**26) if room is None else room
+        down, across = _indices(photo.shape[0], a), _indices(photo.shape[1], a)
+        height, width = len(down), len(across)
+        if rows is None:
+            rows = int(room / 3 / (1.5 * a.pastiche_bytes() * width))
+        rows = max(MULTIPLE * 2, min(rows, height) // MULTIPLE * MULTIPLE)
+        # At most four maps of the residual blocks are there at once.
+        on_disk = 4 * 4 * a.widths[2] * (height // 4) * (width // 4) > room / 3
+        scales = [None] * len(self._convolutions)
+        norms = [norm(mixture) for _, norm in self._convolutions]
+
+        def read_photo(start, end):
+            band = photo[down[start:end]][:, across].transpose(2, 0, 1)[numpy.newaxis] / numpy.float32(255)
+            if a.network == 'fns' and a.preprocessing == 'vgg':
+                band = models.vgg_preprocess(band)
+            return numpy.ascontiguousarray(band, 'float32')
+
+        def settle(number, moments):
+            scales[number] = norms[number](moments)
+            return scales[number]
+
+        # To a quarter of the size.
+        kept = None
+        for step, layer in enumerate(self._down_layers):
+            scale = 2**step
+            self._set(layer, step)
+            moments, last = Moments(), step == 2
+            if last:
+                kept = Map((a.widths[2], height // 4, width // 4), on_disk)
+            for start in range(0, height, rows):
+                halo = MULTIPLE * -(-(sum(size // 2 * 2**i for i, size in enumerate(a.filter_sizes))) // MULTIPLE)
+                low, end = max(0, start - halo), min(height, start + rows)
+                maps = self._down[step](read_photo(low, min(height, end + halo)))[0]
+                maps = maps[:, (start - low) // scale : (end - low) // scale]
+                moments.add(maps)
+                if last:
+                    kept.write(start // 4, maps)
+            self._set(layer, step, *settle(step, moments))
+        source = _Normalized(kept, *scales[2], True)
+
+        # The residual blocks.
+        quarter, number, cut = max(2, rows // 4), 3, 2 if self._crops else 0
+        for _ in range(a.residual_blocks):
+            before = source
+            for rectified in (True, False):
+                layer, lost = self._residual_layers[0], cut // 2
+                self._set(layer, number)
+                columns = source.columns - 2 * lost
+                kept, moments = Map((a.widths[2], source.height - 2 * lost, columns), on_disk), Moments()
+                for start in range(0, kept.height, quarter):
+                    end = min(kept.height, start + quarter)
+                    low, high = (start, end + 2) if cut else (max(0, start - 1), min(source.height, end + 1))
+                    maps = self._residual(source.read(low, high)[numpy.newaxis])[0]
+                    maps = maps[:, start - low : end - low]
+                    moments.add(maps)
+                    kept.write(start, maps)
+                source = _Normalized(kept, *settle(number, moments), rectified, columns)
+                number += 1
+            total = Map((a.widths[2], source.height, source.columns), on_disk)
+            for start in range(0, total.height, quarter):
+                end = min(total.height, start + quarter)
+                other = before.read(start + cut, end + cut)
+                other = other[:, :, cut : other.shape[2] - cut]
+                total.write(start, source.read(start, end) + other)
+            source = _Normalized(total, None, None, False)
+
+        # And back to its size.
+        kept = None
+        for step, layer in enumerate(self._up_layers):
+            scale, last = (2, 4, 4)[step], step == 2
+            self._set(layer, number)
+            moments = Moments()
+            if last:
+                kept = Map((3, 4 * source.height, 4 * source.columns), on_disk)
+            for start in range(0, source.height, quarter):
+                end = min(source.height, start + quarter)
+                low = max(0, start - HALO)
+                maps = self._up[step](source.read(low, min(source.height, end + HALO))[numpy.newaxis])[0]
+                maps = maps[:, (start - low) * scale : (end - low) * scale]
+                moments.add(maps)
+                if last:
+                    kept.write(start * scale, maps)
+            self._set(layer, number, *settle(number, moments))
+            number += 1
+        yield from self._finished(_Normalized(kept, *scales[-1], False), photo.shape, rows)
+
+    def _set(self, layer, number, scale=None, shift=None):
+        """Give a layer the filters of a convolution, which the normalization may be multiplied into."""
+        (filters, bias), _ = self._convolutions[number]
+        if scale is not None:
+            spread = (1, -1, 1, 1) if isinstance(layer, FractionalConvLayer) else (-1, 1, 1, 1)
+            filters, bias = filters * scale.reshape(spread), shift
+        layer.W.set_value(filters)
+        layer.b.set_value(bias)
+
+    def _finished(self, maps, shape, rows):
+        """The bands of the pastiche from the last convolution's maps."""
+        a = self.architecture
+        lost = a.lost
+        height, width = shape[0] - 2 * lost, shape[1] - 2 * lost
+        for start in range(0, height, rows):
+            end = min(height, start + rows)
+            if a.pad == 'same':
+                band = maps.read(maps.height - end, maps.height - start)[:, ::-1, ::-1]
+            else:
+                band = maps.read(start, end)
+            band = band[numpy.newaxis, :, :, :width]
+            if a.network == 'cin':
+                band = 1 / (1 + numpy.exp(-band))
+            else:
+                if a.output == 'tanh':
+                    band = numpy.float32(a.tanh_constant) * numpy.tanh(band)
+                band = models.vgg_deprocess(band) if a.preprocessing == 'vgg' else models.from_middle(band)
+            yield start, numpy.clip(band[0].transpose(1, 2, 0), 0, 1).astype('float32')
+
+
+class _Normalized:
+    """A kept map, scaled, shifted and rectified as it is read."""
+
+    def __init__(self, kept, scale, shift, rectified, columns=None):
+        self.kept, self.scale, self.shift, self.rectified = kept, scale, shift, rectified
+        self.height, self.columns = kept.height, kept._row[1]
+
+    def read(self, start, end):
+        maps = self.kept.read(start, end)
+        if self.scale is not None:
+            maps *= self.scale[:, numpy.newaxis, numpy.newaxis]
+            maps += self.shift[:, numpy.newaxis, numpy.newaxis]
+        return numpy.maximum(maps, 0) if self.rectified else maps
+
+
+def _indices(size: int, a: Architecture) -> numpy.ndarray:
+    """Which row (or column) of a photo each row of what the network sees is."""
+    smallest = a.smallest_side if a.pad == 'reflect-start' else SMALLEST
+    whole = max(smallest, -(-size // MULTIPLE) * MULTIPLE)
+    rows = numpy.pad(numpy.arange(size), (0, -(-whole // MULTIPLE) * MULTIPLE - size), mode='symmetric')
+    if a.pad == 'reflect-start':
+        rows = numpy.pad(rows, a.border, mode='reflect')
+    return rows[::-1] if a.pad == 'same' else rows
+
+
+def _parameters(network: models.Network) -> list[Any]:
+    """For each convolution its filters and bias, and what makes the norm's scale and shift."""
+    a = network.architecture
+    values = [value for value in lasagne.layers.get_all_param_values(network.output)]
+    names = [name for name, _ in a.shapes(max(1, len(network.styles)))]
+    starts = [i for i, name in enumerate(names) if name == 'W'] + [len(names)]
+    result = []
+    for first, following in zip(starts, starts[1:]):
+        own = dict(zip(names[first:following], values[first:following]))
+        maps = own['W'].shape[1 if len(result) in _deconvolutions(a) else 0]
+        result.append(((own['W'], own.get('b', numpy.zeros(maps, 'float32'))), _norm(own, a)))
+    return result
+
+
+def _deconvolutions(a: Architecture) -> tuple[int, ...]:
+    first = 3 + 2 * a.residual_blocks
+    return (first, first + 1) if a.upsampling == 'deconv' else ()
+
+
+def _norm(own: dict[str, numpy.ndarray], a: Architecture) -> Any:
+    """What makes, of a mixture, what makes of moments the scale and shift of a normalization."""
+
+    def of_mixture(mixture):
+        def row(values):
+            if values.ndim == 1:
+                return values
+            return sum(numpy.float32(weight) * values[style] for style, weight in mixture.items())
+
+        def of_moments(moments):
+            if 'gamma' not in own:
+                return None, None
+            if a.norm == 'batch':
+                mean, variance = own['mean'].astype('float64'), own['variance'].astype('float64')
+            else:
+                mean, variance = moments.mean, moments.squares / moments.count
+            scale = row(own['gamma']) / numpy.sqrt(variance + a.epsilon)
+            if a.norm == 'instance':
+                scale = numpy.where(variance > ROUNDING[0] * a.epsilon + ROUNDING[1] * mean**2, scale, 0)
+            return scale.astype('float32'), (row(own['beta']) - mean * scale).astype('float32')
+
+        return of_moments
+
+    return of_mixture
