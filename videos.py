@@ -77,8 +77,7 @@ def _opened(path):
         if os.fstat(file.fileno()).st_size == 0:
             raise utils.UserError(f'{path}: the file is empty')
         with complaints(path, 'not a clip that can be read'):
-            limits = {'protocol_whitelist': 'none', 'max_pixels': str(_max_pixels())}
-            container = av.open(file, options=limits, metadata_errors='replace')
+            container = av.open(file, options={'protocol_whitelist': 'none'}, metadata_errors='replace')
         with container:
             yield container
 
@@ -160,6 +159,7 @@ class Clip:
         with _opened(self.path) as container:
             stream = container.streams.video[0]
             stream.thread_type = 'AUTO'
+            stream.codec_context.options = {'max_pixels': str(_max_pixels())}  # sizes may change on the way
             if self.start:
                 with complaints(self.path, 'cannot find --start in it'):
                     container.seek(int(self.origin * 1000000), backward=True)

@@ -69,21 +69,21 @@ def panned(count, height, width):
     return frames, [trusted(flow, True)] * (count - 1)
 
 
-def style_loss(weights):
-    """A function of two images: their style loss, with the layers and the normalization of the objective."""
+def style_grams(weights):
+    """A function of an image: the Gram matrices of the style loss."""
     image = T.tensor4()
     features = models.loss_network(image, weights, STYLE_LAYERS)
     grams = theano.function([image], [GramMatrix()(features[layer]) for layer in STYLE_LAYERS])
+    return lambda picture: grams(files.to_float(picture))
 
-    def loss(a, b):
-        pairs = zip(grams(files.to_float(a)), grams(files.to_float(b)))
-        return numpy.mean([((x - y) ** 2).mean() for x, y in pairs])
 
-    return loss
+def style_loss(grams, images, target):
+    """The mean style loss of images against the Gram matrices of a painting."""
+    return numpy.mean([((x - y) ** 2).mean() for image in images for x, y in zip(grams(image), target)])
 
 
 def measure_steadiness(args):
-    loss = style_loss(vgg.read_all(args.loss_weights or [vgg.find()]))
+    grams = style_grams(vgg.read_all(args.loss_weights or [vgg.find()]))
     stylist = Stylist(args.model)
     print(
         'clip, style | frame by frame | '
@@ -100,15 +100,15 @@ def measure_steadiness(args):
         own = instability(frames, motions)
         for style in args.styles:
             painting = glob.glob(os.path.join(ROOT, 'data', 'styles', 'misc32', f'*_{style}.jpg'))[0]
-            painting = files.read_image(painting, size=512)
+            target = grams(files.read_image(painting, size=512))
             alone = [stylist(frame, style) for frame in frames]
             cells = ['%.2e, of the clip %.1e' % (instability(alone, motions), own)]
             sample = range(len(frames) // 3, len(frames), 4)
-            before = numpy.mean([loss(alone[i], painting) for i in sample])
+            before = style_loss(grams, [alone[i] for i in sample], target)
             for share in args.shares:
                 steadier = steadiness.Steadier(share)
                 steady = [steadier(pastiche, m) for pastiche, m in zip(alone, moved)]
-                after = numpy.mean([loss(steady[i], painting) for i in sample])
+                after = style_loss(grams, [steady[i] for i in sample], target)
                 ratio = instability(steady, motions) / instability(alone, motions)
                 cells.append('%.2f, %+.0f %%' % (ratio, 100 * (after / before - 1)))
             print(f'{os.path.basename(clip)}, {style} | ' + ' | '.join(cells), flush=True)
