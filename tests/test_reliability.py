@@ -88,8 +88,8 @@ os.fsync, os.replace = fsync, replace
 # Content images that no photo could hold, from the sixth iteration on.
 POISONED_IMAGES = """
 batches = train.photos.batches
-def poisoned(split, batch_size, seed, start, workers):
-    for i, batch in enumerate(batches(split, batch_size, seed, start, workers), start):
+def poisoned(split, batch_size, seed, start, *more):
+    for i, batch in enumerate(batches(split, batch_size, seed, start, *more), start):
         yield batch if i < 5 else batch * numpy.float32('%s')
 train.photos.batches = poisoned
 """
