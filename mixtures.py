@@ -1,6 +1,7 @@
 """Which styles of a network are meant: by number, by name, or as a mixture {number: weight} of the sum one."""
 
 import math
+import os
 import re
 import sys
 
@@ -79,6 +80,17 @@ def by_name(text, names):
         if name in names:
             return names.index(name)
     raise utils.UserError(f'there is no style {text.strip()!r}: --list-styles shows what there is')
+
+
+def by_name_or_index(text, names):
+    """The number of the style that has this name, or else this number."""
+    return by_index(text, names) if text.strip().isdecimal() and text.strip() not in names else by_name(text, names)
+
+
+def style_name(path):
+    """The name of the style of an image: that of its file without the extension and a leading number."""
+    stem = os.path.splitext(os.path.basename(path))[0]
+    return re.sub(r'^[0-9]+[_-]+', '', stem) or stem
 
 
 def parse_indices(text, names):
@@ -161,8 +173,7 @@ def parse_times(text, names):
         seconds, equals, style = item.partition('=')
         if not equals or _weight(seconds) is None:
             raise utils.UserError(f'--style-at: {item!r} is not SECONDS=STYLE, such as 4=0')
-        number = style.strip().isdecimal() and style.strip() not in names
-        times[_weight(seconds)] = {by_index(style, names) if number else by_name(style, names): 1.0}
+        times[_weight(seconds)] = {by_name_or_index(style, names): 1.0}
     return sorted(times.items(), key=lambda pair: pair[0])
 
 

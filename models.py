@@ -2,8 +2,6 @@
 
 import collections
 import dataclasses
-import os
-import re
 
 import numpy
 
@@ -14,6 +12,7 @@ from backend.formulas import rectify
 from formats import networks, vgg
 from formats.vgg import VGG_MEAN
 from layers import ConvLayer, ReflectPadLayer, conv_block, residual_block, upsampling_block
+from mixtures import style_name
 
 from lasagne.init import Constant
 from lasagne.layers import InputLayer, NonlinearityLayer, get_all_params
@@ -24,6 +23,7 @@ __all__ = [
     'without_border',
     'with_styles',
     'copy_styles',
+    'append_style',
     'single_style_network',
     'style_name',
     'style_names',
@@ -173,6 +173,16 @@ def copy_styles(source, target, numbers):
             new.set_value(old.get_value(borrow=True)[list(numbers)])
 
 
+def append_style(network, name, rows):
+    """Give a network of many styles one more, with these rows of beta and gamma, in the order of its parameters."""
+    if not network.style:
+        raise utils.UserError('a network of a single style takes no further ones: this needs one of many styles')
+    params = [param for param in get_all_params(network.output) if param.name in ('gamma', 'beta')]
+    for param, row in zip(params, rows):
+        param.set_value(numpy.concatenate([param.get_value(borrow=True), row[numpy.newaxis]]))
+    network.styles.append(name)
+
+
 def single_style_network(network, style):
     """A network 'fns' that does about what a network 'cin' does in one style.
 
@@ -205,12 +215,6 @@ def single_style_network(network, style):
     single = transformer_network(dataclasses.replace(network.architecture, network='fns'), [style], network.meta)
     lasagne.layers.set_all_param_values(single.output, [value.astype('float32') for value in values])
     return single
-
-
-def style_name(path):
-    """The name of the style of an image: that of its file without the extension and a leading number."""
-    stem = os.path.splitext(os.path.basename(path))[0]
-    return re.sub(r'^[0-9]+[_-]+', '', stem) or stem
 
 
 def style_names(paths):

@@ -1,6 +1,7 @@
 """Command lines: what the parsers of all scripts have in common."""
 
 import argparse
+import collections
 import math
 import os
 
@@ -9,7 +10,7 @@ import stylemaps
 import utils
 from backend import devices
 from controls import LEAST_SCALE, MOST_SCALE, Controls
-from formats import vgg
+from formats import networks, vgg
 from objective import MAX_WEIGHT, POOLS, STYLE_LAYERS, Objective, parse_layers
 
 
@@ -275,7 +276,84 @@ def add_style_maps(parser):
     )
 
 
-def styles(args, names):
+# A style that a network does not have: 'random' with a seed, 'layers' with two mixtures, 'image' with a path.
+NewStyle = collections.namedtuple('NewStyle', 'name kind source')
+
+
+def add_new_styles(parser):
+    """Add the options that give a network styles of its user's to a parser: see `new_styles`."""
+    parser.add_argument(
+        '--style-image',
+        metavar='PAINTING',
+        help='a picture as a new style: gamma and beta are fitted to it with VGG16, in a minute or less, on the photos '
+        'and those of data/samples, and kept in the cache',
+    )
+    parser.add_argument(
+        '--loss-weights',
+        nargs='+',
+        metavar='FILE',
+        help='pretrained VGG to fit with, as for train.py (default: the VGG16 that data/download.py fetched)',
+    )
+    parser.add_argument(
+        '--blend-layers',
+        nargs=2,
+        metavar=('STROKES', 'PALETTE'),
+        help='the strokes of one style with the colours of another, by name or else number',
+    )
+    parser.add_argument('--seed', type=whole_number, default=0, help='of --style random, a style drawn at random')
+    parser.add_argument('--save-style', metavar='NAME', help="add the new style to the network's file, under this name")
+
+
+def new_styles(args, path, names):
+    """The styles that are asked for and not in the network: a list of `NewStyle`, all of other names.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        With the options of `add_styles` and `add_new_styles`.
+    path : str
+        Of the network.
+    names : list of str
+        Its styles.
+    """
+    new = []
+    if args.style and 'random' not in names and 'random' in [name.strip() for name in args.style.split(',')]:
+        new.append(NewStyle('random-%d' % args.seed, 'random', args.seed))
+    if args.blend_layers:
+        strokes, palette = (mixtures.by_name_or_index(text, names) for text in args.blend_layers)
+        label = f'{names[strokes]}-in-{names[palette]}'
+        new.append(NewStyle(label, 'layers', ({strokes: 1.0}, {palette: 1.0})))
+    if args.style_image:
+        if not os.path.exists(args.style_image):
+            raise utils.UserError(f'{args.style_image}: no such file')
+        new.append(NewStyle(mixtures.style_name(args.style_image), 'image', args.style_image))
+        args.loss_weights = args.loss_weights or [vgg.find()]
+        missing = [path for path in args.loss_weights if path != 'random' and not os.path.exists(path)]
+        if missing:
+            raise utils.UserError(f'{missing[0]}: no such file; --style-image needs VGG16, fetched by: {vgg.FETCH}')
+    if args.save_style is not None:
+        if len(new) != 1:
+            raise utils.UserError(
+                '--save-style is for one new style: of --style-image, --blend-layers or --style random'
+            )
+        if not args.save_style.strip() or args.save_style in names:
+            raise utils.UserError(
+                f'--save-style {args.save_style!r}: the network has such a style: choose another name'
+            )
+        if os.path.dirname(os.path.realpath(path)) == os.path.realpath(networks.MODELS):
+            raise utils.UserError(
+                '--save-style: %s comes with the project and stays as it is: give --model a copy of it' % path
+            )
+        new = [new[0]._replace(name=args.save_style)]
+    unique = utils.unique(list(names) + [style.name for style in new], 'the style')[len(names) :]
+    new = [style._replace(name=name) for style, name in zip(new, unique)]
+    if new and new[0].kind == 'random':
+        others = [name for name in args.style.split(',') if name.strip() != 'random']
+        args.style = ','.join([new[0].name] + others)
+    return new
+
+
+def styles(args, names, new=()):
     """The pastiches to make of each photo, as a list of pairs (label, {style: weight} or `stylemaps.StyleMap`).
 
     Parameters
@@ -284,7 +362,10 @@ def styles(args, names):
         With the options of `add_styles`, and those of `add_style_maps` if there are any.
     names : list of str
         The network's styles.
+    new : list of NewStyle
+        Those that are added to them; if no others are chosen, they are.
     """
+    known, names = len(names), list(names) + [style.name for style in new]
     given = [option for option in ('style_index', 'style', 'blend') if getattr(args, option) is not None]
     if len(given) > 1:
         raise utils.UserError('%s contradict each other' % ' and '.join('--' + g.replace('_', '-') for g in given))
@@ -293,12 +374,14 @@ def styles(args, names):
         raise utils.UserError('--style-map and --checkerboard contradict each other')
     if maps and not given:
         return [_style_map(maps, names, None)]
-    if not given and len(names) > 1:
+    if not given and len(names) > 1 and not new:
         raise utils.UserError('the network has %d styles: choose by --style-index, --style or --blend' % len(names))
     if args.blend is not None:
         chosen = [mixtures.parse_blend(args.blend, names)]
     elif args.style is not None:
         chosen = [{number: 1.0} for number in mixtures.parse_names(args.style, names)]
+    elif new and args.style_index is None:
+        chosen = [{number: 1.0} for number in range(known, len(names))]
     else:
         chosen = [{number: 1.0} for number in mixtures.parse_indices(args.style_index or '0', names)]
     if maps:

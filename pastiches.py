@@ -13,6 +13,7 @@ import files
 import layers
 import mixtures
 import models
+import newstyles
 import utils
 from backend import devices
 from controls import Controls
@@ -191,6 +192,34 @@ class Stylist:
                 if len(finished) == len(job.picture.frames):
                     yield job.name, job.label, job.picture, job.together(finished)
         yield from failed
+
+    def add_style(self, name, rows):
+        """Give the network one more style, the last one.
+
+        Parameters
+        ----------
+        name : str
+        rows : list of float32 array
+            Its gamma and beta, as the functions of `newstyles` return them.
+
+        Raises
+        ------
+        utils.UserError
+            If the network has a style of that name, or is of a single style.
+        """
+        if name in self.styles:
+            raise utils.UserError(f'the network has a style {name} already: give the new one another name')
+        models.append_style(self.network, name, rows)
+
+    def make_styles(self, new, photos=(), loss_weights=None):
+        """Make and add the styles that a command line asks for: see `newstyles.make`."""
+        for style in new:
+            rows = newstyles.make(self.network, style, photos, loss_weights, self.device)
+            self.add_style(style.name, rows)
+
+    def save(self, path):
+        """Write the network, with the styles that were added; see `models.save_network`."""
+        models.save_network(path, self.network)
 
     def check(self, name, photo, controls=Controls()):  # noqa: B008, it is frozen
         """Refuse a photo (H, W, 3) that is too small, or whose pastiche would not fit into the memory.

@@ -4,6 +4,7 @@
     python stylize.py --model misc32 --style all --grid sheet.jpg holiday/*.jpg --output pastiches/
     python stylize.py --model cin.npz --blend 0=0.7,5=0.3 photo.jpg --output blend.png
     python stylize.py --model misc32 --style ink-wash --strength 0.6 --preserve-color photo.jpg
+    python stylize.py --model misc32 --style-image painting.jpg photo.jpg
     python stylize.py --info misc32
 
 Without photos those of data/samples are stylized.
@@ -32,6 +33,7 @@ def parse_arguments():
     options.add_network(parser)
     options.add_styles(parser)
     options.add_style_maps(parser)
+    options.add_new_styles(parser)
     parser.add_argument('--list-styles', action='store_true', help="print the network's styles and do nothing else")
     parser.add_argument(
         '--info', metavar='MODEL', help="print a network's settings, styles and training, and do nothing else"
@@ -88,13 +90,14 @@ def main():
     if args.list_styles:
         print('\n'.join(networks.list_styles(names)))
         return None
-    styles, controls = options.styles(args, names or ['style']), options.controls(args)
+    controls, new = options.controls(args), options.new_styles(args, path, names or ['style'])
+    styles = options.styles(args, names or ['style'], new)
     if not args.images:
         print('no photos named: stylizing those of data/samples', file=sys.stderr)
     photos = find_photos(args.images or [SAMPLES])
     labels = [label for label, _ in styles]
     album = Album(photos, labels, args.output, args.grid, args.overwrite, args.skip_existing, args.json)
-    album.prepare(path)
+    album.prepare(path, *[style.source for style in new if style.kind == 'image'])
     if not album.outputs:
         print('all pastiches are there already', file=sys.stderr)
         return None
@@ -103,6 +106,9 @@ def main():
     from pastiches import Stylist
 
     stylist = Stylist(path, args.network, options.device(args))
+    stylist.make_styles(new, [photo for photo in photos if isinstance(photo, str)], args.loss_weights)
+    if args.save_style is not None:
+        stylist.save(path)
     album.make(stylist, styles, args.size, args.batch_size, controls)
     return album.close()
 
