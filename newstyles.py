@@ -23,10 +23,10 @@ __all__ = ['make', 'draw', 'mix_layers', 'fitted', 'fit', 'crops', 'rows_of']
 
 SAMPLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'data', 'samples')
 
-# What 80 updates are made with takes 40 s on two cores; see docs/controls.md.
-UPDATES, LEARNING_RATE = 80, 0.03
+# They take 40 s on two cores; docs/controls.md has what comes of them.
+UPDATES, LEARNING_RATE = 170, 0.03
 # Crops of photos that are resized to the size that networks are trained with, and how many there are.
-CROP, SIZE, CROPS = 192, 256, 12
+CROP, SIZE, CROPS = 128, 256, 12
 # Shorter sides of paintings: what they are resized to, and what strokes can be seen in.
 PAINTING_SIZE, LEAST_PAINTING = 512, 64
 # Normalizations at the end that decide on colours: of the last convolution, and of the one before.
@@ -126,7 +126,7 @@ def crops(photos, seed=0):
     return files.to_float(numpy.stack(parts))
 
 
-def fit(network, loss, painting, images, updates=UPDATES, name='style'):
+def fit(network, loss, painting, images, updates, name='style'):
     """Fit gamma and beta to a painting; the filters stay (arXiv:1610.07629, section 3.2).
 
     From the mean of the network's styles, which is one that its filters are made for, by Adam with a rate that falls to
@@ -226,7 +226,7 @@ def fitted(network, path, photos=(), loss_weights=None, device=devices.Device(),
         per_pixel = losses.image_bytes(loss, device, gradient=True) + network.architecture.pastiche_bytes() * 3
         utils.check_memory('fitting a style', images[0].transpose(1, 2, 0), per_pixel, held=devices.held_memory())
         utils.check_memory(path, painting, losses.image_bytes(loss, device), held=devices.held_memory())
-        rows = fit(network, loss, painting, images, name=name)
+        rows = fit(network, loss, painting, images, UPDATES, name)
         files.save_npz(place, rows)
     return rows
 
