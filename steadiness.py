@@ -26,7 +26,7 @@ Motion = collections.namedtuple('Motion', 'flow trust')
 SIZE = 256  # shorter side at which the flow is found
 # Half of the trust is lost where a pixel does not come back by so many pixels of that size, squared; and where it looks
 # otherwise than it did by so much, of 255.
-RETURN, LOOKS = 1.0, 20.0
+RETURN, LOOKS = 3.0, 40.0
 CUT = 0.35  # least trust in the mean, within a shot
 # Of the whole share, in bands of an octave from the finest; the last is what remains, in which there is no texture.
 BANDS = (0.45, 0.85, 1.0, 1.0)
@@ -83,6 +83,7 @@ def motion(before, frame):
     """
     a, b = _small(before), _small(frame)
     finder = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    finder.setFinestScale(1)  # to a pixel or two: a texture that is brought elsewhere swims
     back, forth = finder.calc(b, a, None), finder.calc(a, b, None)
     astray = back + bring_forward(forth, back, cv2.INTER_LINEAR)
     # The longer the way, the less exact it is.
