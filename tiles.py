@@ -51,11 +51,11 @@ class Map:
     """
 
     def __init__(self, shape: tuple[int, int, int], on_disk: bool) -> None:
-        channels, self.height, width = shape
-        self._row = (channels, width)
-        self._bytes = 4 * channels * width
-        self._file = tempfile.TemporaryFile(buffering=0) if on_disk else None
-        self._rows = None if on_disk else numpy.empty((self.height, channels, width), 'float32')
+        channels, self.height, self.columns = shape
+        self._row = (channels, self.columns)
+        self._bytes = 4 * channels * self.columns
+        self._file: Any = tempfile.TemporaryFile(buffering=0) if on_disk else None
+        self._rows: Any = None if on_disk else numpy.empty((self.height, *self._row), 'float32')
 
     def write(self, start: int, maps: numpy.ndarray) -> None:
         """Write rows from `start` on: maps of shape (C, rows, W)."""
@@ -156,7 +156,12 @@ class Tiler:
         )
 
     def bands(
-        self, photo: numpy.ndarray, mixture: dict[int, float], rows: int | None = None, room: float | None = None
+        self,
+        photo: numpy.ndarray,
+        mixture: dict[int, float],
+        rows: int | None = None,
+        room: float | None = None,
+        moments_of: numpy.ndarray | None = None,
     ) -> Iterator[tuple[int, numpy.ndarray]]:
         """The pastiche of a photo, some rows at a time.
 
@@ -169,6 +174,9 @@ class Tiler:
             Rows of a band, a multiple of 4 at least; by default as many as there is room for.
         room : float, optional
             Bytes to compute with; by default what is available. Feature maps that do not fit in go to temporary files.
+        moments_of : uint8 array (h, w, 3), optional
+            A small version of the photo, to take the moments of feature maps from: not exact, and faster, since
+            nothing is computed anew.
 
         Yields
         ------
@@ -176,92 +184,81 @@ class Tiler:
             The first of the rows, in the pastiche.
         band : float32 array (rows, W, 3), RGB in [0, 1]
         """
-        a = self.architecture
         room = max(utils.available_memory() - utils.FIXED_BYTES, 2**26) if room is None else room
-        down, across = _indices(photo.shape[0], a), _indices(photo.shape[1], a)
-        height, width = len(down), len(across)
+        scales = None if moments_of is None else self._run(moments_of, mixture, rows, room, None)[1]
+        maps, _ = self._run(photo, mixture, rows, room, scales)
+        yield from self._finished(maps, photo.shape, max(MULTIPLE, rows or 64))
+
+    def _run(self, photo, mixture, rows, room, scales):
+        """The maps of the last convolution, and the scale and shift of each normalization, which may be given."""
+        a = self.architecture
+        source = _Photo(photo, a)
         if rows is None:
-            rows = int(room / 3 / (1.5 * a.pastiche_bytes() * width))
-        rows = max(MULTIPLE * 2, min(rows, height) // MULTIPLE * MULTIPLE)
+            rows = int(room / 3 / (1.5 * a.pastiche_bytes() * source.columns))
+        rows = max(2 * MULTIPLE, min(rows, source.height) // MULTIPLE * MULTIPLE)
         # At most four maps of the residual blocks are there at once.
-        on_disk = 4 * 4 * a.widths[2] * (height // 4) * (width // 4) > room / 3
-        scales = [None] * len(self._convolutions)
-        norms = [norm(mixture) for _, norm in self._convolutions]
+        on_disk = a.widths[2] * source.height * source.columns > room / 3
+        given, scales, number = scales is not None, list(scales or []), 0
 
-        def read_photo(start, end):
-            band = photo[down[start:end]][:, across].transpose(2, 0, 1)[numpy.newaxis] / numpy.float32(255)
-            if a.network == 'fns' and a.preprocessing == 'vgg':
-                band = models.vgg_preprocess(band)
-            return numpy.ascontiguousarray(band, 'float32')
-
-        def settle(number, moments):
-            scales[number] = norms[number](moments)
-            return scales[number]
-
-        # To a quarter of the size.
-        kept = None
-        for step, layer in enumerate(self._down_layers):
-            scale = 2**step
-            self._set(layer, step)
-            moments, last = Moments(), step == 2
-            if last:
-                kept = Map((a.widths[2], height // 4, width // 4), on_disk)
-            for start in range(0, height, rows):
-                halo = MULTIPLE * -(-(sum(size // 2 * 2**i for i, size in enumerate(a.filter_sizes))) // MULTIPLE)
-                low, end = max(0, start - halo), min(height, start + rows)
-                maps = self._down[step](read_photo(low, min(height, end + halo)))[0]
-                maps = maps[:, (start - low) // scale : (end - low) // scale]
-                moments.add(maps)
-                if last:
-                    kept.write(start // 4, maps)
-            self._set(layer, step, *settle(step, moments))
-        source = _Normalized(kept, *scales[2], True)
-
-        # The residual blocks.
-        quarter, number, cut = max(2, rows // 4), 3, 2 if self._crops else 0
-        for _ in range(a.residual_blocks):
-            before = source
-            for rectified in (True, False):
-                layer, lost = self._residual_layers[0], cut // 2
-                self._set(layer, number)
-                columns = source.columns - 2 * lost
-                kept, moments = Map((a.widths[2], source.height - 2 * lost, columns), on_disk), Moments()
-                for start in range(0, kept.height, quarter):
-                    end = min(kept.height, start + quarter)
-                    low, high = (start, end + 2) if cut else (max(0, start - 1), min(source.height, end + 1))
-                    maps = self._residual(source.read(low, high)[numpy.newaxis])[0]
-                    maps = maps[:, start - low : end - low]
-                    moments.add(maps)
-                    kept.write(start, maps)
-                source = _Normalized(kept, *settle(number, moments), rectified, columns)
-                number += 1
-            total = Map((a.widths[2], source.height, source.columns), on_disk)
-            for start in range(0, total.height, quarter):
-                end = min(total.height, start + quarter)
-                other = before.read(start + cut, end + cut)
-                other = other[:, :, cut : other.shape[2] - cut]
-                total.write(start, source.read(start, end) + other)
-            source = _Normalized(total, None, None, False)
-
-        # And back to its size.
-        kept = None
-        for step, layer in enumerate(self._up_layers):
-            scale, last = (2, 4, 4)[step], step == 2
-            self._set(layer, number)
+        def sweep(function, layer, source, rows, ratio, halo, lost=0, kept=None):
+            """Compute a convolution, the number of which is next, of all rows; settles the norm that follows it."""
             moments = Moments()
-            if last:
-                kept = Map((3, 4 * source.height, 4 * source.columns), on_disk)
-            for start in range(0, source.height, quarter):
-                end = min(source.height, start + quarter)
-                low = max(0, start - HALO)
-                maps = self._up[step](source.read(low, min(source.height, end + HALO))[numpy.newaxis])[0]
-                maps = maps[:, (start - low) * scale : (end - low) * scale]
-                moments.add(maps)
-                if last:
-                    kept.write(start * scale, maps)
-            self._set(layer, number, *settle(number, moments))
-            number += 1
-        yield from self._finished(_Normalized(kept, *scales[-1], False), photo.shape, rows)
+            self._set(layer, number)
+            for start in range(0, source.height - lost, rows) if kept or not given else ():
+                end = min(source.height - lost, start + rows)
+                low, high = max(0, start - halo), min(source.height, end + (lost or halo))
+                maps = function(source.read(low, high)[numpy.newaxis])[0]
+                first = int((start - low) * ratio)
+                maps = maps[:, first : first + int((end - start) * ratio)]
+                if not given:
+                    moments.add(maps)
+                if kept:
+                    kept.write(int(start * ratio), maps)
+                bar.update()
+            if not given:
+                scales.append(self._convolutions[number][1](mixture)(moments))
+            self._set(layer, number, *scales[number])
+
+        def bands(rows, height):
+            return -(-height // rows)
+
+        wide = 1 if given else 3
+        quarter = rows // MULTIPLE
+        total = wide * bands(rows, source.height) + (2 * a.residual_blocks + wide) * bands(quarter, source.height // 4)
+        with utils.progress(total=total, desc='in bands', unit='band', leave=False) as bar:
+            # To a quarter of the size.
+            halo = MULTIPLE * -(-sum(size // 2 * 2**i for i, size in enumerate(a.filter_sizes)) // MULTIPLE)
+            quarter_size = a.widths[2], source.height // MULTIPLE, source.columns // MULTIPLE
+            for step, layer in enumerate(self._down_layers):
+                kept = Map(quarter_size, on_disk) if step == 2 else None
+                sweep(self._down[step], layer, source, rows, 0.5**step, halo, kept=kept)
+                number += 1
+            source = _Normalized(kept, *scales[2], True)
+
+            # The residual blocks.
+            layer, lost = self._residual_layers[0], 2 if self._crops else 0
+            for _ in range(a.residual_blocks):
+                before = source
+                for rectified in (True, False):
+                    kept = Map((a.widths[2], source.height - lost, source.columns - lost), on_disk)
+                    sweep(self._residual, layer, source, quarter, 1, 0 if lost else 1, lost, kept)
+                    source = _Normalized(kept, *scales[number], rectified)
+                    number += 1
+                summed = Map((a.widths[2], source.height, source.columns), on_disk)
+                for start in range(0, summed.height, quarter):
+                    end = min(summed.height, start + quarter)
+                    other = before.read(start + lost, end + lost)
+                    other = other[:, :, lost : other.shape[2] - lost]
+                    summed.write(start, source.read(start, end) + other)
+                source = _Normalized(summed)
+
+            # And back to its size.
+            for step, layer in enumerate(self._up_layers):
+                ratio = (2, 4, 4)[step]
+                kept = Map((3, ratio * source.height, ratio * source.columns), on_disk) if step == 2 else None
+                sweep(self._up[step], layer, source, quarter, ratio, HALO, kept=kept)
+                number += 1
+        return _Normalized(kept, *scales[-1]), scales
 
     def _set(self, layer, number, scale=None, shift=None):
         """Give a layer the filters of a convolution, which the normalization may be multiplied into."""
@@ -293,12 +290,27 @@ class Tiler:
             yield start, numpy.clip(band[0].transpose(1, 2, 0), 0, 1).astype('float32')
 
 
+class _Photo:
+    """A photo as the network sees it, read by rows."""
+
+    def __init__(self, photo, a):
+        self.photo, self.architecture = photo, a
+        self._down, self._across = _indices(photo.shape[0], a), _indices(photo.shape[1], a)
+        self.height, self.columns = len(self._down), len(self._across)
+
+    def read(self, start, end):
+        band = self.photo[self._down[start:end]][:, self._across].transpose(2, 0, 1) / numpy.float32(255)
+        if self.architecture.network == 'fns' and self.architecture.preprocessing == 'vgg':
+            band = models.vgg_preprocess(band[numpy.newaxis])[0]
+        return numpy.ascontiguousarray(band, 'float32')
+
+
 class _Normalized:
     """A kept map, scaled, shifted and rectified as it is read."""
 
-    def __init__(self, kept, scale, shift, rectified, columns=None):
+    def __init__(self, kept, scale=None, shift=None, rectified=False):
         self.kept, self.scale, self.shift, self.rectified = kept, scale, shift, rectified
-        self.height, self.columns = kept.height, kept._row[1]
+        self.height, self.columns = kept.height, kept.columns
 
     def read(self, start, end):
         maps = self.kept.read(start, end)

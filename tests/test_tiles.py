@@ -65,6 +65,18 @@ def test_moments_are_those_of_the_whole(generator):
     numpy.testing.assert_allclose(moments.squares / moments.count, exact.var(axis=1), rtol=1e-5)
 
 
+def test_the_moments_of_a_small_version_will_nearly_do(generator):
+    network = transformer('cin')
+    randomize(network)
+    small = generator.randint(0, 256, (24, 30, 3)).astype('uint8')
+    photo = small.repeat(2, axis=0).repeat(2, axis=1)
+    tiler = tiles.Tiler(network)
+    exact = pastiche(tiler, photo, {0: 1.0}, rows=8)
+    numpy.testing.assert_allclose(pastiche(tiler, photo, {0: 1.0}, rows=8, moments_of=photo), exact, atol=2e-4)
+    away = abs(pastiche(tiler, photo, {0: 1.0}, rows=8, moments_of=small) - exact).mean()
+    assert 1e-4 < away < abs(exact - exact.mean(axis=(0, 1))).mean()
+
+
 def test_a_photo_of_one_colour_stays_of_one_colour():
     network = transformer('cin')
     randomize(network)
