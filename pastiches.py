@@ -14,6 +14,7 @@ import layers
 import mixtures
 import models
 import newstyles
+import tiles
 import utils
 from backend import devices
 from controls import Controls
@@ -27,6 +28,8 @@ __all__ = ['Stylist']
 MULTIPLE, SMALLEST = 4, 16
 # For each pixel of the photo and the pastiche, when all else is in the memory of a GPU.
 HOST_BYTES = 36
+# For each pixel of a photo in bands: the photo, what the network makes of it, and the pastiche.
+BAND_BYTES = 32
 # For each pixel of a photo, while its pastiche is finished.
 FINISHING_BYTES = 30
 
@@ -58,6 +61,8 @@ class Stylist:
         What a file is that does not say it itself; see `formats.networks.read`.
     device : backend.devices.Device, optional
         What computes, in this process and from now on.
+    tile : bool
+        Whether to compute in bands, which takes far less memory and gives the same: see `tiles.Tiler`.
 
     Attributes
     ----------
@@ -73,14 +78,15 @@ class Stylist:
         If there is no such network, its file is damaged, or the device cannot be used.
     """
 
-    def __init__(self, model, network=None, device=None):
+    def __init__(self, model, network=None, device=None, tile=False):
         path = networks.find(model)
         self.device = devices.use(device or devices.Device())
         self.network = models.load_network(path, network)
         self.architecture = self.network.architecture
         self.styles = self.network.styles or ['style']
         self._function = models.pastiche_function(self.network)
-        self._map_network = self._map_function = None
+        self._map_network = self._map_function = self._tiler = None
+        self.tile = tile
         self._bytes_per_pixel = (
             self.architecture.pastiche_bytes(self.device.backend) if self.device.name == 'cpu' else HOST_BYTES
         )
@@ -210,6 +216,7 @@ class Stylist:
         if name in self.styles:
             raise utils.UserError(f'the network has a style {name} already: give the new one another name')
         models.append_style(self.network, name, rows)
+        self._tiler = None
 
     def make_styles(self, new, photos=(), loss_weights=None):
         """Make and add the styles that a command line asks for: see `newstyles.make`."""
@@ -234,7 +241,9 @@ class Stylist:
             name = '%s at the scale %g of strokes' % (name, controls.stroke_scale)
             photo = numpy.broadcast_to(numpy.uint8(0), shape + (3,))
         finishing = 0 if controls.is_plain else FINISHING_BYTES * max(1, controls.stroke_scale**2)
-        check_photo(name, photo, self.architecture, self._bytes_per_pixel + finishing, devices.held_memory())
+        bytes_per_pixel = (BAND_BYTES if self.tile else self._bytes_per_pixel) + finishing
+        remedy = '' if self.tile else ', and --tile takes less'
+        check_photo(name, photo, self.architecture, bytes_per_pixel, devices.held_memory(), remedy)
 
     def _batches(self, jobs, most):
         """Lists of jobs whose photos have the same padded shape."""
@@ -244,7 +253,8 @@ class Stylist:
                 yield batch
                 batch = []
             if not batch:
-                limit = 1 if isinstance(job.mixture, StyleMap) else self._fitting(job.seen, most)
+                alone = self.tile or isinstance(job.mixture, StyleMap)
+                limit = 1 if alone else self._fitting(job.seen, most)
             elif isinstance(job.mixture, StyleMap):
                 yield batch
                 batch, limit = [], 1
@@ -271,6 +281,8 @@ class Stylist:
         Half by half where memory runs out after all.
         """
         try:
+            if self.tile:
+                return [self._in_bands(job) for job in batch]
             images = files.to_float(numpy.stack([pad_image(job.seen) for job in batch]))
             if isinstance(batch[0].mixture, StyleMap):
                 pastiches = self._mapped(images, batch[0].seen.shape[:2], batch[0].mixture)
@@ -291,6 +303,17 @@ class Stylist:
         utils.say_once(f'not enough memory for {len(batch)} pastiches at once: computing them half by half')
         return self._compute(batch[: len(batch) // 2]) + self._compute(batch[len(batch) // 2 :])
 
+    def _in_bands(self, job):
+        """What the network makes of a photo, computed in bands, (3, H, W); None where it is not finite."""
+        if isinstance(job.mixture, StyleMap):
+            raise utils.UserError(f'{files.source_name(job.name)}: style maps are not computed in bands')
+        self._tiler = self._tiler or tiles.Tiler(self.network)
+        lost = 2 * self.architecture.lost
+        pastiche = numpy.empty((3, job.seen.shape[0] - lost, job.seen.shape[1] - lost), 'float32')
+        for start, band in self._tiler.bands(job.seen, job.mixture):
+            pastiche[:, start : start + len(band)] = band.transpose(2, 0, 1)
+        return pastiche if all(numpy.isfinite(channel).all() for channel in pastiche) else None
+
     def _mapped(self, images, shape, style_map):
         """The pastiche of a photo, which was padded, by a style map for its size before."""
         if self._map_network is None:
@@ -308,7 +331,7 @@ def pad_image(image):
     return numpy.pad(image, [(0, extra[0]), (0, extra[1]), (0, 0)], mode='symmetric')
 
 
-def check_photo(name, photo, architecture, bytes_per_pixel, held=0):
+def check_photo(name, photo, architecture, bytes_per_pixel, held=0, remedy=''):
     """Refuse a photo that a network leaves next to nothing of, or whose pastiche would not fit into the memory.
 
     Parameters
@@ -321,6 +344,8 @@ def check_photo(name, photo, architecture, bytes_per_pixel, held=0):
         See `Architecture.pastiche_bytes`.
     held : int
         Bytes that the process holds and can use again.
+    remedy : str
+        What else can be done where the memory does not suffice.
     """
     lost = architecture.lost
     if lost and min(photo.shape[:2]) < SMALLEST + 2 * lost:
@@ -328,6 +353,7 @@ def check_photo(name, photo, architecture, bytes_per_pixel, held=0):
             '%s: %d x %d pixels, of which the network loses %d on each side: it takes %d at least; '
             '--size enlarges photos' % (name, photo.shape[1], photo.shape[0], lost, SMALLEST + 2 * lost)
         )
+    added = architecture.border - lost
     utils.check_memory(
-        name, photo, bytes_per_pixel, held=held, added=architecture.border - lost, smallest=SMALLEST + 2 * lost
+        name, photo, bytes_per_pixel, held=held, added=added, smallest=SMALLEST + 2 * lost, remedy=remedy
     )

@@ -57,6 +57,11 @@ def parse_arguments():
         default='float32',
         help='of the factors of convolutions with oneDNN; bf16 is faster on processors with AVX512-BF16',
     )
+    parser.add_argument(
+        '--tile',
+        action='store_true',
+        help='compute in bands: the same pastiche, in far less memory (feature maps that do not fit in go to TMPDIR)',
+    )
     options.add_overwrite(parser)
     parser.add_argument(
         '--skip-existing',
@@ -77,6 +82,8 @@ def parse_arguments():
     args = parser.parse_args()
     if not (args.model or args.info):
         parser.error(f'--model is missing; these networks come with the project: {", ".join(networks.shipped())}')
+    if args.tile and (args.style_map or args.checkerboard):
+        parser.error('--tile: style maps are not computed in bands')
     return args
 
 
@@ -105,7 +112,7 @@ def main():
     # Theano takes seconds to import: all that needs none of it has been answered or refused by now.
     from pastiches import Stylist
 
-    stylist = Stylist(path, args.network, options.device(args))
+    stylist = Stylist(path, args.network, options.device(args), args.tile)
     stylist.make_styles(new, [photo for photo in photos if isinstance(photo, str)], args.loss_weights)
     if args.save_style is not None:
         stylist.save(path)

@@ -194,6 +194,7 @@ def check_memory(
     held: float = 0,
     added: int = 0,
     smallest: int = 16,
+    remedy: str = '',
 ) -> None:
     """
     Refuse an image that would take more memory than is available.
@@ -213,6 +214,8 @@ def check_memory(
         Pixels that are computed with beyond each side of the image.
     smallest : int
         Least shorter side that can be computed with.
+    remedy : str
+        What else can be done, for the end of the line.
 
     Raises
     ------
@@ -233,7 +236,7 @@ def check_memory(
                 image.shape[0],
                 needed / 1e9,
                 available / 1e9,
-                '%s %d would fit' % (option, fits) if fits >= smallest else 'GOGH_MAX_MEMORY allows more',
+                ('%s %d would fit' % (option, fits) if fits >= smallest else 'GOGH_MAX_MEMORY allows more') + remedy,
             )
         )
 

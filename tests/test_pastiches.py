@@ -92,3 +92,23 @@ def test_a_photo_that_does_not_fit_into_the_memory_is_refused(stylist, photos, m
     monkeypatch.setenv('GOGH_MAX_MEMORY', str(utils.FIXED_BYTES + 1000))
     with pytest.raises(utils.UserError, match='image 0: 28 x 20 pixels take about'):
         stylist(photos[0], 0)
+
+
+def test_bands_give_the_same_and_take_less_memory(stylist, photos, tmp_path, monkeypatch):
+    stylist.save(str(tmp_path / 'cin.npz'))
+    in_bands = Stylist(str(tmp_path / 'cin.npz'), device=Device(backend='plain'), tile=True)
+    for photo in photos:
+        whole, banded = (s(photo, {'ink': 2, 'sun': 1}, strength=0.8).astype(int) for s in (stylist, in_bands))
+        assert abs(whole - banded).max() <= 1
+    in_bands.add_style('new', [value.mean(axis=0) for value in layer_rows(in_bands.network)])
+    assert (in_bands(photos[0], 'new') != in_bands(photos[0], 'ink')).any()
+    photo = np.zeros((800, 900, 3), 'uint8')
+    monkeypatch.setenv('GOGH_MAX_MEMORY', str(int(utils.FIXED_BYTES + 0.5 * stylist._bytes_per_pixel * 800 * 900)))
+    in_bands.check('a.png', photo)
+    with pytest.raises(utils.UserError, match='would fit, and --tile takes less'):
+        stylist.check('a.png', photo)
+
+
+def layer_rows(network):
+    """Gamma and beta of all styles, of each normalization."""
+    return [param.get_value() for param in models.get_all_params(network.output) if param.name in ('gamma', 'beta')]
