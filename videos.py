@@ -419,7 +419,7 @@ def _sound(clip, container, output, format):
     for stream in container.streams.audio:
         if stream.codec_context is None:  # that nobody can decode
             continue
-        if stream.codec_context.name in output.supported_codecs or _encoded_name(stream) in output.supported_codecs:
+        if {stream.codec_context.name, _encoded_name(stream)} & set(output.supported_codecs):
             copies[stream.index] = _copied_stream(output, stream)
         else:
             rate = 48000 if format.sound == 'libopus' else stream.codec_context.sample_rate
@@ -428,8 +428,10 @@ def _sound(clip, container, output, format):
 
 
 def _encoded_name(stream):
-    """The name of what a decoder decodes, where it is not its own: libopus decodes opus."""
-    return stream.codec_context.codec.canonical_name
+    """The name of what a decoder decodes, where it is not its own: mp3float decodes mp3."""
+    codec = stream.codec_context.codec
+    names = {'mp3float': 'mp3', 'libopus': 'opus', 'libvorbis': 'vorbis'}
+    return getattr(codec, 'canonical_name', None) or names.get(codec.name, codec.name)  # PyAV 12 has no canonical names
 
 
 def _sound_packets(clip, container, copies, coders):
