@@ -5,6 +5,7 @@ pastiche = Stylist('misc32')(photo, style='stained-glass')
 """
 
 import collections
+from typing import Any
 
 import numpy
 from PIL import Image
@@ -85,7 +86,9 @@ class Stylist:
         self.architecture = self.network.architecture
         self.styles = self.network.styles or ['style']
         self._function = models.pastiche_function(self.network)
-        self._map_network = self._map_function = self._tiler = None
+        self._map_network: Any = None
+        self._map_function: Any = None
+        self._tiler: Any = None
         self.tile = tile
         self._bytes_per_pixel = (
             self.architecture.pastiche_bytes(self.device.backend) if self.device.name == 'cpu' else HOST_BYTES
@@ -119,7 +122,7 @@ class Stylist:
         """
         if not isinstance(images, (list, tuple)):
             return self([images], style, **controls)[0]
-        mixture, controls, jobs = mixtures.of(style, self.styles), Controls(**controls), []
+        mixture, wished, jobs = mixtures.of(style, self.styles), Controls(**controls), []
         for number, image in enumerate(images):
             photo = numpy.asarray(image.convert('RGB') if isinstance(image, Image.Image) else image)
             if photo.dtype != numpy.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
@@ -127,14 +130,14 @@ class Stylist:
                     'image %d: expected uint8 of shape (height, width, 3), and this is %s of %s'
                     % (number, photo.dtype, photo.shape)
                 )
-            self.check('image %d' % number, photo, controls)
-            jobs.append(Job('image %d' % number, '', files.Picture([photo]), 0, controls.seen(photo), mixture))
+            self.check('image %d' % number, photo, wished)
+            jobs.append(Job('image %d' % number, '', files.Picture([photo]), 0, wished.seen(photo), mixture))
         results = []
         for batch in self._batches(jobs, batch_size):
             for job, pastiche in zip(batch, self._compute(batch)):
                 if pastiche is None:
                     raise utils.UserError(f'{job.name}: its pastiche holds numbers that are not finite')
-                results.append(controls.finish(pastiche, job.picture.frames[0], self.architecture.lost))
+                results.append(wished.finish(pastiche, job.picture.frames[0], self.architecture.lost))
         return [
             Image.fromarray(pastiche) if isinstance(image, Image.Image) else pastiche
             for image, pastiche in zip(images, results)

@@ -455,10 +455,10 @@ def find_images(arguments):
         if os.path.isdir(argument):
             try:
                 with os.scandir(argument) as entries:
-                    entries = {entry.path: entry for entry in entries if not entry.name.startswith('.')}
+                    by_path = {entry.path: entry for entry in entries if not entry.name.startswith('.')}
             except OSError as error:
                 raise utils.UserError('%s: cannot read this folder: %s' % (argument, utils.reason(error)))
-            paths, left_out = _only_images(sorted(entries), entries)
+            paths, left_out = _only_images(sorted(by_path), by_path)
             complaint = 'no images in this folder'
         elif os.path.exists(argument):
             paths = [argument]
@@ -467,16 +467,12 @@ def find_images(arguments):
             complaint = 'no images match this pattern'
         else:
             raise utils.UserError('%s: no such file or folder' % argument)
-        left_out = (
-            'left out %s%s'
-            % (', '.join(left_out[:10]), ' and %d more' % (len(left_out) - 10) if len(left_out) > 10 else '')
-            if left_out
-            else ''
-        )
+        more = f' and {len(left_out) - 10} more' if len(left_out) > 10 else ''
+        without = f'left out {", ".join(left_out[:10])}{more}' if left_out else ''
         if not paths:
-            raise utils.UserError('%s: %s%s' % (argument, complaint, '; ' + left_out if left_out else ''))
-        if left_out:
-            print('%s: %s' % (utils.one_line(argument), left_out), file=sys.stderr)
+            raise utils.UserError(f'{argument}: {complaint}{"; " + without if without else ""}')
+        if without:
+            print(f'{utils.one_line(argument)}: {without}', file=sys.stderr)
         for path in paths:
             # A photo has one name in each folder, however many links lead there.
             folder, name = os.path.split(path)

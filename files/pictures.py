@@ -8,6 +8,7 @@ import io
 import struct
 import sys
 import zlib
+from typing import Optional
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
@@ -67,12 +68,12 @@ class Picture:
     """
 
     frames: list
-    alphas: list = None
+    alphas: Optional[list] = None
     deep: bool = False
-    profile: bytes = None
-    exif: bytes = None
+    profile: Optional[bytes] = None
+    exif: Optional[bytes] = None
     durations: tuple = ()
-    loop: int = None
+    loop: Optional[int] = None
 
     def with_frames(self, frames):
         """The picture with others in the place of its frames, which may be smaller by as much on both sides."""
@@ -129,16 +130,15 @@ def read_picture(source, size=None, max_pixels=None):
                     values = to_array(values) if values.mode == 'RGB' else np.array(values)
                 parts.append(values)
             durations.append(_duration(image))
-        if all(alpha is None for alpha in alphas):
-            alphas = None
-        else:
-            alphas = [np.full(f.shape[:2], 255, 'uint8') if a is None else a for a, f in zip(alphas, frames)]
+        transparent = None
+        if any(alpha is not None for alpha in alphas):
+            transparent = [np.full(f.shape[:2], 255, 'uint8') if a is None else a for a, f in zip(alphas, frames)]
         profile = image.info.get('icc_profile')
         good = isinstance(profile, bytes) and profile[16:20] == b'RGB ' and len(profile) <= MOST_PROFILE
         loop = image.info.get('loop')
         return Picture(
             frames,
-            alphas,
+            transparent,
             deep,
             profile if good else None,
             _description(image),
@@ -314,7 +314,7 @@ def _png(frame, alpha, options):
         chunks.append((b'eXIf', options['exif'].tobytes()[6:]))
     if 'pnginfo' in options:
         chunks += [chunk[:2] for chunk in options['pnginfo'].chunks]
-    chunks += [(b'IDAT', zlib.compress(filtered, 6)), (b'IEND', b'')]
+    chunks += [(b'IDAT', zlib.compress(filtered.tobytes(), 6)), (b'IEND', b'')]
     return b'\x89PNG\r\n\x1a\n' + b''.join(
         struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data)) for kind, data in chunks
     )
