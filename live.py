@@ -12,7 +12,7 @@ import threading
 import time
 
 import cv2
-import numpy as np
+import numpy
 from PIL import Image
 
 import files
@@ -300,7 +300,7 @@ def show(window, live, frames):
             frame = newest.take(0.05)
             if frame is None:
                 continue
-            image = Image.fromarray(live.frame(np.ascontiguousarray(frame)))
+            image = Image.fromarray(live.frame(numpy.ascontiguousarray(frame)))
             if shown is None or (shown.width(), shown.height()) != image.size:
                 shown = ImageTk.PhotoImage(image)
                 picture.configure(image=shown)

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 
 import cv2
-import numpy as np
+import numpy
 
 import mixtures
 from controls import Controls
@@ -46,7 +46,9 @@ def _small(frame):
 @functools.lru_cache(maxsize=4)
 def _grid(height, width):
     """Where each pixel is, (x, y), of shape (H, W, 2)."""
-    return np.stack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)), -1)
+    return numpy.stack(
+        numpy.meshgrid(numpy.arange(width, dtype=numpy.float32), numpy.arange(height, dtype=numpy.float32)), -1
+    )
 
 
 def bring_forward(image, flow, interpolation=cv2.INTER_CUBIC):
@@ -89,17 +91,17 @@ def motion(before, frame):
     # The longer the way, the less exact it is.
     lost = _squares(astray) / (RETURN * (1 + 0.02 * _squares(back)))
     before, now = (cv2.GaussianBlur(image, (0, 0), 1.5) for image in (bring_forward(a, back, cv2.INTER_LINEAR), b))
-    change = np.square(cv2.absdiff(before, now).astype(np.float32) / LOOKS)
+    change = numpy.square(cv2.absdiff(before, now).astype(numpy.float32) / LOOKS)
     # What comes into the frame was nowhere before.
     x, y = cv2.split(_grid(*b.shape) + back)
     inside = (x >= 0) & (y >= 0) & (x <= b.shape[1] - 1) & (y <= b.shape[0] - 1)
-    trust = np.exp2(-lost - change) * inside
+    trust = numpy.exp2(-lost - change) * inside
     if trust.mean() < CUT:
         return None
     # Where trust ends, it ends early: flow is wrong on both sides of an edge that moves.
-    trust = cv2.GaussianBlur(cv2.erode(trust, np.ones((3, 3))), (0, 0), 1.5)
+    trust = cv2.GaussianBlur(cv2.erode(trust, numpy.ones((3, 3))), (0, 0), 1.5)
     height, width = frame.shape[:2]
-    scale = np.array([width / back.shape[1], height / back.shape[0]], np.float32)
+    scale = numpy.array([width / back.shape[1], height / back.shape[0]], numpy.float32)
     return Motion(cv2.resize(back, (width, height)) * scale, cv2.resize(trust, (width, height)))
 
 
@@ -121,7 +123,7 @@ def _bands(image):
 
 def _energy(band):
     """The mean square of a band around each pixel, over all channels."""
-    return cv2.blur(cv2.transform(band * band, np.full((1, 3), 1 / 3, np.float32)), (WINDOW, WINDOW))
+    return cv2.blur(cv2.transform(band * band, numpy.full((1, 3), 1 / 3, numpy.float32)), (WINDOW, WINDOW))
 
 
 def mix(new, old, weight):
@@ -138,18 +140,18 @@ def mix(new, old, weight):
     uint8 array (H, W, 3)
     """
     mixed = []
-    for part, a, b in zip(BANDS, _bands(new.astype(np.float32)), _bands(old.astype(np.float32))):
+    for part, a, b in zip(BANDS, _bands(new.astype(numpy.float32)), _bands(old.astype(numpy.float32))):
         band = a + cv2.merge([part * weight] * 3) * (b - a)
         if len(mixed) < len(BANDS) - 1:
-            gain = np.sqrt((_energy(a) + 0.5) / (_energy(band) + 0.5))
-            band *= cv2.merge([np.clip(gain, 1 / MOST_CONTRAST, MOST_CONTRAST)] * 3)
-            weight = cv2.pyrDown(cv2.erode(weight, np.ones((3, 3))))  # a coarse band sees beyond the edge
+            gain = numpy.sqrt((_energy(a) + 0.5) / (_energy(band) + 0.5))
+            band *= cv2.merge([numpy.clip(gain, 1 / MOST_CONTRAST, MOST_CONTRAST)] * 3)
+            weight = cv2.pyrDown(cv2.erode(weight, numpy.ones((3, 3))))  # a coarse band sees beyond the edge
         mixed.append(band)
     image = mixed.pop()
     while mixed:
         band = mixed.pop()
         image = band + cv2.pyrUp(image, dstsize=band.shape[1::-1])
-    return np.rint(np.clip(image, 0, 255)).astype(np.uint8)
+    return numpy.rint(numpy.clip(image, 0, 255)).astype(numpy.uint8)
 
 
 class Steadier:
@@ -245,5 +247,5 @@ def instability(before, frame, moved, trusted=0.5):
     float
         Of images in [0, 1].
     """
-    difference = (bring_forward(before, moved.flow).astype(np.float32) - frame) / 255
+    difference = (bring_forward(before, moved.flow).astype(numpy.float32) - frame) / 255
     return float((difference**2)[moved.trust >= trusted].mean())

@@ -28,8 +28,7 @@ class UserError(Exception):
 
 
 def run_script(main: Callable[[], int | None]) -> NoReturn:
-    """
-    Run a script's `main` and exit as a command should.
+    """Run a script's `main` and exit as a command should.
 
     A `UserError` becomes the line ``error: ...`` on stderr and exit status 1, and so does a lack of memory;
     an interrupt (Ctrl-C) is one line and status 130; a closed pipe (``... | head``) ends the script quietly. Any
@@ -132,8 +131,7 @@ def limit(name: str, default: int) -> int:
 
 
 def available_memory(root: str = '/', held: float = 0) -> float:
-    """
-    Bytes of memory that this process can still take, or infinity where that cannot be found out.
+    """Bytes of memory that this process can still take, or infinity where that cannot be found out.
 
     What the environment variable GOGH_MAX_MEMORY says, or else the least of what the limit on the address space
     (``ulimit -v``), the system's free memory (Linux) and the limits of the container (cgroups) leave.
@@ -196,8 +194,7 @@ def check_memory(
     smallest: int = 16,
     remedy: str = '',
 ) -> None:
-    """
-    Refuse an image that would take more memory than is available.
+    """Refuse an image that would take more memory than is available.
 
     Parameters
     ----------
@@ -249,8 +246,7 @@ def contents(folder: str, name: str) -> str:
 
 
 def unique(names: Sequence[str], what: str = 'name') -> list[str]:
-    """
-    Names that are all different: a name that came before is followed by ``-2``, ``-3``, ...
+    """Names that are all different: a name that came before is followed by ``-2``, ``-3``, ...
 
     Parameters
     ----------
@@ -309,8 +305,7 @@ class _LogBar(tqdm):
 
 
 def progress(iterable: Iterable | None = None, **options: Any) -> tqdm:
-    """
-    A tqdm progress bar on stderr.
+    """A tqdm progress bar on stderr.
 
     On a terminal a bar that follows the terminal's width. Elsewhere (a log, a pipe) a plain line every minute
     and one at the end.

@@ -14,7 +14,7 @@ import queue
 import threading
 
 import av
-import numpy as np
+import numpy
 
 import files
 import utils
@@ -229,16 +229,16 @@ class Clip:
                 src_colorspace=source,
                 dst_colorspace='ITU601',
             )
-        return np.ascontiguousarray(np.rot90(pixels, turns))
+        return numpy.ascontiguousarray(numpy.rot90(pixels, turns))
 
 
 def _quarter_turns(frame):
     """By how many quarters, counterclockwise, a frame is to be turned so that it is upright."""
     for data in frame.side_data:
         if getattr(data.type, 'name', '') == 'DISPLAYMATRIX':
-            matrix = np.frombuffer(bytes(data), '<i4', 9)
+            matrix = numpy.frombuffer(bytes(data), '<i4', 9)
             # [a b; c d] of the matrix that turns what is stored into what is shown, in 16.16 (ISO 14496-12, 8.3.2).
-            return int(round(np.degrees(np.arctan2(-matrix[1], matrix[0])) / 90)) % 4
+            return int(round(numpy.degrees(numpy.arctan2(-matrix[1], matrix[0])) / 90)) % 4
     return 0
 
 
@@ -326,7 +326,7 @@ class Encoder:
         if self.format.pixels == 'pal8':
             picture = _in_256_colors(image)
         else:
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format='rgb24').reformat(
+            picture = av.VideoFrame.from_ndarray(numpy.ascontiguousarray(image), format='rgb24').reformat(
                 format=self.format.pixels, src_colorspace='ITU601', dst_colorspace='ITU709'
             )
         picture.pts, picture.time_base = max(round(frame.time / self.time_base), self.last + 1), self.time_base
@@ -361,13 +361,13 @@ def _in_256_colors(image):
     from PIL import Image
 
     quantized = Image.fromarray(image).quantize(256)
-    palette = np.zeros((256, 4), np.uint8)
-    colors = np.array(quantized.getpalette(), np.uint8).reshape(-1, 3)
+    palette = numpy.zeros((256, 4), numpy.uint8)
+    colors = numpy.array(quantized.getpalette(), numpy.uint8).reshape(-1, 3)
     palette[: len(colors), :3] = colors[:, ::-1]
     palette[:, 3] = 255
     frame = av.VideoFrame(image.shape[1], image.shape[0], 'pal8')
-    plane = np.zeros((image.shape[0], frame.planes[0].line_size), np.uint8)
-    plane[:, : image.shape[1]] = np.asarray(quantized)
+    plane = numpy.zeros((image.shape[0], frame.planes[0].line_size), numpy.uint8)
+    plane[:, : image.shape[1]] = numpy.asarray(quantized)
     frame.planes[0].update(plane.tobytes())
     frame.planes[1].update(palette.tobytes())
     return frame

@@ -107,8 +107,7 @@ def key(*parts: object) -> str:
 
 
 def seal(path: str) -> None:
-    """
-    Write a sum at the end of a library, where the loader does not look, and have all of it on disk.
+    """Write a sum at the end of a library, where the loader does not look, and have all of it on disk.
 
     A power cut before that leaves a file with zeros in it, or without its end, which would end the process that
     loads it.

@@ -128,7 +128,7 @@ def card(device):
                 ],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                universal_newlines=True,
+                text=True,
             )
             .stdout.strip()
             .splitlines()

@@ -96,7 +96,7 @@ def main():
                     check=True,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
-                    universal_newlines=True,
+                    text=True,
                 )
                 measured = int(done.stdout.split()[-1])  # after the names of the pastiches
                 added = 2 * (network.architecture.border - network.architecture.lost)

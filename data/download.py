@@ -1,6 +1,5 @@
 #!/usr/bin/env python
-"""
-Fetch what training needs and the project does not ship: VGG16's weights and the COCO photos.
+"""Fetch what training needs and the project does not ship: VGG16's weights and the COCO photos.
 
     python data/download.py vgg16     59 MB: the convolutions of VGG16, from the first source that answers
     python data/download.py coco      20 GB: the photos of COCO train2014 and val2014, as two zip files
@@ -120,8 +119,7 @@ def download(
     wait=2,
     allow_http_from=None,
 ):
-    """
-    Fetch a file over HTTPS, resuming what an earlier call has left.
+    """Fetch a file over HTTPS, resuming what an earlier call has left.
 
     The bytes go to ``path + '.part'``, and that file gets its name only when its size and checksum are right.
     The identity that the server gives its file (ETag or date) and the size are kept in ``path + '.part.id'``,
@@ -347,8 +345,7 @@ def check(path, size=None, md5=None, sha256=None):
 
 
 def fetch_vgg16(folder, **options):
-    """
-    Fetch VGG16 from the first source that answers with the genuine weights, and write vgg16.npz.
+    """Fetch VGG16 from the first source that answers with the genuine weights, and write vgg16.npz.
 
     Parameters
     ----------

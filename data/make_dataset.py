@@ -1,6 +1,5 @@
 #!/usr/bin/env python
-"""
-Make the HDF5 file of photos that training reads, from folders of photos or COCO's zip files.
+"""Make the HDF5 file of photos that training reads, from folders of photos or COCO's zip files.
 
     python data/make_dataset.py --train data/coco/train2014.zip --val data/coco/val2014.zip
 
@@ -27,7 +26,7 @@ import signal
 import zipfile
 
 import h5py
-import numpy as np
+import numpy
 from PIL import Image
 
 import files  # noqa: E402
@@ -38,8 +37,7 @@ MAX_FILE_BYTES = 200 * 10**6  # of one photo in a zip file
 
 
 def cut(image, size=(256, 256), multiple=16):
-    """
-    Cut and resize an image as fast-neural-style's dataset script does.
+    """Cut and resize an image as fast-neural-style's dataset script does.
 
     The bottom and right edges are cut off to make both sides multiples of `multiple` (a shorter side is left
     as it is), then the image is resized (bilinear, the aspect not kept).
@@ -56,12 +54,11 @@ def cut(image, size=(256, 256), multiple=16):
     uint8 array of that height and width
     """
     height, width = (side - side % multiple or side for side in image.shape[:2])
-    return np.asarray(Image.fromarray(image[:height, :width]).resize(size, Image.Resampling.BILINEAR))
+    return numpy.asarray(Image.fromarray(image[:height, :width]).resize(size, Image.Resampling.BILINEAR))
 
 
 def open_source(path):
-    """
-    The photos of a folder or a zip file.
+    """The photos of a folder or a zip file.
 
     Returns
     -------
@@ -110,8 +107,7 @@ def convert(read, name, size):
 
 
 class Disk:
-    """
-    A file for HDF5 to write to, from which errors come as errors.
+    """A file for HDF5 to write to, from which errors come as errors.
 
     When a write fails, as on a full disk, the HDF5 library is left with data that it can neither write nor
     drop, and crashes as it closes the file. So it is told that all went well, and the error is kept for
@@ -160,8 +156,7 @@ class Disk:
 
 
 def add_split(file, dataset_name, source, size, pool, workers, disk):
-    """
-    Write the photos of a folder or zip file to a dataset of an HDF5 file on `disk`.
+    """Write the photos of a folder or zip file to a dataset of an HDF5 file on `disk`.
 
     Returns
     -------
@@ -174,7 +169,7 @@ def add_split(file, dataset_name, source, size, pool, workers, disk):
     # One photo a chunk, so that training can read them one by one in any order.
     shape = (3, size[1], size[0])
     dataset = file.create_dataset(
-        dataset_name, (len(names),) + shape, np.uint8, chunks=(1,) + shape, maxshape=(None,) + shape
+        dataset_name, (len(names),) + shape, numpy.uint8, chunks=(1,) + shape, maxshape=(None,) + shape
     )
     count, problems = 0, []
     waiting, names_left = collections.deque(), iter(names)

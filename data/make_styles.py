@@ -1,6 +1,5 @@
 #!/usr/bin/env python
-"""
-Draw the 32 styles of data/styles/misc32.
+"""Draw the 32 styles of data/styles/misc32.
 
     python data/make_styles.py
     python data/make_styles.py --only batik kilim --output my-styles
@@ -22,7 +21,7 @@ import json
 import multiprocessing
 import zlib
 
-import numpy as np
+import numpy
 from PIL import Image
 from scipy import ndimage
 
@@ -75,8 +74,7 @@ BYTES = 160000  # of one JPEG file at most; 32 of them stay within 5 MB
 
 
 def photograph(rgb, softness, contrast):
-    """
-    What a lens and faded colours make of a drawing.
+    """What a lens and faded colours make of a drawing.
 
     Parameters
     ----------
@@ -90,17 +88,17 @@ def photograph(rgb, softness, contrast):
     -------
     float array of the same shape
     """
-    rgb = np.clip(rgb, 0, 1)
+    rgb = numpy.clip(rgb, 0, 1)
     mean = rgb.mean((0, 1))
     return mean + contrast * (ndimage.gaussian_filter(rgb, (softness, softness, 0)) - mean)
 
 
 def draw(name, size):
     """Pixels of a style: uint8 (size, size, 3)."""
-    rng = np.random.RandomState(zlib.crc32(name.encode()))
+    rng = numpy.random.RandomState(zlib.crc32(name.encode()))
     ((function, softness, contrast),) = [settings for other, *settings in STYLES if other == name]
     rgb = photograph(function(rng, size), softness, contrast)
-    return (np.clip(rgb, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return (numpy.clip(rgb, 0, 1) * 255 + 0.5).astype(numpy.uint8)
 
 
 def jpeg(pixels, limit=BYTES):

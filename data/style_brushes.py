@@ -1,12 +1,11 @@
-"""
-Brushes, grounds and lights from which the styles are drawn.
+"""Brushes, grounds and lights from which the styles are drawn.
 
 Pictures are float32 arrays (size, size, 3), RGB in [0, 1]; masks, heights and noises are float32 arrays
 (size, size). x grows to the right, y downwards, angles turn from x towards y, lengths are pixels. Whatever is
 random takes a ``numpy.random.RandomState`` (``rng``), whose streams numpy has promised never to change.
 """
 
-import numpy as np
+import numpy
 from PIL import Image, ImageDraw
 from scipy import ndimage
 from scipy.spatial import cKDTree
@@ -18,31 +17,31 @@ from scipy.special import erf
 
 def colours(text):
     """Palette from a string of hexadecimal colours, as in ``'1b2a6b f2c14e'``: float32 (n, 3)."""
-    return np.array([[int(word[i : i + 2], 16) for i in (0, 2, 4)] for word in text.split()], np.float32) / 255
+    return numpy.array([[int(word[i : i + 2], 16) for i in (0, 2, 4)] for word in text.split()], numpy.float32) / 255
 
 
 def ramp(t, palette, stops=None):
     """Colour of every value of `t` along `palette`, piecewise linear; `stops` are even by default."""
-    stops = np.linspace(0, 1, len(palette)) if stops is None else stops
-    return np.stack([np.interp(t, stops, palette[:, c]) for c in range(3)], -1).astype(np.float32)
+    stops = numpy.linspace(0, 1, len(palette)) if stops is None else stops
+    return numpy.stack([numpy.interp(t, stops, palette[:, c]) for c in range(3)], -1).astype(numpy.float32)
 
 
 def mix(a, b, t):
     """`a` where `t` (a mask or a number) is 0 and `b` where it is 1: two pictures, colours or masks."""
-    t = np.asarray(t, np.float32)
-    return a + (b - a) * (t[..., None] if t.ndim and t.shape not in (np.shape(a), np.shape(b)) else t)
+    t = numpy.asarray(t, numpy.float32)
+    return a + (b - a) * (t[..., None] if t.ndim and t.shape not in (numpy.shape(a), numpy.shape(b)) else t)
 
 
 def vary(rng, rgb, amount):
     """`rgb` with random changes of brightness, and half as large ones of each channel, drawn per row."""
-    rgb = np.asarray(rgb, np.float32)
+    rgb = numpy.asarray(rgb, numpy.float32)
     grey = rng.normal(0, amount, rgb.shape[:-1] + (1,))
-    return (rgb + grey + rng.normal(0, amount / 2, rgb.shape)).astype(np.float32)
+    return (rgb + grey + rng.normal(0, amount / 2, rgb.shape)).astype(numpy.float32)
 
 
 def luminance(rgb):
     """Rec. 601 luma of a picture."""
-    return rgb @ np.array([0.299, 0.587, 0.114], np.float32)
+    return rgb @ numpy.array([0.299, 0.587, 0.114], numpy.float32)
 
 
 # ------------------------------------------------------------------------------------- fields and noise
@@ -50,19 +49,18 @@ def luminance(rgb):
 
 def grid(size):
     """Coordinates x, y of the pixels."""
-    y, x = np.mgrid[:size, :size].astype(np.float32)
+    y, x = numpy.mgrid[:size, :size].astype(numpy.float32)
     return x, y
 
 
 def step(edge0, edge1, t):
     """Smooth (cubic) step from 0 at `edge0` to 1 at `edge1`, either of which may be the greater."""
-    t = np.clip((t - edge0) / (edge1 - edge0), 0, 1)
-    return (t * t * (3 - 2 * t)).astype(np.float32)
+    t = numpy.clip((t - edge0) / (edge1 - edge0), 0, 1)
+    return (t * t * (3 - 2 * t)).astype(numpy.float32)
 
 
 def noise(rng, size, scale, octaves=4, gain=0.5, stretch=(1, 1)):
-    """
-    Fractal noise with values uniform in [0, 1].
+    """Fractal noise with values uniform in [0, 1].
 
     The sum of cubic interpolations of white noise, each twice as fine as the one before; its values then go
     through their own (normal) distribution function, so that equal intervals take equal areas.
@@ -85,14 +83,14 @@ def noise(rng, size, scale, octaves=4, gain=0.5, stretch=(1, 1)):
     -------
     float32 array of shape (size, size)
     """
-    total = np.zeros((size, size))
+    total = numpy.zeros((size, size))
     for octave in range(octaves):
         steps = [max(scale * s / 2**octave, 1) for s in (stretch[1], stretch[0])]
-        coarse = rng.normal(size=[int(np.ceil(size / s)) + 4 for s in steps])
-        at = [np.arange(size) / s + 1 + rng.uniform() for s in steps]
-        total += gain**octave * ndimage.map_coordinates(coarse, np.meshgrid(*at, indexing='ij'), order=3)
+        coarse = rng.normal(size=[int(numpy.ceil(size / s)) + 4 for s in steps])
+        at = [numpy.arange(size) / s + 1 + rng.uniform() for s in steps]
+        total += gain**octave * ndimage.map_coordinates(coarse, numpy.meshgrid(*at, indexing='ij'), order=3)
     total = (total - total.mean()) / (total.std() + 1e-9)
-    return (0.5 + 0.5 * erf(total / np.sqrt(2))).astype(np.float32)
+    return (0.5 + 0.5 * erf(total / numpy.sqrt(2))).astype(numpy.float32)
 
 
 def window(rng, field, size):
@@ -105,7 +103,7 @@ def sample(field, x, y):
     """`field` (with or without channels) at the positions x, y, linearly, mirrored beyond its edges."""
     if field.ndim == 2:
         return ndimage.map_coordinates(field, [y, x], order=1, mode='mirror')
-    return np.stack([sample(field[..., c], x, y) for c in range(field.shape[2])], -1)
+    return numpy.stack([sample(field[..., c], x, y) for c in range(field.shape[2])], -1)
 
 
 def wobble(rng, field, amount, scale, octaves=2):
@@ -123,25 +121,24 @@ def blur(field, sigma):
 
 def flow_angle(field):
     """Direction of the level lines of a scalar field, in radians."""
-    gy, gx = np.gradient(field)
-    return np.arctan2(gx, -gy).astype(np.float32)
+    gy, gx = numpy.gradient(field)
+    return numpy.arctan2(gx, -gy).astype(numpy.float32)
 
 
 def vortices(rng, size, count, radius, drift=(1.0, 0.0)):
     """Direction, in radians, of a flow with `drift` and `count` random vortices of about the given radius."""
     x, y = grid(size)
-    u, v = np.full_like(x, drift[0]), np.full_like(x, drift[1])
+    u, v = numpy.full_like(x, drift[0]), numpy.full_like(x, drift[1])
     for _ in range(count):
         cx, cy = rng.uniform(0, size, 2)
         r, spin = radius * rng.uniform(0.6, 1.5), rng.choice([-1, 1]) * rng.uniform(2, 4)
-        fall = spin * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / r**2)
+        fall = spin * numpy.exp(-((x - cx) ** 2 + (y - cy) ** 2) / r**2)
         u, v = u - fall * (y - cy) / r, v + fall * (x - cx) / r
-    return np.arctan2(v, u).astype(np.float32)
+    return numpy.arctan2(v, u).astype(numpy.float32)
 
 
 def cells(points, size, warp=None):
-    """
-    Voronoi cells.
+    """Voronoi cells.
 
     Parameters
     ----------
@@ -159,23 +156,22 @@ def cells(points, size, warp=None):
     x, y = grid(size)
     if warp is not None:
         x, y = x + warp[0], y + warp[1]
-    distance, index = cKDTree(points).query(np.stack([x, y], -1).reshape(-1, 2), k=2)
+    distance, index = cKDTree(points).query(numpy.stack([x, y], -1).reshape(-1, 2), k=2)
     shape = (size, size)
     return index[:, 0].reshape(shape), distance[:, 0].reshape(shape), distance[:, 1].reshape(shape)
 
 
 def scatter(rng, size, spacing, margin=0, jitter=0.5):
     """Points (n, 2) of a jittered hexagonal lattice, to `margin` pixels around the image, in random order."""
-    rows = np.arange(-margin, size + margin + spacing, spacing * 0.87)
-    columns = np.arange(-margin, size + margin + spacing, spacing)
-    points = np.array([(x + (i % 2) * spacing / 2, y) for i, y in enumerate(rows) for x in columns])
+    rows = numpy.arange(-margin, size + margin + spacing, spacing * 0.87)
+    columns = numpy.arange(-margin, size + margin + spacing, spacing)
+    points = numpy.array([(x + (i % 2) * spacing / 2, y) for i, y in enumerate(rows) for x in columns])
     points += rng.uniform(-jitter, jitter, points.shape) * spacing
     return points[rng.permutation(len(points))]
 
 
 def facets(rng, size, area, angles=None):
-    """
-    Split the image by random lines into convex facets.
+    """Split the image by random lines into convex facets.
 
     Parameters
     ----------
@@ -193,8 +189,8 @@ def facets(rng, size, area, angles=None):
         The angle of each facet's last cut.
     """
     x, y = (a.ravel() for a in grid(size))
-    labels, directions = np.zeros(size * size, int), []
-    stack = [(np.arange(size * size), 0.0)]
+    labels, directions = numpy.zeros(size * size, int), []
+    stack = [(numpy.arange(size * size), 0.0)]
     while stack:
         inside, last = stack.pop()
         if len(inside) < area * 6 ** rng.uniform(-1, 0):
@@ -202,13 +198,13 @@ def facets(rng, size, area, angles=None):
             directions.append(last)
             continue
         px, py = x[inside], y[inside]
-        angle = rng.uniform(0, np.pi) if angles is None else rng.choice(angles) + rng.normal(0, 0.12)
-        if np.std(px * np.cos(angle) + py * np.sin(angle)) < 0.5 * np.hypot(px.std(), py.std()):
-            angle += np.pi / 2  # cut across the long side: no slivers
-        across = px * np.cos(angle) + py * np.sin(angle)
-        side = across < np.quantile(across, rng.uniform(0.35, 0.65))
+        angle = rng.uniform(0, numpy.pi) if angles is None else rng.choice(angles) + rng.normal(0, 0.12)
+        if numpy.std(px * numpy.cos(angle) + py * numpy.sin(angle)) < 0.5 * numpy.hypot(px.std(), py.std()):
+            angle += numpy.pi / 2  # cut across the long side: no slivers
+        across = px * numpy.cos(angle) + py * numpy.sin(angle)
+        side = across < numpy.quantile(across, rng.uniform(0.35, 0.65))
         stack += [(inside[side], angle), (inside[~side], angle)]
-    return labels.reshape(size, size), np.array(directions)
+    return labels.reshape(size, size), numpy.array(directions)
 
 
 # -------------------------------------------------------------------------------------- ground and light
@@ -217,8 +213,10 @@ def facets(rng, size, area, angles=None):
 def weave(size, period=4):
     """Height of plain-woven canvas with threads `period` pixels apart, in [0, 1]."""
     x, y = grid(size)
-    over = np.sin(np.pi * x / period) * np.sin(np.pi * y / period) > 0
-    return np.where(over, np.abs(np.sin(np.pi * x / period)), np.abs(np.sin(np.pi * y / period))).astype(np.float32)
+    over = numpy.sin(numpy.pi * x / period) * numpy.sin(numpy.pi * y / period) > 0
+    return numpy.where(
+        over, numpy.abs(numpy.sin(numpy.pi * x / period)), numpy.abs(numpy.sin(numpy.pi * y / period))
+    ).astype(numpy.float32)
 
 
 def grain(rng, size, scale=2.0):
@@ -227,8 +225,7 @@ def grain(rng, size, scale=2.0):
 
 
 def light(rgb, height, relief=1.0, gloss=0.0, azimuth=-2.3):
-    """
-    Light a picture whose paint stands `height` above the ground.
+    """Light a picture whose paint stands `height` above the ground.
 
     Parameters
     ----------
@@ -242,11 +239,11 @@ def light(rgb, height, relief=1.0, gloss=0.0, azimuth=-2.3):
     azimuth : float
         Direction of the lamp, by default the upper left.
     """
-    gy, gx = np.gradient(height.astype(np.float32) * relief)
-    facing = -(gx * np.cos(azimuth) + gy * np.sin(azimuth))
-    facing = -facing / np.sqrt(1 + gx**2 + gy**2)
-    shade = 1 - 0.55 * np.clip(facing, -1, 1)
-    shine = gloss * np.clip(-facing, 0, 1) ** 2
+    gy, gx = numpy.gradient(height.astype(numpy.float32) * relief)
+    facing = -(gx * numpy.cos(azimuth) + gy * numpy.sin(azimuth))
+    facing = -facing / numpy.sqrt(1 + gx**2 + gy**2)
+    shade = 1 - 0.55 * numpy.clip(facing, -1, 1)
+    shine = gloss * numpy.clip(-facing, 0, 1) ** 2
     return rgb * shade[..., None] + shine[..., None]
 
 
@@ -259,7 +256,7 @@ def drawn(size, draw, scale=3):
     """Mask in [0, 1] of what `draw(image_draw, scale)` draws in 255 on a canvas `scale` times as large."""
     image = Image.new('L', (size * scale, size * scale))
     draw(ImageDraw.Draw(image), scale)
-    return np.asarray(image.resize((size, size), Image.BOX), np.float32) / 255
+    return numpy.asarray(image.resize((size, size), Image.BOX), numpy.float32) / 255
 
 
 def craquelure(rng, size, scale, width=0.9):
@@ -279,7 +276,7 @@ def bristles(rng, length=40, width=2.0):
     sheet = (
         sheet / sheet.std() + 0.4 * ndimage.gaussian_filter(rng.normal(size=sheet.shape), (0.6, 4), mode='wrap') / 0.18
     )
-    return (0.5 + 0.5 * erf(sheet / sheet.std() / np.sqrt(2))).astype(np.float32)
+    return (0.5 + 0.5 * erf(sheet / sheet.std() / numpy.sqrt(2))).astype(numpy.float32)
 
 
 def stroke(
@@ -301,8 +298,7 @@ def stroke(
     opacity=1.0,
     tooth=None,
 ):
-    """
-    Paint one stroke of the brush, in place.
+    """Paint one stroke of the brush, in place.
 
     The stroke is an arc of a circle. In the coordinates along and across the arc, the streaks of the bristles
     vary the colour, fray the edges, break up the paint where the brush runs dry, and pile it up.
@@ -339,41 +335,43 @@ def stroke(
         Mask of where the ground takes the paint, as rough paper does on its grains.
     """
     size = len(rgb)
-    reach = 0.5 * np.hypot(length * 1.1, width * 1.2 + abs(bend) * length**2 / 4) + 2
+    reach = 0.5 * numpy.hypot(length * 1.1, width * 1.2 + abs(bend) * length**2 / 4) + 2
     x0, x1 = int(max(at[0] - reach, 0)), int(min(at[0] + reach + 2, size))
     y0, y1 = int(max(at[1] - reach, 0)), int(min(at[1] + reach + 2, size))
     if x1 <= x0 or y1 <= y0:
         return
-    dx = np.arange(x0, x1, dtype=np.float32)[None] - np.float32(at[0])
-    dy = np.arange(y0, y1, dtype=np.float32)[:, None] - np.float32(at[1])
-    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    dx = numpy.arange(x0, x1, dtype=numpy.float32)[None] - numpy.float32(at[0])
+    dy = numpy.arange(y0, y1, dtype=numpy.float32)[:, None] - numpy.float32(at[1])
+    cos, sin = numpy.float32(numpy.cos(angle)), numpy.float32(numpy.sin(angle))
     along, across = dx * cos + dy * sin, dy * cos - dx * sin
     if abs(bend) > 1e-4:
-        radius = np.float32(1 / bend)
+        radius = numpy.float32(1 / bend)
         along, across = (
-            np.arctan2(along, np.sign(radius) * (radius - across)) * abs(radius),
-            radius - np.sign(radius) * np.hypot(along, radius - across),
+            numpy.arctan2(along, numpy.sign(radius) * (radius - across)) * abs(radius),
+            radius - numpy.sign(radius) * numpy.hypot(along, radius - across),
         )
     row, column = rng.randint(512), rng.randint(1024)
-    bristle = sheet[(across * 2 + row + 4096).astype(np.int32) & 511, (along + column + 4096).astype(np.int32) & 1023]
-    t = along / length + np.float32(0.5)
-    half = np.float32(width / 2)
+    bristle = sheet[
+        (across * 2 + row + 4096).astype(numpy.int32) & 511, (along + column + 4096).astype(numpy.int32) & 1023
+    ]
+    t = along / length + numpy.float32(0.5)
+    half = numpy.float32(width / 2)
     if taper:
-        half = half * (1 - taper + taper * np.sqrt(np.clip(4 * t * (1 - t), 0, 1)))
-    fray = (bristle - np.float32(0.5)) * np.float32(ragged * width)
-    alpha = np.clip(half - np.abs(across) + fray * 0.5 + 0.5, 0, 1)
-    alpha *= np.clip((np.float32(length / 2) - np.abs(along) + fray) / 2 + 0.5, 0, 1)
+        half = half * (1 - taper + taper * numpy.sqrt(numpy.clip(4 * t * (1 - t), 0, 1)))
+    fray = (bristle - numpy.float32(0.5)) * numpy.float32(ragged * width)
+    alpha = numpy.clip(half - numpy.abs(across) + fray * 0.5 + 0.5, 0, 1)
+    alpha *= numpy.clip((numpy.float32(length / 2) - numpy.abs(along) + fray) / 2 + 0.5, 0, 1)
     if dry:
-        alpha *= np.clip((1.3 - dry * 1.5 * np.clip(t, 0, 1) - (1 - bristle)) * 5, 0, 1)
+        alpha *= numpy.clip((1.3 - dry * 1.5 * numpy.clip(t, 0, 1) - (1 - bristle)) * 5, 0, 1)
     alpha *= opacity
     if tooth is not None:
         alpha *= tooth[y0:y1, x0:x1]
-    colour = np.asarray(colour, np.float32)
-    paint = colour + ((bristle - np.float32(0.5)) * np.float32(2 * streak))[..., None]
+    colour = numpy.asarray(colour, numpy.float32)
+    paint = colour + ((bristle - numpy.float32(0.5)) * numpy.float32(2 * streak))[..., None]
     patch = rgb[y0:y1, x0:x1]
     patch += (paint - patch) * alpha[..., None]
     if height is not None:
-        edge = np.clip(1 - np.abs(np.abs(across) - half * 0.8) / (half * 0.3 + 1), 0, 1)
+        edge = numpy.clip(1 - numpy.abs(numpy.abs(across) - half * 0.8) / (half * 0.3 + 1), 0, 1)
         relief = height[y0:y1, x0:x1]
         relief += (body * (0.35 + 0.5 * bristle + 0.35 * edge) + 0.3 * relief - relief) * alpha
 
@@ -396,8 +394,7 @@ def paint_over(
     sheet=None,
     **brush,
 ):
-    """
-    Cover a picture with strokes, in place.
+    """Cover a picture with strokes, in place.
 
     Parameters
     ----------
@@ -433,23 +430,23 @@ def paint_over(
     size = len(rgb)
     sheet = bristles(rng) if sheet is None else sheet
     points = scatter(rng, size, spacing, margin=spacing)
-    x, y = np.clip(points, 0, size - 1).round().astype(int).T
+    x, y = numpy.clip(points, 0, size - 1).round().astype(int).T
     base = vary(rng, reference[y, x], colour_jitter)
     if choose is not None:
         base = choose(rng, base)
     directions = angle[y, x] + rng.normal(0, angle_jitter, len(points))
     if follow:
-        cos, sin = np.cos(angle), np.sin(angle)
-        (cy, cx), (sy, sx) = np.gradient(cos), np.gradient(sin)
+        cos, sin = numpy.cos(angle), numpy.sin(angle)
+        (cy, cx), (sy, sx) = numpy.gradient(cos), numpy.gradient(sin)
         turn = cos * (cos * sx + sin * sy) - sin * (cos * cx + sin * cy)
-        bends = np.clip(blur(turn, 2)[y, x], -1.2 / length[1], 1.2 / length[1])
+        bends = numpy.clip(blur(turn, 2)[y, x], -1.2 / length[1], 1.2 / length[1])
     else:
-        bends = np.zeros(len(points))
-    keep = rng.uniform(size=len(points)) < (density[y, x] if isinstance(density, np.ndarray) else density)
+        bends = numpy.zeros(len(points))
+    keep = rng.uniform(size=len(points)) < (density[y, x] if isinstance(density, numpy.ndarray) else density)
     if mask is not None:
         keep &= mask[y, x] > 0.5
     lengths, widths = rng.uniform(*length, len(points)), rng.uniform(*width, len(points))
-    for i in np.flatnonzero(keep):
+    for i in numpy.flatnonzero(keep):
         stroke(
             rng, rgb, height, points[i], directions[i], lengths[i], widths[i], base[i], sheet, bend=bends[i], **brush
         )
@@ -460,8 +457,8 @@ def curve(rng, start, angle, steps, stride, turn, smooth=12):
     """Path of a moving hand: `steps` points `stride` pixels apart, its direction turning by about `turn`
     radians a step, with changes of turn spread over `smooth` steps."""
     turns = ndimage.gaussian_filter1d(rng.normal(size=steps), smooth, mode='wrap')
-    angles = angle + np.cumsum(turn * turns / (turns.std() + 1e-9))
-    return np.asarray(start) + stride * np.cumsum(np.stack([np.cos(angles), np.sin(angles)], -1), 0)
+    angles = angle + numpy.cumsum(turn * turns / (turns.std() + 1e-9))
+    return numpy.asarray(start) + stride * numpy.cumsum(numpy.stack([numpy.cos(angles), numpy.sin(angles)], -1), 0)
 
 
 def dots(image_draw, scale, centres, radii, tall=1.0, fill=255):
@@ -472,10 +469,10 @@ def dots(image_draw, scale, centres, radii, tall=1.0, fill=255):
 
 def draw_path(image_draw, scale, path, widths):
     """Draw a path (points, 2) of varying width into an `ImageDraw` of a canvas `scale` times as large."""
-    path = np.asarray(path) * scale
-    widths = np.broadcast_to(np.asarray(widths, float), len(path)) * scale / 2
+    path = numpy.asarray(path) * scale
+    widths = numpy.broadcast_to(numpy.asarray(widths, float), len(path)) * scale / 2
     for (x, y), (x1, y1), r in zip(path[:-1], path[1:], widths):
-        n = int(np.hypot(x1 - x, y1 - y) / max(r * 0.5, 1)) + 1
-        for t in np.arange(n) / n:
+        n = int(numpy.hypot(x1 - x, y1 - y) / max(r * 0.5, 1)) + 1
+        for t in numpy.arange(n) / n:
             cx, cy = x + (x1 - x) * t, y + (y1 - y) * t
             image_draw.ellipse((cx - r, cy - r, cx + r, cy + r), fill=255)

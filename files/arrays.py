@@ -1,5 +1,4 @@
-"""
-Arrays out of files that need not be trusted: .npz archives, pickles and HDF5.
+"""Arrays out of files that need not be trusted: .npz archives, pickles and HDF5.
 
 `numpy.load`, `pickle.load` and the HDF5 library believe what a file says about itself. The readers here do not:
 every length is checked against what is there before memory is taken for it, nothing named in a file is imported,
@@ -41,8 +40,7 @@ _DTYPE = re.compile(r'[<>|=]?[biufcSU]\d{1,9}')
 
 
 def make_array(data: bytes | bytearray, dtype: Any, shape: Any, order: Any = 'C') -> numpy.ndarray:
-    """
-    An array over the bytes that a file holds for it.
+    """An array over the bytes that a file holds for it.
 
     Parameters
     ----------

@@ -15,8 +15,7 @@ import utils
 
 @contextlib.contextmanager
 def atomic_path(path: str) -> Iterator[str]:
-    """
-    Context manager for writing a file that is there either whole or not at all.
+    """Context manager for writing a file that is there either whole or not at all.
 
     Yields the name of a temporary file in the folder of `path`, to be written and closed inside the block
     (h5py wants a name, not an object). When the block ends, the file is synced to disk, renamed to `path`,
@@ -62,13 +61,12 @@ def atomic_path(path: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def atomic_write(path: str) -> Iterator[BinaryIO]:
-    """
-    As `atomic_path`, but yields a binary file open for writing and reading.
+    """As `atomic_path`, but yields a binary file open for writing and reading.
 
     Examples
     --------
     >>> with atomic_write('cin.npz') as file:
-    ...     np.savez(file, *arrays)
+    ...     numpy.savez(file, *arrays)
     """
     with atomic_path(path) as temporary:
         with open(temporary, 'wb+') as file:
@@ -119,8 +117,7 @@ def sync_folder(folder: str) -> None:
 
 
 def check_outputs(outputs: dict[str, bool], inputs: Iterable[str] = (), overwrite: bool = False) -> None:
-    """
-    Refuse to write where that would cost the user a file: the one rule for the outputs of all scripts.
+    """Refuse to write where that would cost the user a file: the one rule for the outputs of all scripts.
 
     No output is an input, and no two outputs are one file. What is there already is overwritten only where it is
     ours, or if the user has said so.
@@ -166,8 +163,7 @@ def _identity(path, folders):
 
 
 def make_folder(path: str) -> None:
-    """
-    Make a folder and those above it, unless they are there.
+    """Make a folder and those above it, unless they are there.
 
     Raises
     ------
@@ -181,8 +177,7 @@ def make_folder(path: str) -> None:
 
 
 def append_line(file: TextIO, line: str, sync: bool = False) -> None:
-    """
-    Write a line at the end of an open text file, and have it on disk if `sync`.
+    """Write a line at the end of an open text file, and have it on disk if `sync`.
 
     Raises
     ------

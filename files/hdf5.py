@@ -9,8 +9,7 @@ import h5py
 
 
 def hdf5_datasets(file: Any, depth: int = 4, most: int = 10000) -> dict[str, Any]:
-    """
-    The datasets in an HDF5 file, of plain numbers that lie in the file as they are.
+    """The datasets in an HDF5 file, of plain numbers that lie in the file as they are.
 
     Only groups and datasets that are in the file itself are looked at. Soft and external links are passed over,
     and a dataset whose numbers lie in other files is refused, so that no name in a file becomes a path. So is one

@@ -14,7 +14,7 @@ import os
 import sys
 import warnings
 
-import numpy as np
+import numpy
 from PIL import Image, ImageFilter, ImageOps, PngImagePlugin, features
 
 import utils
@@ -94,8 +94,7 @@ _UPRIGHT = {
 
 
 def read_image(source, size=None, max_pixels=None):
-    """
-    Read an image as 8-bit RGB, whatever it is stored as.
+    """Read an image as 8-bit RGB, whatever it is stored as.
 
     The first frame of an animation; EXIF orientation applied; transparency composited over white; palette,
     CMYK, 1-bit and greyscale images converted; 16-bit and floating-point greyscale scaled to 8 bits, not
@@ -163,8 +162,7 @@ def pixel_limit(max_pixels=None):
 
 @contextlib.contextmanager
 def open_image(source, max_pixels):
-    """
-    Open an image with Pillow, not decoded yet, and turn all that goes wrong meanwhile into one line.
+    """Open an image with Pillow, not decoded yet, and turn all that goes wrong meanwhile into one line.
 
     Parameters
     ----------
@@ -246,12 +244,12 @@ def make_upright(image, turned):
 def to_rgb(image):
     """Convert a loaded Pillow image of any mode to RGB."""
     if image.mode.startswith('I') or image.mode == 'F':
-        grey = np.asarray(image)
-        if image.format == 'TIFF' and grey.dtype == np.int32:
+        grey = numpy.asarray(image)
+        if image.format == 'TIFF' and grey.dtype == numpy.int32:
             # Pillow has no mode for them, and reads unsigned integers of 32 bits as signed ones.
             bits, kinds = (image.tag_v2.get(tag, default) for tag, default in ((258, 1), (339, 1)))
             if (bits, kinds) in ((32, 1), ((32,), 1), (32, (1,)), ((32,), (1,))):
-                grey = grey.view(np.uint32)
+                grey = grey.view(numpy.uint32)
         grey = _scale_to_8_bit(grey, image.info.get('transparency'))
         return Image.fromarray(grey).convert('RGB')
     if image.mode in ('La', 'RGBa'):
@@ -264,27 +262,26 @@ def to_rgb(image):
 
 
 def to_array(image):
-    """An RGB image as an array, without the two further copies in memory that np.array(image) takes."""
+    """An RGB image as an array, without the two further copies in memory that numpy.array(image) takes."""
     width, height = image.size
-    array = np.empty((height, width, 3), np.uint8)
+    array = numpy.empty((height, width, 3), numpy.uint8)
     for top in range(0, height, 64):
         array[top : top + 64] = image.crop((0, top, width, min(top + 64, height)))
     return array
 
 
 def _scale_to_8_bit(grey, transparent=None):
-    """
-    Scale integers of 16 or 32 bits, or floats, to uint8.
+    """Scale integers of 16 or 32 bits, or floats, to uint8.
 
     The file does not say where white is, so the values do: white is the smallest of 65535, 2^31 - 1 and
     2^32 - 1 (integers), or of 1, 255, 65535 and the maximum (floats) that no value exceeds. `transparent` is the grey
     value that a PNG declares to be transparent; it becomes white.
     """
-    values = np.nan_to_num(grey.astype(np.float64), nan=0, posinf=0, neginf=0)
+    values = numpy.nan_to_num(grey.astype(numpy.float64), nan=0, posinf=0, neginf=0)
     top = values.max()
     candidates = (1, 255, 65535, top) if grey.dtype.kind == 'f' else (65535, 2**31 - 1, 2**32 - 1)
     white = next(candidate for candidate in candidates if top <= candidate)
-    scaled = np.rint(np.clip(values / white, 0, 1) * 255).astype(np.uint8)
+    scaled = numpy.rint(numpy.clip(values / white, 0, 1) * 255).astype(numpy.uint8)
     if isinstance(transparent, int):
         scaled[grey == transparent] = 255
     return scaled
@@ -303,8 +300,7 @@ def resize_shorter_side(name, image, size, max_pixels):
 
 
 def write_image(path, image, origin=None):
-    """
-    Write an image atomically, in the format that its extension names.
+    """Write an image atomically, in the format that its extension names.
 
     Parameters
     ----------
@@ -321,8 +317,8 @@ def write_image(path, image, origin=None):
         For another extension, a size that the format cannot hold, or a place that cannot be written.
     """
     name, options = WRITE_FORMATS[check_extension(path)]
-    image = np.asarray(image)
-    if image.dtype != np.uint8:
+    image = numpy.asarray(image)
+    if image.dtype != numpy.uint8:
         image = _round(image)
     encoded = io.BytesIO()
     try:
@@ -337,8 +333,7 @@ def write_image(path, image, origin=None):
 
 
 def check_extension(path):
-    """
-    The extension of an image that is to be written, in small letters.
+    """The extension of an image that is to be written, in small letters.
 
     Raises
     ------
@@ -390,12 +385,11 @@ def origin_options(name, note):
 
 def _round(values):
     """Floats in [0, 1] to uint8, clipped and rounded to the nearest."""
-    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    return numpy.rint(numpy.clip(values, 0, 1) * 255).astype(numpy.uint8)
 
 
 def to_float(images):
-    """
-    Images as the networks take them.
+    """Images as the networks take them.
 
     Parameters
     ----------
@@ -405,15 +399,14 @@ def to_float(images):
     -------
     float32 array of shape (images, 3, height, width), in [0, 1]
     """
-    images = np.asarray(images)
+    images = numpy.asarray(images)
     if images.ndim == 3:
-        images = images[np.newaxis]
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(255)
+        images = images[numpy.newaxis]
+    return numpy.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(numpy.float32) / numpy.float32(255)
 
 
 def to_uint8(batch):
-    """
-    The inverse of `to_float`, rounded to the nearest and clipped.
+    """The inverse of `to_float`, rounded to the nearest and clipped.
 
     Parameters
     ----------
@@ -423,12 +416,11 @@ def to_uint8(batch):
     -------
     uint8 array of shape (images, height, width, 3)
     """
-    return np.ascontiguousarray(_round(np.asarray(batch)).transpose(0, 2, 3, 1))
+    return numpy.ascontiguousarray(_round(numpy.asarray(batch)).transpose(0, 2, 3, 1))
 
 
 def find_images(arguments):
-    """
-    The image files that a user means by files, folders and patterns.
+    """The image files that a user means by files, folders and patterns.
 
     Parameters
     ----------
@@ -506,14 +498,14 @@ def _only_images(paths, entries=None):
 def thumbnail(image, height):
     """An image (uint8, of shape (H, W, 3)) resized to a height, its aspect kept."""
     width = max(1, int(round(image.shape[1] * height / image.shape[0])))
-    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+    return numpy.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
 
 
 def cover(image, height, width):
     """The largest part of that aspect around the middle of an image, resized; uint8, of shape (H, W, 3)."""
-    return np.array(ImageOps.fit(Image.fromarray(image), (width, height), Image.Resampling.LANCZOS))
+    return numpy.array(ImageOps.fit(Image.fromarray(image), (width, height), Image.Resampling.LANCZOS))
 
 
 def median_filter(image, side):
     """The median of each channel in a square of `side` pixels, an odd number, around each pixel of a uint8 image."""
-    return np.array(Image.fromarray(image).filter(ImageFilter.MedianFilter(side)))
+    return numpy.array(Image.fromarray(image).filter(ImageFilter.MedianFilter(side)))

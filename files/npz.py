@@ -19,8 +19,7 @@ _NPY_HEADER = re.compile(
 
 
 def read_npz(file: BinaryIO, max_bytes: int) -> dict[str, numpy.ndarray]:
-    """
-    Read an .npz archive, as ``numpy.load(file, allow_pickle=False)`` does.
+    """Read an .npz archive, as ``numpy.load(file, allow_pickle=False)`` does.
 
     The sizes that the archive announces are added up and checked before anything is inflated, and nothing is
     inflated past them.
@@ -83,8 +82,7 @@ def _read_npy(stream, size):
 
 
 def write_npz(file: BinaryIO, arrays: Any) -> None:
-    """
-    Write arrays as `numpy.savez` does, except that the same arrays always give the same bytes.
+    """Write arrays as `numpy.savez` does, except that the same arrays always give the same bytes.
 
     Parameters
     ----------
@@ -100,8 +98,7 @@ def write_npz(file: BinaryIO, arrays: Any) -> None:
 
 
 def load_npz(path: str, max_bytes: int | None = None) -> dict[str, numpy.ndarray]:
-    """
-    Read an .npz file of arrays that need not be trusted (`read_npz`).
+    """Read an .npz file of arrays that need not be trusted (`read_npz`).
 
     Parameters
     ----------
@@ -125,8 +122,7 @@ def load_npz(path: str, max_bytes: int | None = None) -> dict[str, numpy.ndarray
 
 
 def save_npz(path: str, arrays_: Any) -> None:
-    """
-    Write arrays to an .npz file: atomically, uncompressed, the same bytes for the same arrays.
+    """Write arrays to an .npz file: atomically, uncompressed, the same bytes for the same arrays.
 
     Parameters
     ----------

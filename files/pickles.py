@@ -43,8 +43,7 @@ _MARK = object()
 
 
 def read_pickle(file: BinaryIO, max_bytes: int, max_instructions: int = 10**6) -> Any:
-    """
-    Read a pickle of numpy arrays, numbers, text and plain containers; nothing else.
+    """Read a pickle of numpy arrays, numbers, text and plain containers; nothing else.
 
     A pickle is a program for a stack machine, and Python's machine has an instruction that imports any
     function and one that calls it. A subclass of `pickle.Unpickler` can put checked stand-ins in the place of the
@@ -391,8 +390,7 @@ class PickleMachine:
 
 
 def load_pickle(path: str, max_bytes: int | None = None) -> Any:
-    """
-    Read a pickle of arrays and plain containers that need not be trusted (`read_pickle`).
+    """Read a pickle of arrays and plain containers that need not be trusted (`read_pickle`).
 
     Such as the Lasagne model zoo's vgg16.pkl. Nothing that the file names is imported or run; Python 2's text
     is decoded as latin1.

@@ -10,7 +10,7 @@ import sys
 import zlib
 from typing import Optional
 
-import numpy as np
+import numpy
 from PIL import Image, TiffImagePlugin
 
 import utils
@@ -86,8 +86,7 @@ class Picture:
 
 
 def read_picture(source, size=None, max_pixels=None):
-    """
-    Read a picture with all that `write_picture` can write again.
+    """Read a picture with all that `write_picture` can write again.
 
     Parameters
     ----------
@@ -127,12 +126,12 @@ def read_picture(source, size=None, max_pixels=None):
                     values = make_upright(values, turned)
                     if size is not None:
                         values = resize_shorter_side(name, values, size, max_pixels)
-                    values = to_array(values) if values.mode == 'RGB' else np.array(values)
+                    values = to_array(values) if values.mode == 'RGB' else numpy.array(values)
                 parts.append(values)
             durations.append(_duration(image))
         transparent = None
         if any(alpha is not None for alpha in alphas):
-            transparent = [np.full(f.shape[:2], 255, 'uint8') if a is None else a for a, f in zip(alphas, frames)]
+            transparent = [numpy.full(f.shape[:2], 255, 'uint8') if a is None else a for a, f in zip(alphas, frames)]
         profile = image.info.get('icc_profile')
         good = isinstance(profile, bytes) and profile[16:20] == b'RGB ' and len(profile) <= MOST_PROFILE
         loop = image.info.get('loop')
@@ -152,7 +151,7 @@ def _alpha(image):
     if image.mode in ('LA', 'PA', 'RGBA', 'La', 'RGBa'):
         alpha = image.convert({'La': 'LA', 'RGBa': 'RGBA'}.get(image.mode, image.mode)).convert('RGBA').getchannel('A')
     elif image.mode.startswith('I') and isinstance(image.info.get('transparency'), int):
-        alpha = Image.fromarray(np.where(np.asarray(image) == image.info['transparency'], 0, 255).astype('uint8'))
+        alpha = Image.fromarray(numpy.where(numpy.asarray(image) == image.info['transparency'], 0, 255).astype('uint8'))
     elif 'transparency' in image.info and image.mode in ('1', 'L', 'P', 'RGB'):
         alpha = image.convert('RGBA').getchannel('A')
     else:
@@ -213,8 +212,7 @@ def is_animated(path):
 
 
 def write_picture(path, picture, origin=None, extension=None):
-    """
-    Write a picture atomically, in the format that its extension names, with what that format can hold.
+    """Write a picture atomically, in the format that its extension names, with what that format can hold.
 
     Parameters
     ----------
@@ -258,10 +256,10 @@ def _encode(path, name, options, picture, origin):
     if picture.profile:
         options['icc_profile'] = picture.profile
     try:
-        if frames[0].dtype == np.uint16 and name in WITH_16_BITS and len(frames) == 1:
+        if frames[0].dtype == numpy.uint16 and name in WITH_16_BITS and len(frames) == 1:
             return (_png if name == 'PNG' else _tiff)(frames[0], alphas and alphas[0], options)
         pillow = [
-            Image.fromarray(np.dstack([frame, alphas[i]]) if alphas else frame)
+            Image.fromarray(numpy.dstack([frame, alphas[i]]) if alphas else frame)
             for i, frame in enumerate(map(eight_bits, frames))
         ]
         if len(frames) > 1:
@@ -283,7 +281,7 @@ def _encode(path, name, options, picture, origin):
 
 def eight_bits(frame):
     """A frame of 16 bits, or of 8, in 8 bits."""
-    return frame if frame.dtype == np.uint8 else np.rint(frame / np.float32(257)).astype(np.uint8)
+    return frame if frame.dtype == numpy.uint8 else numpy.rint(frame / numpy.float32(257)).astype(numpy.uint8)
 
 
 def _durations(name, durations):
@@ -292,7 +290,7 @@ def _durations(name, durations):
 
 def _with_alpha(frame, alpha):
     """Channels of 16 bits, with the opacity as one of them."""
-    return frame if alpha is None else np.dstack([frame, alpha.astype(np.uint16) * 257])
+    return frame if alpha is None else numpy.dstack([frame, alpha.astype(numpy.uint16) * 257])
 
 
 def _png(frame, alpha, options):
@@ -302,8 +300,8 @@ def _png(frame, alpha, options):
     """
     pixels = _with_alpha(frame, alpha)
     height, width, channels = pixels.shape
-    rows = pixels.astype('>u2').view(np.uint8).reshape(height, -1)
-    filtered = np.empty((height, rows.shape[1] + 1), np.uint8)
+    rows = pixels.astype('>u2').view(numpy.uint8).reshape(height, -1)
+    filtered = numpy.empty((height, rows.shape[1] + 1), numpy.uint8)
     filtered[:, 0] = 2  # the filter "up"
     filtered[0, 1:] = rows[0]
     filtered[1:, 1:] = rows[1:] - rows[:-1]

@@ -16,8 +16,7 @@ def contact_sheet(
     gutter: int = 8,
     label_size: int | None = None,
 ) -> numpy.ndarray:
-    """
-    Lay images out in a table.
+    """Lay images out in a table.
 
     Parameters
     ----------
@@ -65,8 +64,7 @@ def contact_sheet(
 
 
 def style_sheet(rows: list[list[Any]], labels: list[str], most: int = 8) -> numpy.ndarray:
-    """
-    Contact sheets of photos (down) and their pastiches (across), one below the other where there are many styles.
+    """Contact sheets of photos (down) and their pastiches (across), one below the other where there are many styles.
 
     Parameters
     ----------

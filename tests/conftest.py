@@ -68,9 +68,8 @@ def run():
     def run(*command, timeout=600, cwd=None, **environment):
         return subprocess.run(
             [sys.executable, os.path.join(ROOT, command[0])] + [str(a) for a in command[1:]],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            universal_newlines=True,
+            capture_output=True,
+            text=True,
             timeout=timeout,
             cwd=cwd or ROOT,
             env=dict(os.environ, **environment),
@@ -107,12 +106,7 @@ def without_theano():
             % (os.path.dirname(path), [path] + list(arguments), path)
         )
         done = subprocess.run(
-            [sys.executable, '-c', code],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            universal_newlines=True,
-            env=dict(os.environ, PATH=''),
-            cwd=cwd or ROOT,
+            [sys.executable, '-c', code], capture_output=True, text=True, env=dict(os.environ, PATH=''), cwd=cwd or ROOT
         )
         assert 'Traceback' not in done.stderr, done.stderr
         return done

@@ -1,6 +1,5 @@
 #!/usr/bin/env python
-"""
-Feed damaged files to every parser of files that a stranger may send.
+"""Feed damaged files to every parser of files that a stranger may send.
 
     python tests/fuzz.py images --runs 100000       each image format
     python tests/fuzz.py npz pickle --runs 100000
@@ -60,7 +59,7 @@ import zipfile  # noqa: E402
 from unittest import mock  # noqa: E402
 
 import h5py  # noqa: E402
-import numpy as np  # noqa: E402
+import numpy  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import files  # noqa: E402
@@ -93,9 +92,9 @@ def target(name, seeds):
 
 def image_seeds(form):
     """Small images of every mode that a format can hold, with and without extras such as EXIF."""
-    pixels = np.random.RandomState(0).randint(0, 256, (12, 9, 4)).astype(np.uint8)
+    pixels = numpy.random.RandomState(0).randint(0, 256, (12, 9, 4)).astype(numpy.uint8)
     rgba = Image.fromarray(pixels, 'RGBA')
-    wide = Image.fromarray(np.arange(108, dtype=np.uint16).reshape(12, 9) * 600)
+    wide = Image.fromarray(numpy.arange(108, dtype=numpy.uint16).reshape(12, 9) * 600)
     modes = 'RGB', 'L', '1', 'P', 'LA', 'CMYK', 'YCbCr', 'I', 'F'
     images = [rgba.convert(mode) for mode in modes] + [rgba, wide]
     exif = Image.Exif()
@@ -126,7 +125,7 @@ def image_seeds(form):
 
 def feed_image(data):
     image = files.read_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
-    assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+    assert image.dtype == numpy.uint8 and image.ndim == 3 and image.shape[2] == 3
     assert image.shape[0] * image.shape[1] <= MAX_PIXELS
     picture = files.read_picture(io.BytesIO(data), max_pixels=MAX_PIXELS)
     shapes = {frame.shape[:2] for frame in picture.frames} | {alpha.shape for alpha in picture.alphas or ()}
@@ -182,25 +181,34 @@ def check_values(value):
             todo += list(value) + list(value.values())
         elif isinstance(value, (list, tuple, set, frozenset)):
             todo += value
-        elif isinstance(value, (np.ndarray, np.generic)):
+        elif isinstance(value, (numpy.ndarray, numpy.generic)):
             assert value.dtype.kind in 'biufcSU' and value.nbytes <= MAX_BYTES
             str(value)
         else:
-            plain = str, bytes, bytearray, int, float, bool, type(None), np.dtype
+            plain = str, bytes, bytearray, int, float, bool, type(None), numpy.dtype
             assert isinstance(value, plain), type(value)
 
 
 def npz_seeds():
     seeds = []
-    for save in (np.savez, np.savez_compressed):
+    for save in (numpy.savez, numpy.savez_compressed):
         file = io.BytesIO()
         save(
-            file, np.arange(6, dtype=np.float32).reshape(2, 3), np.asfortranarray(np.eye(2)), meta=np.array('{"a": 1}')
+            file,
+            numpy.arange(6, dtype=numpy.float32).reshape(2, 3),
+            numpy.asfortranarray(numpy.eye(2)),
+            meta=numpy.array('{"a": 1}'),
         )
         seeds.append(b'z' + file.getvalue())
-    for array in (np.arange(3.0), np.array('text'), np.array(True), np.zeros((0, 2), '>i2'), np.array([{}])):
+    for array in (
+        numpy.arange(3.0),
+        numpy.array('text'),
+        numpy.array(True),
+        numpy.zeros((0, 2), '>i2'),
+        numpy.array([{}]),
+    ):
         file = io.BytesIO()
-        np.save(file, array)
+        numpy.save(file, array)
         seeds.append(b'n' + file.getvalue())
     return seeds
 
@@ -219,7 +227,11 @@ def feed_npz(data):
 
 def pickle_seeds():
     value = {
-        'param values': [np.arange(4, dtype=np.float32).reshape(2, 2), np.float64(2.5), np.array(['a', 'b'])],
+        'param values': [
+            numpy.arange(4, dtype=numpy.float32).reshape(2, 2),
+            numpy.float64(2.5),
+            numpy.array(['a', 'b']),
+        ],
         'text': ['é', b'bytes', (1, 2.5, -3, 2**40, True, None), {}, ()],
         'set': {1, 'a'},
     }
@@ -264,7 +276,7 @@ def network_arrays():
 
 def npz(arrays):
     file = io.BytesIO()
-    np.savez_compressed(file, **arrays)
+    numpy.savez_compressed(file, **arrays)
     return file.getvalue()
 
 
@@ -277,7 +289,7 @@ def network_seeds():
         b'm[]',
         b'm1e999',
         b'z' + npz(arrays),
-        b'z' + npz(dict(arrays, meta=np.array(meta.decode()))),
+        b'z' + npz(dict(arrays, meta=numpy.array(meta.decode()))),
     ]
 
 
@@ -291,14 +303,14 @@ def feed_network(data):
     if kind != b'z':
         if not _network_arrays:
             _network_arrays.append(network_arrays()[0])
-        data = npz(dict(_network_arrays[0], meta=np.array(data.decode('latin1'))))
+        data = npz(dict(_network_arrays[0], meta=numpy.array(data.decode('latin1'))))
     network = feed_file(with_limit(models.load_network), data)
     check_values(network.meta)
     check_values(dataclasses.asdict(network.architecture))
 
 
 def vgg_arrays():
-    generator = np.random.RandomState(0)
+    generator = numpy.random.RandomState(0)
     return [generator.rand(*shape).astype('float32') for _ in range(13) for shape in [(1, 1, 3, 3), (1,)]]
 
 
@@ -336,7 +348,7 @@ def vgg_h5_seeds():
         ('block%s_conv%s/block%s_conv%s/%s:0', ('kernel', 'bias')),
     ):
         datasets = {
-            pattern % (name * 2 + (kind,)): np.ones(shape, 'float32')
+            pattern % (name * 2 + (kind,)): numpy.ones(shape, 'float32')
             for name in ('11', '12')
             for name in [tuple(name)]
             for kind, shape in zip(kinds, [(3, 3, 1, 1), (1,)])
@@ -351,7 +363,7 @@ def vgg_h5_seeds():
 
 
 def content_h5_seeds():
-    images = np.arange(2 * 3 * 16 * 16).reshape(2, 3, 16, 16).astype('uint8')
+    images = numpy.arange(2 * 3 * 16 * 16).reshape(2, 3, 16, 16).astype('uint8')
     datasets = {name: images for name in photos.HDF5_NAMES.values()}
     return [
         hdf5(datasets),
@@ -370,8 +382,8 @@ def feed_content(data):
         content = photos.open_content(path, 16)
         for split in content[:2]:
             for i in range(min(split.size, 2)):
-                image = split.read(i, np.random.RandomState(0))
-                assert image.dtype == np.uint8 and image.shape == (16, 16, 3)
+                image = split.read(i, numpy.random.RandomState(0))
+                assert image.dtype == numpy.uint8 and image.shape == (16, 16, 3)
 
     feed_file(load, data, '.h5')
 
@@ -379,8 +391,8 @@ def feed_content(data):
 def vgg_onnx_seeds():
     from test_formats import model, tensor
 
-    b = np.ones(4, 'float32')
-    W = np.ones((4, 3, 3, 3), 'float32')
+    b = numpy.ones(4, 'float32')
+    W = numpy.ones((4, 3, 3, 3), 'float32')
     return [
         model(tensor('block1_conv1_1/convolution/x', W), tensor('block1_conv1_1/Squeeze:0', b, packed=packed))
         for packed in (False, True)
@@ -419,7 +431,7 @@ target('foreign-ckpt', lambda: fixtures('magenta.ckpt'))(lambda data: feed_file(
 
 
 def torch7_seeds():
-    generator = np.random.RandomState(0)
+    generator = numpy.random.RandomState(0)
     settings = [('instance', 'reflect-start', 'nearest'), ('batch', 'none', 'deconv')]
     return [torch7.save(torch7.network(generator, *kinds, 1, (1,) * 5)[0]) for kinds in settings]
 
@@ -448,7 +460,9 @@ def write_deeplearnjs(folder):
     """A network of lengstrom's with a map everywhere."""
     widths, shapes = (1, 1, 1, 1, 1, 3), [(9, 9, 3, 1)] + [(3, 3, 1, 1)] * 4 + [(9, 9, 1, 3)]
     arrays = [
-        array for shape, width in zip(shapes, widths) for array in (np.ones(shape), np.zeros(width), np.ones(width))
+        array
+        for shape, width in zip(shapes, widths)
+        for array in (numpy.ones(shape), numpy.zeros(width), numpy.ones(width))
     ]
     manifest = {}
     for i, array in enumerate(arrays):
@@ -521,8 +535,7 @@ def mutate(data, other, chance):
 
 
 def run_random(name, runs, seed, kill=False):
-    """
-    Feed random mutations of the seeds to a parser.
+    """Feed random mutations of the seeds to a parser.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 
-import numpy as np
+import numpy
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
@@ -35,7 +35,7 @@ BLOCKS = {'cin': 1, 'fns': 0, 'fns_batch': 0}
 
 def expansion_inputs(scale, pad):
     """Images, and a gradient with respect to what is made of each."""
-    generator = np.random.RandomState(10 * scale + pad)
+    generator = numpy.random.RandomState(10 * scale + pad)
     for n, c, h, w in [(2, 3) + tuple(pad // scale + 1 + generator.randint(0, 3, 2)), (1, 2, 33, 47), (1, 1, 70, 71)]:
         yield (
             generator.randn(n, c, h, w).astype('float32'),
@@ -45,7 +45,7 @@ def expansion_inputs(scale, pad):
 
 def norm_inputs(rows):
     """Images with large means, gamma and beta with a row for each or one for all, and a gradient."""
-    generator = np.random.RandomState(3)
+    generator = numpy.random.RandomState(3)
     for n, c, h, w in NORM_SHAPES:
         x = generator.randn(n, c, h, w) * generator.uniform(0.5, 9, (n, c, 1, 1)) + 50 * generator.randn(n, c, 1, 1)
         gamma, beta = generator.randn(2, n if rows == 'each' else 1, c)
@@ -54,8 +54,8 @@ def norm_inputs(rows):
 
 def flat_inputs():
     """Two maps, of which the first is flat but for the rounding of float32; gamma, beta and a gradient."""
-    generator = np.random.RandomState(4)
-    x = 9 * (1 + np.array([2.0**-20, 1]).reshape(1, 2, 1, 1) * generator.randn(1, 2, 33, 47))
+    generator = numpy.random.RandomState(4)
+    x = 9 * (1 + numpy.array([2.0**-20, 1]).reshape(1, 2, 1, 1) * generator.randn(1, 2, 33, 47))
     return [a.astype('float32') for a in (x, generator.randn(1, 2), generator.randn(1, 2), generator.randn(*x.shape))]
 
 
@@ -80,7 +80,7 @@ def norms(results):
 
 
 def loss_inputs():
-    generator = np.random.RandomState(5)
+    generator = numpy.random.RandomState(5)
     return [generator.rand(2, 3, 13, 11).astype('float32') for _ in range(2)]
 
 
@@ -93,7 +93,7 @@ def loss_values(results):
 
 
 def vgg_weights():
-    generator, weights = np.random.RandomState(7), {}
+    generator, weights = numpy.random.RandomState(7), {}
     for name, (c, oc) in dict(conv1_1=(3, 4), conv1_2=(4, 5), conv2_1=(5, 6), conv2_2=(6, 7), conv3_1=(7, 8)).items():
         weights[f'{name}_W'] = (generator.randn(oc, c, 3, 3) * (2.0 / (9 * c)) ** 0.5).astype('float32')
         weights[f'{name}_b'] = generator.randn(oc).astype('float32')
@@ -123,7 +123,7 @@ def transfers(function):
 def training_steps(results, graphs):
     """Losses, gradients (of which Adam's first moment is a tenth) and moved parameters of single steps."""
     for name, settings in NETWORKS.items():
-        lasagne.random.set_rng(np.random.RandomState(1))
+        lasagne.random.set_rng(numpy.random.RandomState(1))
         network = transformer(residual_blocks=BLOCKS[name], **settings)
         loss = Objective(
             [vgg_weights()],
@@ -134,7 +134,7 @@ def training_steps(results, graphs):
             settings['network'] == 'fns',
             'max',
         )
-        generator = np.random.RandomState(2)
+        generator = numpy.random.RandomState(2)
         grams = [generator.rand(len(settings['styles']), c, c).astype('float32') for c in (5, 8)]
         inputs, _, values = training.loss_expressions(network, loss, grams, deterministic=False)
         params = lasagne.layers.get_all_params(network.output, trainable=True)
@@ -149,19 +149,19 @@ def training_steps(results, graphs):
             for variable, value in zip(variables, start):
                 variable.set_value(value)
             images = generator.rand(2, 3, 32, 36).astype('float32')
-            step = list(function(images, np.arange(2, dtype='int32') % len(settings['styles'])))
+            step = list(function(images, numpy.arange(2, dtype='int32') % len(settings['styles'])))
             moments = [v for v in updates if v not in params and v.get_value(borrow=True).ndim]
             step += [value.get_value() for value in moments[::2]]
             results[name].append(step + [value.get_value() for value in lasagne.layers.get_all_params(network.output)])
 
 
 def stylizing(results, graphs):
-    lasagne.random.set_rng(np.random.RandomState(4))
+    lasagne.random.set_rng(numpy.random.RandomState(4))
     network = transformer(residual_blocks=1, **NETWORKS['cin'])
     function = models.pastiche_function(network)
     graphs['transfers_stylizing'] = transfers(function)
-    images = np.random.RandomState(6).rand(2, 3, 40, 28).astype('float32')
-    styles = np.concatenate([layers.style_weights(style, 2) for style in (0, {0: 0.3, 1: 0.7})])
+    images = numpy.random.RandomState(6).rand(2, 3, 40, 28).astype('float32')
+    styles = numpy.concatenate([layers.style_weights(style, 2) for style in (0, {0: 0.3, 1: 0.7})])
     results['stylizing'] = [[function(images, styles)]]
 
 
@@ -175,12 +175,12 @@ def main():
     stylizing(results, graphs)
     training_steps(results, graphs)
     arrays = {
-        '%s/%d/%d' % (name, i, j): np.asarray(array)
+        '%s/%d/%d' % (name, i, j): numpy.asarray(array)
         for name, calls in results.items()
         for i, call in enumerate(calls)
         for j, array in enumerate(call)
     }
-    np.savez(path, graphs=np.array(json.dumps(graphs)), **arrays)
+    numpy.savez(path, graphs=numpy.array(json.dumps(graphs)), **arrays)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,6 @@
 """The papers' formulas in numpy and scipy, float64, written without a look at the layers."""
 
-import numpy as np
+import numpy
 import scipy.signal
 
 
@@ -10,9 +10,9 @@ def conv(x, W, stride=1, pad='reflect', flip=True, b=None):
     Without padding ('none') the filter size is lost but for a pixel.
     """
     p = W.shape[2] // 2 if pad != 'none' else 0
-    x = np.pad(x, [(0, 0), (0, 0), (p, p), (p, p)], mode='reflect' if pad == 'reflect' else 'constant')
+    x = numpy.pad(x, [(0, 0), (0, 0), (p, p), (p, p)], mode='reflect' if pad == 'reflect' else 'constant')
     operation = scipy.signal.convolve if flip else scipy.signal.correlate
-    y = np.array(
+    y = numpy.array(
         [
             [sum(operation(channel, kernel, mode='valid') for channel, kernel in zip(image, kernels)) for kernels in W]
             for image in x
@@ -25,13 +25,13 @@ def conv(x, W, stride=1, pad='reflect', flip=True, b=None):
 def instance_norm(x, gamma, beta, epsilon=1e-5):
     """gamma and beta of shape (C,) or (N, C). A variance at the level of float32's rounding counts as zero."""
     mean, variance = x.mean(axis=(2, 3), keepdims=True), x.var(axis=(2, 3), keepdims=True)
-    gamma, beta = (np.atleast_2d(v)[:, :, np.newaxis, np.newaxis] for v in (gamma, beta))
+    gamma, beta = (numpy.atleast_2d(v)[:, :, numpy.newaxis, numpy.newaxis] for v in (gamma, beta))
     flat = variance <= 2.0**-20 * epsilon + 2.0**-32 * mean**2
-    return np.where(flat, 0, gamma * (x - mean) / np.sqrt(variance + epsilon)) + beta
+    return numpy.where(flat, 0, gamma * (x - mean) / numpy.sqrt(variance + epsilon)) + beta
 
 
 def relu(x):
-    return np.maximum(x, 0)
+    return numpy.maximum(x, 0)
 
 
 def upsample(x):
@@ -40,7 +40,7 @@ def upsample(x):
 
 def transformer(image, params, style=None, residual_blocks=5, epsilon=1e-5, pad='reflect', tanh_constant=150):
     """Table 1 of arXiv:1610.07629. `params` are W, beta, gamma of each convolution; `style` is (N, styles) or None."""
-    params = iter([np.asarray(p, 'float64') for p in params])
+    params = iter([numpy.asarray(p, 'float64') for p in params])
     blocks_crop = pad in ('reflect-start', 'none')
 
     def block(x, stride=1, activation=relu, pad='zero' if blocks_crop else pad):
@@ -52,7 +52,7 @@ def transformer(image, params, style=None, residual_blocks=5, epsilon=1e-5, pad=
     if pad == 'reflect-start':
         # Each residual block loses 2 pixels on each side, of a quarter of the size.
         p = 4 * 2 * residual_blocks
-        image = np.pad(image, [(0, 0), (0, 0), (p, p), (p, p)], mode='reflect')
+        image = numpy.pad(image, [(0, 0), (0, 0), (p, p), (p, p)], mode='reflect')
     x = block(image)
     x = block(x, 2)
     x = block(x, 2)
@@ -64,8 +64,8 @@ def transformer(image, params, style=None, residual_blocks=5, epsilon=1e-5, pad=
     x = block(upsample(x))
     x = block(upsample(x))
     if style is not None:
-        return block(x, activation=lambda y: 1 / (1 + np.exp(-y)))
-    return block(x, activation=lambda y: tanh_constant * np.tanh(y))
+        return block(x, activation=lambda y: 1 / (1 + numpy.exp(-y)))
+    return block(x, activation=lambda y: tanh_constant * numpy.tanh(y))
 
 
 def conv_same(x, W, stride=1):
@@ -77,10 +77,10 @@ def conv_same(x, W, stride=1):
     for n in x.shape[2:]:
         total = max((-(-n // stride) - 1) * stride + k - n, 0)
         pads.append((total // 2, total - total // 2))
-    x = np.pad(x, [(0, 0), (0, 0)] + pads, mode='constant')
+    x = numpy.pad(x, [(0, 0), (0, 0)] + pads, mode='constant')
     rows, columns = (range(0, n - k + 1, stride) for n in x.shape[2:])
-    return np.array(
-        [[np.einsum('nchw,hwcd->nd', x[:, :, i : i + k, j : j + k], W) for j in columns] for i in rows]
+    return numpy.array(
+        [[numpy.einsum('nchw,hwcd->nd', x[:, :, i : i + k, j : j + k], W) for j in columns] for i in rows]
     ).transpose(2, 3, 0, 1)
 
 
@@ -90,10 +90,10 @@ def conv_transpose_same(x, W):
     Each pixel adds itself times W, from twice its place on; what lies past the end is cut off.
     """
     n, _, h, w = x.shape
-    y = np.zeros((n, W.shape[2], 2 * h + 1, 2 * w + 1))
+    y = numpy.zeros((n, W.shape[2], 2 * h + 1, 2 * w + 1))
     for i in range(h):
         for j in range(w):
-            y[:, :, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3] += np.einsum('nc,hwdc->ndhw', x[:, :, i, j], W)
+            y[:, :, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3] += numpy.einsum('nc,hwdc->ndhw', x[:, :, i, j], W)
     return y[:, :, :-1, :-1]
 
 
@@ -110,15 +110,15 @@ def lengstrom(image, variables, residual_blocks=5):
     for _ in range(residual_blocks):
         x = x + block(block(x), activation=lambda y: y)
     x = block(block(x, conv=conv_transpose_same), conv=conv_transpose_same)
-    return 150 * np.tanh(block(x, activation=lambda y: y)) + 127.5
+    return 150 * numpy.tanh(block(x, activation=lambda y: y)) + 127.5
 
 
 def preprocess(image):
-    return 255 * image[:, ::-1] - np.array([103.939, 116.779, 123.68]).reshape(1, 3, 1, 1)
+    return 255 * image[:, ::-1] - numpy.array([103.939, 116.779, 123.68]).reshape(1, 3, 1, 1)
 
 
 def deprocess(image):
-    return ((image + np.array([103.939, 116.779, 123.68]).reshape(1, 3, 1, 1)) / 255)[:, ::-1]
+    return ((image + numpy.array([103.939, 116.779, 123.68]).reshape(1, 3, 1, 1)) / 255)[:, ::-1]
 
 
 def max_pool(x):
@@ -148,11 +148,11 @@ def vgg(image, weights, last, blocks=(2, 2, 3, 3, 3), pad='zero'):
 
 def gram(features, divide_by_channels=False):
     n, c, h, w = features.shape
-    return np.einsum('nihw,njhw->nij', features, features) / (h * w * (c if divide_by_channels else 1))
+    return numpy.einsum('nihw,njhw->nij', features, features) / (h * w * (c if divide_by_channels else 1))
 
 
 def total_variation(x):
-    total = np.zeros(len(x))
+    total = numpy.zeros(len(x))
     for i in range(x.shape[2] - 1):
         for j in range(x.shape[3] - 1):
             down, right = x[:, :, i, j] - x[:, :, i + 1, j], x[:, :, i, j] - x[:, :, i, j + 1]

@@ -10,7 +10,7 @@ import zipfile
 import zlib
 
 import h5py
-import numpy as np
+import numpy
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
@@ -35,12 +35,12 @@ DTYPES = st.one_of(
 
 
 def fortran(array):
-    return np.asfortranarray(array)
+    return numpy.asfortranarray(array)
 
 
 ARRAYS = st.one_of(
     hnp.arrays(DTYPES, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)),
-    hnp.arrays(np.float32, (2, 3)).map(fortran),
+    hnp.arrays(numpy.float32, (2, 3)).map(fortran),
 )
 
 # {'param values': [...], 'mean value': ..., ...} as numpy 1.16 and cPickle of Python 2.7 write it in
@@ -78,7 +78,7 @@ PYTHON2 = {
 
 def same(a, b):
     """Whether two values are the same, their types included."""
-    if isinstance(a, (np.ndarray, np.generic)):
+    if isinstance(a, (numpy.ndarray, numpy.generic)):
         return type(a) is type(b) and a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
     if isinstance(a, dict):
         return type(a) is type(b) and list(a) == list(b) and all(same(a[key], b[key]) for key in a)
@@ -113,7 +113,7 @@ def refused(load, path, *words, **options):
 def test_npz_round_trip_and_numpy_agrees(tmp_path, arrays):
     path = str(tmp_path / 'net.npz')
     files.save_npz(path, arrays)
-    with np.load(path, allow_pickle=False) as theirs:
+    with numpy.load(path, allow_pickle=False) as theirs:
         ours = files.load_npz(path)
         assert list(ours) == theirs.files == ['arr_%d' % i for i in range(len(arrays))]
         for i, array in enumerate(arrays):
@@ -121,18 +121,23 @@ def test_npz_round_trip_and_numpy_agrees(tmp_path, arrays):
             assert ours['arr_%d' % i].flags.writeable
 
 
-@pytest.mark.parametrize('save', [np.savez, np.savez_compressed])
+@pytest.mark.parametrize('save', [numpy.savez, numpy.savez_compressed])
 def test_npz_that_numpy_wrote(tmp_path, save):
     path = str(tmp_path / 'net.npz')
-    save(path, np.eye(3, dtype=np.float32), np.asfortranarray(np.arange(6).reshape(2, 3)), meta=np.array('{"é": 1}'))
+    save(
+        path,
+        numpy.eye(3, dtype=numpy.float32),
+        numpy.asfortranarray(numpy.arange(6).reshape(2, 3)),
+        meta=numpy.array('{"é": 1}'),
+    )
     arrays = files.load_npz(path)
-    assert same(arrays['arr_0'], np.eye(3, dtype=np.float32))
-    assert (arrays['arr_1'] == np.arange(6).reshape(2, 3)).all()
+    assert same(arrays['arr_0'], numpy.eye(3, dtype=numpy.float32))
+    assert (arrays['arr_1'] == numpy.arange(6).reshape(2, 3)).all()
     assert str(arrays['meta']) == '{"é": 1}'
 
 
 def test_npz_of_any_names_gives_the_same_bytes_again(tmp_path):
-    arrays = {'file': np.arange(3), 'conv1_1_W': np.zeros((2, 2), np.float32)}
+    arrays = {'file': numpy.arange(3), 'conv1_1_W': numpy.zeros((2, 2), numpy.float32)}
     contents = []
     for name in ('a.npz', 'b.npz'):
         files.save_npz(str(tmp_path / name), arrays)
@@ -144,11 +149,11 @@ def test_npz_of_any_names_gives_the_same_bytes_again(tmp_path):
 def test_npz_of_objects_is_neither_written_nor_read(tmp_path):
     path = str(tmp_path / 'net.npz')
     with pytest.raises(ValueError):
-        files.save_npz(path, [np.array([{}])])
+        files.save_npz(path, [numpy.array([{}])])
     assert not os.path.exists(path)
-    np.savez(path, np.array([{}], dtype=object))
+    numpy.savez(path, numpy.array([{}], dtype=object))
     refused(files.load_npz, path, 'objects')
-    np.savez(path, np.zeros(3, [('a', 'f4'), ('b', 'i4')]))
+    numpy.savez(path, numpy.zeros(3, [('a', 'f4'), ('b', 'i4')]))
     refused(files.load_npz, path, 'plain numbers')
 
 
@@ -167,7 +172,7 @@ def test_files_that_are_no_npz(tmp_path):
 @given(st.data())
 def test_truncated_or_damaged_npz(tmp_path, data):
     file = io.BytesIO()
-    np.savez_compressed(file, np.arange(100.0), np.array('text'))
+    numpy.savez_compressed(file, numpy.arange(100.0), numpy.array('text'))
     whole = bytearray(file.getvalue())
     del whole[data.draw(st.integers(1, len(whole))) :]
     changes = st.tuples(st.integers(0, len(whole) - 1), st.integers(0, 255))
@@ -209,7 +214,7 @@ def test_an_npz_bomb_is_refused_by_size_before_it_is_inflated(tmp_path):
 
 def test_the_limit_on_bytes_can_be_raised(tmp_path, monkeypatch):
     path = str(tmp_path / 'net.npz')
-    files.save_npz(path, [np.zeros(1000)])
+    files.save_npz(path, [numpy.zeros(1000)])
     monkeypatch.setenv('GOGH_MAX_BYTES', '8000')
     refused(files.load_npz, path, 'GOGH_MAX_BYTES')
     monkeypatch.setenv('GOGH_MAX_BYTES', '9000')
@@ -281,15 +286,18 @@ def test_an_array_that_is_there_twice_is_refused(tmp_path):
 def test_a_pickle_of_python_2(tmp_path, protocol):
     content = files.load_pickle(write(tmp_path, zlib.decompress(base64.b64decode(PYTHON2[protocol]))))
     expected = {
-        'param values': [np.arange(24, dtype=np.float32).reshape(2, 3, 4) / 8, np.array([0.5, -1], np.float32)],
-        'mean value': np.array([103.939, 116.779, 123.68]),
+        'param values': [
+            numpy.arange(24, dtype=numpy.float32).reshape(2, 3, 4) / 8,
+            numpy.array([0.5, -1], numpy.float32),
+        ],
+        'mean value': numpy.array([103.939, 116.779, 123.68]),
         'model type': 'vgg16',
         'synset words': ['tench, Tinca tinca', 'caf\xe9', '\u20ac'],
         'count': 3,
-        'scalar': np.float64(2.5),
+        'scalar': numpy.float64(2.5),
         'flag': True,
         'nothing': None,
-        'big': np.arange(2, dtype='>i2'),
+        'big': numpy.arange(2, dtype='>i2'),
     }
     assert same({key: content[key] for key in expected}, expected) and len(content) == len(expected)
 
@@ -324,7 +332,7 @@ def test_pickle_round_trip(tmp_path, protocol, value):
 def test_sets_and_shared_values(tmp_path):
     value = {'set': {1, 'a', b'b'}, 'frozen': frozenset([2.5, None])}
     assert files.load_pickle(write(tmp_path, pickle.dumps(value, 4))) == value
-    array, text = np.arange(3), 'shared'
+    array, text = numpy.arange(3), 'shared'
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         a, b, c, d = files.load_pickle(write(tmp_path, pickle.dumps([array, array, text, text], protocol)))
         assert a is b and c is d and (a == array).all()
@@ -335,8 +343,8 @@ def test_sets_and_shared_values(tmp_path):
 
 
 def test_numpy_2_names_are_admitted(tmp_path):
-    data = pickle.dumps([np.arange(3), np.float32(2)], 2).replace(b'numpy.core.', b'numpy._core.')
-    assert same(files.load_pickle(write(tmp_path, data)), [np.arange(3), np.float32(2)])
+    data = pickle.dumps([numpy.arange(3), numpy.float32(2)], 2).replace(b'numpy.core.', b'numpy._core.')
+    assert same(files.load_pickle(write(tmp_path, data)), [numpy.arange(3), numpy.float32(2)])
 
 
 class Evil:
@@ -357,18 +365,18 @@ def test_a_pickle_that_names_anything_else_is_refused_by_name_and_not_run(tmp_pa
     for function, arguments, name in (
         (os.mkdir, (str(marker),), 'mkdir'),
         (eval, ('1/0',), 'eval'),
-        (np.load, ('x',), 'load'),
+        (numpy.load, ('x',), 'load'),
         (getattr, (1, 'real'), 'getattr'),
     ):
-        for value in (Evil(function, *arguments), [np.arange(3), {'deep': Evil(function, *arguments)}]):
+        for value in (Evil(function, *arguments), [numpy.arange(3), {'deep': Evil(function, *arguments)}]):
             text = refused(files.load_pickle, write(tmp_path, pickle.dumps(value, protocol)), name)
             assert 'names' in text
     refused(files.load_pickle, write(tmp_path, pickle.dumps(Plain(), protocol)))
     refused(files.load_pickle, write(tmp_path, pickle.dumps(Plain, protocol)), 'Plain')
-    refused(files.load_pickle, write(tmp_path, pickle.dumps(np.array([{}]), protocol)), 'objects')
-    refused(files.load_pickle, write(tmp_path, pickle.dumps(np.zeros(2, 'i4,f4'), protocol)))
-    refused(files.load_pickle, write(tmp_path, pickle.dumps(np.zeros(2, 'M8[s]'), protocol)))
-    refused(files.load_pickle, write(tmp_path, pickle.dumps(np.ma.zeros(2), protocol)))
+    refused(files.load_pickle, write(tmp_path, pickle.dumps(numpy.array([{}]), protocol)), 'objects')
+    refused(files.load_pickle, write(tmp_path, pickle.dumps(numpy.zeros(2, 'i4,f4'), protocol)))
+    refused(files.load_pickle, write(tmp_path, pickle.dumps(numpy.zeros(2, 'M8[s]'), protocol)))
+    refused(files.load_pickle, write(tmp_path, pickle.dumps(numpy.ma.zeros(2), protocol)))
     assert not marker.exists()
 
 
@@ -382,7 +390,7 @@ def array_of(shape, data, dtype=FLOAT):
 
 def test_the_parts_used_below_make_an_array(tmp_path):
     path = write(tmp_path, array_of(b'(K\2t', b'U\x08' + struct.pack('<2f', 1, 2)))
-    assert same(files.load_pickle(path), np.array([1, 2], np.float32))
+    assert same(files.load_pickle(path), numpy.array([1, 2], numpy.float32))
 
 
 @pytest.mark.parametrize(
@@ -542,7 +550,7 @@ def test_files_that_are_no_pickles(tmp_path):
 def test_truncated_or_damaged_pickles(tmp_path, data):
     whole = bytearray(
         pickle.dumps(
-            {'values': [np.arange(9.0), np.float32(1)], 'text': ['a', b'b', 3]},
+            {'values': [numpy.arange(9.0), numpy.float32(1)], 'text': ['a', b'b', 3]},
             data.draw(st.integers(0, pickle.HIGHEST_PROTOCOL)),
         )
     )
@@ -558,7 +566,7 @@ def test_truncated_or_damaged_pickles(tmp_path, data):
 
 # ------------------------------------------------------------------------------------------------------ HDF5
 
-SECRET = np.full((3, 3, 3, 4), 0.5, 'float32')
+SECRET = numpy.full((3, 3, 3, 4), 0.5, 'float32')
 
 
 def elsewhere(file, name):
@@ -590,7 +598,7 @@ def huge_chunk(file, name):
 
 
 def objects(file, name):
-    file.create_dataset(name, SECRET.shape, h5py.special_dtype(vlen=np.uint8))
+    file.create_dataset(name, SECRET.shape, h5py.special_dtype(vlen=numpy.uint8))
 
 
 @pytest.mark.parametrize(
@@ -618,11 +626,11 @@ def test_hdf5_that_leads_elsewhere_or_takes_memory_is_refused(tmp_path, monkeypa
 def test_links_in_hdf5_are_passed_over(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with h5py.File('other.h5', 'w') as file:
-        file['train2014/images'] = np.zeros((2, 3, 16, 16), 'uint8')
+        file['train2014/images'] = numpy.zeros((2, 3, 16, 16), 'uint8')
         file['block1_conv1/block1_conv1_W_1:0'] = SECRET
     for link in (h5py.ExternalLink('other.h5', '/train2014'), h5py.SoftLink('/there')):
         with h5py.File('a.h5', 'w') as file:
-            file['there/images'] = np.zeros((2, 3, 16, 16), 'uint8')
+            file['there/images'] = numpy.zeros((2, 3, 16, 16), 'uint8')
             file['there/W'] = SECRET
             file['train2014'] = link
             file['block1_conv1'] = h5py.ExternalLink('other.h5', '/block1_conv1')

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import sysconfig
 
-import numpy as np
+import numpy
 import pytest
 
 from backend import T, cache, theano, theano_setup
@@ -77,9 +77,7 @@ def test_a_missing_onednn_is_said_once_and_the_plain_path_runs(run, tmp_path):
         "from backend import devices; assert devices.use(devices.Device()).backend == 'plain'\n"
         'from backend import theano, T; x = T.vector(); print(theano.function([x], 2 * x)([1])[0])' % str(tmp_path)
     )
-    result = subprocess.run(
-        [sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
-    )
+    result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     assert result.stdout == '2.0\n'
     assert result.stderr.startswith('warning: oneDNN is not installed') and result.stderr.count('\n') == 1
 
@@ -87,7 +85,7 @@ def test_a_missing_onednn_is_said_once_and_the_plain_path_runs(run, tmp_path):
 def test_theano_links_with_blas(generator):
     x, y = T.tensor3(), T.tensor3()
     a, b = generator.rand(2, 3, 4).astype('float32'), generator.rand(2, 4, 5).astype('float32')
-    np.testing.assert_allclose(theano.function([x, y], T.batched_dot(x, y))(a, b), np.matmul(a, b), rtol=1e-5)
+    numpy.testing.assert_allclose(theano.function([x, y], T.batched_dot(x, y))(a, b), numpy.matmul(a, b), rtol=1e-5)
 
 
 def test_lasagnes_own_pooling_works(generator):
@@ -97,4 +95,4 @@ def test_lasagnes_own_pooling_works(generator):
     pool = lasagne.layers.Pool2DLayer((None, 1, None, None), 2)
     image = generator.rand(1, 1, 4, 6).astype('float32')
     expected = image.reshape(1, 1, 2, 2, 3, 2).max(axis=(3, 5))
-    np.testing.assert_array_equal(theano.function([x], pool.get_output_for(x))(image), expected)
+    numpy.testing.assert_array_equal(theano.function([x], pool.get_output_for(x))(image), expected)

@@ -8,7 +8,7 @@ import sys
 import sysconfig
 import warnings
 
-import numpy as np
+import numpy
 import pytest
 
 import environment
@@ -22,9 +22,8 @@ def python(code, *arguments, **environment):
     return subprocess.run(
         [sys.executable, '-c', code] + list(arguments),
         cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
+        capture_output=True,
+        text=True,
         env=dict(os.environ, **environment),
     )
 
@@ -126,22 +125,22 @@ CONSTANTS = [
     (True, 'int8'),
     (0.5, 'float32'),
     (1e300, 'float32'),
-    (np.float64(2), 'float64'),
-    (np.uint8(3), 'uint8'),
-    (np.arange(3), 'int64'),
-    (np.zeros(2, 'float32'), 'float32'),
+    (numpy.float64(2), 'float64'),
+    (numpy.uint8(3), 'uint8'),
+    (numpy.arange(3), 'int64'),
+    (numpy.zeros(2, 'float32'), 'float32'),
     ([1, 300], 'int64'),
     ([0.5, 1], 'float64'),
-    (np.bool_(True), 'bool'),
+    (numpy.bool_(True), 'bool'),
 ]
 
 
 @pytest.mark.parametrize('value, dtype', CONSTANTS)
 def test_constants_have_the_types_of_numpy_1(value, dtype):
-    with np.errstate(over='ignore'):
+    with numpy.errstate(over='ignore'):
         constant = T.constant(value)
     assert constant.dtype == dtype
-    np.testing.assert_array_equal(constant.data, np.asarray(value).astype(dtype))
+    numpy.testing.assert_array_equal(constant.data, numpy.asarray(value).astype(dtype))
 
 
 def test_integers_beyond_64_bits_are_refused():
@@ -149,7 +148,7 @@ def test_integers_beyond_64_bits_are_refused():
         T.constant(2**64)
 
 
-@pytest.mark.parametrize('number', [2, 255, -300, 30000, 123.68, 0.5, np.float32(3)])
+@pytest.mark.parametrize('number', [2, 255, -300, 30000, 123.68, 0.5, numpy.float32(3)])
 def test_numbers_leave_float32_as_it_is(number):
     x = T.fmatrix()
     for result in (
@@ -200,7 +199,7 @@ def test_casts_wrap_as_those_of_c(compile, number, dtype, expected):
 def test_types_are_joined_as_by_numpy_1(compile, dtypes, expected):
     x, y = (T.TensorType(dtype, (False,))() for dtype in dtypes)
     assert (x * y).dtype == expected
-    assert compile([x, y], x * y)(np.ones(2, dtypes[0]), np.ones(2, dtypes[1])).dtype == expected
+    assert compile([x, y], x * y)(numpy.ones(2, dtypes[0]), numpy.ones(2, dtypes[1])).dtype == expected
 
 
 # ---------------------------------------------------------------------------------------------
@@ -213,14 +212,14 @@ def test_c_code_reduces_over_all_axes(compile_c, generator):
     image = generator.randn(3, 4).astype('float32')
     largest, where = compile_c([x], T.max_and_argmax(x, axis=None))(image)
     assert largest == image.max() and where == image.argmax()
-    np.testing.assert_allclose(compile_c([x], T.cumsum(x))(image), image.cumsum(), rtol=1e-6)
-    np.testing.assert_array_equal(compile_c([x], T.max_and_argmax(x, axis=1)[1])(image), image.argmax(axis=1))
+    numpy.testing.assert_allclose(compile_c([x], T.cumsum(x))(image), image.cumsum(), rtol=1e-6)
+    numpy.testing.assert_array_equal(compile_c([x], T.max_and_argmax(x, axis=1)[1])(image), image.argmax(axis=1))
 
 
 def test_rows_that_are_named_twice_are_added_to_twice(compile_c):
     x, rows = T.fmatrix(), T.lvector()
     function = compile_c([x, rows], T.inc_subtensor(T.zeros((3, 2), 'float32')[rows], x))
-    np.testing.assert_array_equal(function(np.ones((3, 2), 'float32'), [0, 2, 0]), [[2, 2], [0, 0], [1, 1]])
+    numpy.testing.assert_array_equal(function(numpy.ones((3, 2), 'float32'), [0, 2, 0]), [[2, 2], [0, 0], [1, 1]])
 
 
 def test_c_code_sees_integers_shapes_and_slices(compile_c, generator):
@@ -228,7 +227,7 @@ def test_c_code_sees_integers_shapes_and_slices(compile_c, generator):
     image = generator.randn(2, 3, 5, 4).astype('float32')
     function = compile_c([x, n], [x[:, :, ::-1, 1:n].sum(), x.reshape((x.shape[0], -1)).shape[1], T.arange(n)])
     total, columns, numbers = function(image, 3)
-    np.testing.assert_allclose(total, image[:, :, ::-1, 1:3].sum(), rtol=1e-4)
+    numpy.testing.assert_allclose(total, image[:, :, ::-1, 1:3].sum(), rtol=1e-4)
     assert columns == 60 and list(numbers) == [0, 1, 2]
 
 
@@ -295,7 +294,7 @@ def test_a_package_for_another_numpy_is_named_with_both_versions(tmp_path):
     page = "import sys\nsys.stderr.write('A module that was compiled using NumPy 1.x\\ncannot be run ...\\n')\n"
     page += "raise ValueError('numpy.dtype size changed, may indicate binary incompatibility')"
     message = error_of(**in_front(tmp_path, {'h5py.py': page}))
-    assert 'h5py ' in message and f'does not work with numpy {np.__version__}: numpy.dtype size changed' in message
+    assert 'h5py ' in message and f'does not work with numpy {numpy.__version__}: numpy.dtype size changed' in message
     scipy = {'scipy/__init__.py': '', 'scipy/linalg.py': page.replace('NumPy 1.x', 'NumPy 2.x')}
     assert 'scipy ' in error_of(**in_front(tmp_path / 'second', scipy))
 

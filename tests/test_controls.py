@@ -5,7 +5,7 @@ import json
 import os
 import sys
 
-import numpy as np
+import numpy
 import pytest
 from PIL import Image
 
@@ -38,10 +38,10 @@ def stylist(tmp_path_factory):
 @pytest.fixture(scope='module')
 def photo():
     """Smooth and textured parts, of sides that are no multiples of four."""
-    y, x = np.mgrid[:37, :50]
-    waves = np.stack([np.sin(x / 5), np.cos(y / 4), np.sin((x + y) / 7)], axis=2)
-    noise = np.random.RandomState(0).uniform(-30, 30, (37, 50, 3)) * (x > 25)[..., None]
-    return np.uint8(np.clip(128 + 80 * waves + noise, 0, 255))
+    y, x = numpy.mgrid[:37, :50]
+    waves = numpy.stack([numpy.sin(x / 5), numpy.cos(y / 4), numpy.sin((x + y) / 7)], axis=2)
+    noise = numpy.random.RandomState(0).uniform(-30, 30, (37, 50, 3)) * (x > 25)[..., None]
+    return numpy.uint8(numpy.clip(128 + 80 * waves + noise, 0, 255))
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def main(monkeypatch, capsys):
 
 
 def psnr(a, b):
-    return 10 * np.log10(255**2 / max(1e-12, np.mean((a.astype(float) - b) ** 2)))
+    return 10 * numpy.log10(255**2 / max(1e-12, numpy.mean((a.astype(float) - b) ** 2)))
 
 
 # What is done around the network --------------------------------------------------------------------------------
@@ -67,10 +67,10 @@ def psnr(a, b):
 
 def test_strength_goes_from_the_photo_to_the_plain_pastiche(stylist, photo):
     plain = stylist(photo, 'sun')
-    np.testing.assert_array_equal(stylist(photo, 'sun', strength=1), plain)
+    numpy.testing.assert_array_equal(stylist(photo, 'sun', strength=1), plain)
     assert psnr(stylist(photo, 'sun', strength=0), photo) > 40
     half = stylist(photo, 'sun', strength=0.5)
-    np.testing.assert_allclose(half, (photo.astype(float) + plain) / 2, atol=1)
+    numpy.testing.assert_allclose(half, (photo.astype(float) + plain) / 2, atol=1)
 
 
 @pytest.mark.parametrize('style', ['stained-glass', 'golden-spirals', 'fns-udnie'])
@@ -78,14 +78,14 @@ def test_the_style_loss_falls_with_strength(style):
     """By Gram matrices of rectified random filters of 3 × 3, of a photo and the pastiche of it in the docs."""
     photo = files.read_image(os.path.join(ROOT, 'data', 'samples', 'pavilion.jpg'), size=96)
     pastiche = files.cover(files.read_image(os.path.join(ROOT, 'docs', f'gallery-{style}.jpg')), *photo.shape[:2])
-    filters = np.random.RandomState(1).normal(0, 1, (8, 27))
+    filters = numpy.random.RandomState(1).normal(0, 1, (8, 27))
 
     def gram(image):
-        windows = np.lib.stride_tricks.sliding_window_view(image / 255.0, (3, 3), axis=(0, 1))
-        features = np.maximum(filters @ windows.reshape(-1, 27).T, 0)
+        windows = numpy.lib.stride_tricks.sliding_window_view(image / 255.0, (3, 3), axis=(0, 1))
+        features = numpy.maximum(filters @ windows.reshape(-1, 27).T, 0)
         return features @ features.T / features.shape[1]
 
-    images = [Controls(strength=s).finish(files.to_float(pastiche)[0], photo) for s in np.linspace(0, 1, 6)]
+    images = [Controls(strength=s).finish(files.to_float(pastiche)[0], photo) for s in numpy.linspace(0, 1, 6)]
     losses = [((gram(image) - gram(pastiche)) ** 2).sum() for image in images]
     assert all(b < a for a, b in zip(losses, losses[1:])) and losses[-1] == 0
 
@@ -103,7 +103,7 @@ def test_preserving_colours_changes_the_luminance_only(stylist, photo):
 
 
 def test_strokes_of_scale_one_are_the_plain_pastiche_and_others_keep_its_size(stylist, photo):
-    np.testing.assert_array_equal(stylist(photo, 'sun', stroke_scale=1), stylist(photo, 'sun'))
+    numpy.testing.assert_array_equal(stylist(photo, 'sun', stroke_scale=1), stylist(photo, 'sun'))
     for scale in (0.5, 2, 3.3):
         assert stylist(photo, 'sun', stroke_scale=scale).shape == photo.shape
     # What the network is shown is so much smaller.
@@ -115,15 +115,15 @@ def test_coarse_strokes_keep_some_detail_of_the_photo(stylist, photo, monkeypatc
     with_detail = stylist(photo, 'sun', stroke_scale=2).astype(float)
     monkeypatch.setattr(controls, 'DETAIL', 0)
     without = stylist(photo, 'sun', stroke_scale=2)
-    assert np.corrcoef((with_detail - without).ravel(), fine.ravel())[0, 1] > 0.5
+    assert numpy.corrcoef((with_detail - without).ravel(), fine.ravel())[0, 1] > 0.5
 
 
 def test_a_network_that_loses_its_border_loses_it_with_all_controls(tmp_path, photo):
     network = transformer('cin', ['waves'], pad='none')
     models.save_network(str(tmp_path / 'none.npz'), network)
     stylist = Stylist(str(tmp_path / 'none.npz'), device=Device(backend='plain'))
-    large = np.tile(photo, (2, 2, 1))
-    np.testing.assert_array_equal(stylist(large, strength=0), large[8:-8, 8:-8])
+    large = numpy.tile(photo, (2, 2, 1))
+    numpy.testing.assert_array_equal(stylist(large, strength=0), large[8:-8, 8:-8])
     assert stylist(large, stroke_scale=2, preserve_color=True).shape == (74 - 32, 100 - 32, 3)
 
 
@@ -175,7 +175,7 @@ def test_json_is_one_object_for_each_pastiche_also_for_the_failures(place, main)
 
 
 def test_existing_pastiches_are_skipped_unless_their_photo_is_newer(place, main):
-    files.write_image('b.png', np.zeros((20, 20, 3), 'uint8'))
+    files.write_image('b.png', numpy.zeros((20, 20, 3), 'uint8'))
     command = '--style', 'waves', '--output', 'out', '--skip-existing', 'photo.png'
     assert main(*command)[1].out.split() == ['out/photo_waves.png']
     assert main(*command, 'b.png')[1].out.split() == ['out/b_waves.png']
@@ -186,7 +186,7 @@ def test_existing_pastiches_are_skipped_unless_their_photo_is_newer(place, main)
     assert main(*command, 'b.png')[1].out.split() == ['out/photo_waves.png']
     # That of another photo is none of this one's.
     os.mkdir('other')
-    files.write_image('other/b.png', np.ones((20, 20, 3), 'uint8'))
+    files.write_image('other/b.png', numpy.ones((20, 20, 3), 'uint8'))
     assert main('--style', 'waves', '--output', 'out', '--skip-existing', 'other/b.png')[1].out.split() == [
         'out/b_waves-2.png'
     ]
@@ -227,7 +227,7 @@ def test_a_photo_comes_by_the_standard_input_and_goes_by_the_standard_output(pla
     # In the format that it came in; a still GIF has too few colours for a pastiche.
     assert pastiche.format == ('PNG' if form == 'GIF' else form) and pastiche.size == (24, 20)
     if form == 'PNG':
-        np.testing.assert_array_equal(np.asarray(pastiche), 255 - files.read_image('photo.png'))
+        numpy.testing.assert_array_equal(numpy.asarray(pastiche), 255 - files.read_image('photo.png'))
 
 
 @pytest.mark.parametrize('data, message', [(b'', 'the file is empty'), (b'no image', 'not an image')])

@@ -194,9 +194,8 @@ def run_operations(*arguments, **environment):
     need_pygpu()
     return subprocess.run(
         [sys.executable, os.path.join(TESTS, 'cudnn_ops.py')] + list(arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
+        capture_output=True,
+        text=True,
         env=dict(os.environ, **environment),
     )
 
@@ -274,7 +273,7 @@ def test_a_cudnn_that_does_not_start_is_reported(standin, tmp_path):
     result = subprocess.run(
         [sys.executable, '-c', HANDLE_OF_CUDNN, ROOT],
         stderr=subprocess.PIPE,
-        universal_newlines=True,
+        text=True,
         env=dict(os.environ, GOGH_CUDNN=str(tmp_path)),
     )
     assert re.search(
@@ -308,7 +307,7 @@ def test_tf32_is_set_on_the_handle_that_libgpuarray_gets(tmp_path, monkeypatch):
     build(str(tmp_path / 'cublas.cpp'), '-Wl,-soname,libcublas.so.12', '-o', library)
     shim = dnn.tf32_cublas(library)
     assert shim == dnn.tf32_cublas(library)
-    result = subprocess.run([sys.executable, '-c', HANDLE, shim], stdout=subprocess.PIPE, universal_newlines=True)
+    result = subprocess.run([sys.executable, '-c', HANDLE, shim], stdout=subprocess.PIPE, text=True)
     assert result.stdout == '3\n'  # CUBLAS_TF32_TENSOR_OP_MATH
 
 

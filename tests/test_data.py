@@ -11,7 +11,7 @@ import time
 import zipfile
 
 import h5py
-import numpy as np
+import numpy
 import pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
@@ -27,7 +27,7 @@ _spec.loader.exec_module(make_dataset)
 
 
 def picture(height, width, seed):
-    return np.random.RandomState(seed).randint(0, 256, (height, width, 3)).astype(np.uint8)
+    return numpy.random.RandomState(seed).randint(0, 256, (height, width, 3)).astype(numpy.uint8)
 
 
 @pytest.fixture
@@ -74,9 +74,9 @@ def break_some(folder):
 def test_squares_are_cut_to_multiples_of_16_and_resized(height, width, size):
     image = picture(height, width, 0)
     square = make_dataset.cut(image, (size, size))
-    assert square.shape == (size, size, 3) and square.dtype == np.uint8
+    assert square.shape == (size, size, 3) and square.dtype == numpy.uint8
     cut = Image.fromarray(image).crop((0, 0, width // 16 * 16 or width, height // 16 * 16 or height))
-    assert (square == np.array(cut.resize((size, size), Image.Resampling.BILINEAR))).all()
+    assert (square == numpy.array(cut.resize((size, size), Image.Resampling.BILINEAR))).all()
 
 
 def test_a_square_that_fits_is_left_as_it_is():
@@ -90,10 +90,10 @@ def test_the_layout_is_that_of_fast_neural_style(photos):
     assert sorted(datasets) == ['train2014/images', 'val2014/images']
     train, val = datasets['train2014/images'], datasets['val2014/images']
     assert train.shape == (13, 3, 32, 32) and val.shape == (3, 3, 32, 32)
-    assert train.dtype == val.dtype == np.uint8
+    assert train.dtype == val.dtype == numpy.uint8
     for i in range(12):
         assert (train[i] == make_dataset.cut(picture(33 + i, 50 - i, i), (32, 32)).transpose(2, 0, 1)).all()
-    grey = make_dataset.cut(np.repeat(picture(40, 40, 50)[..., :1], 3, 2), (32, 32))
+    grey = make_dataset.cut(numpy.repeat(picture(40, 40, 50)[..., :1], 3, 2), (32, 32))
     assert (train[12] == grey.transpose(2, 0, 1)).all()
 
 
@@ -108,11 +108,11 @@ def test_some_of_the_photos_and_images_that_are_not_square(photos):
 
 def test_the_script_as_a_command(photos):
     command = [sys.executable, SCRIPT, '--train', str(photos / 'val'), '--output', str(photos / 'out.h5')]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0
     assert done.stdout == f'{photos / "out.h5"}: train2014/images 3\n'
     assert 'train2014' in done.stderr and '3/3' in done.stderr
-    done = subprocess.run(command[:2] + ['--train', 'missing'], stderr=subprocess.PIPE, universal_newlines=True)
+    done = subprocess.run(command[:2] + ['--train', 'missing'], stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (1, 'error: missing: no such folder or zip file\n')
 
 
@@ -274,9 +274,7 @@ def test_a_full_disk_is_told_and_nothing_is_left(photos):
         "sys.argv = ['make_dataset.py', '--overwrite', '--train', %r, '--output', %r]\n"
         "runpy.run_path(%r, run_name='__main__')" % (str(photos / 'train'), str(photos / 'out.h5'), SCRIPT)
     )
-    done = subprocess.run(
-        [sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
-    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     last = done.stderr.strip().split('\n')[-1]
     assert last.startswith(f'error: {photos / "out.h5"}: cannot write') and 'Traceback' not in done.stderr
@@ -304,7 +302,7 @@ def test_memory_does_not_grow_with_the_number_of_photos(tmp_path):
             'except SystemExit: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)'
             % (str(pattern), str(tmp_path / 'out.h5'), SCRIPT)
         )
-        done = subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        done = subprocess.run([sys.executable, '-c', code], capture_output=True)
         peaks.append(int(done.stdout.split()[-1]))
     assert os.path.getsize(str(tmp_path / 'out.h5')) > 115 * 10**6
     assert peaks[1] - peaks[0] < 30 * 1024

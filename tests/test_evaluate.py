@@ -5,7 +5,7 @@ import csv
 import dataclasses
 import shutil
 
-import numpy as np
+import numpy
 import pytest
 
 import evaluation
@@ -29,7 +29,7 @@ LAYERS = [('conv1_1', 1.5), ('conv1_2', 4.0)]
 def folder(tmp_path_factory):
     """A network of three styles, the images of two of them, photos, and a loss network of two convolutions."""
     folder = tmp_path_factory.mktemp('evaluate')
-    generator = np.random.RandomState(0)
+    generator = numpy.random.RandomState(0)
     training = dict(
         content_layer='conv1_1',
         content_weight=2.0,
@@ -109,13 +109,13 @@ def expected_losses(folder, image, photo, style):
 
     of_image, of_photo, of_style = features(image), features(photo), features(style)
     content = of_photo['conv1_1']
-    content = 2 * np.mean((of_image['conv1_1'] - content) ** 2) / np.mean(content**2)
+    content = 2 * numpy.mean((of_image['conv1_1'] - content) ** 2) / numpy.mean(content**2)
     by_layer = []
     for name, weight in LAYERS:
         target = reference.gram(of_style[name])
-        by_layer.append(weight / 2 * np.mean((reference.gram(of_image[name]) - target) ** 2) / np.mean(target**2))
+        by_layer.append(weight / 2 * numpy.mean((reference.gram(of_image[name]) - target) ** 2) / numpy.mean(target**2))
     tv = 1e-6 * reference.total_variation(255 * image.astype('float64'))[0]
-    return np.array([content + sum(by_layer) + tv, content, sum(by_layer), tv] + by_layer)
+    return numpy.array([content + sum(by_layer) + tv, content, sum(by_layer), tv] + by_layer)
 
 
 def test_every_style_and_photo_is_judged(result):
@@ -134,10 +134,10 @@ def test_losses_are_those_of_the_formulas(folder, result):
     for number, file in ((0, 'dots.png'), (2, '02_stripes.png')):
         style = files.to_float(files.read_image(str(folder / 'styles' / file), size=24))
         photo = files.to_float(files.read_image(str(folder / 'photos' / 'a.png')))
-        pastiche = reference.transformer(photo.astype('float64'), params, np.eye(3)[[number]], 1)
+        pastiche = reference.transformer(photo.astype('float64'), params, numpy.eye(3)[[number]], 1)
         for kind, image in (('photo', photo), ('network', pastiche)):
             values = list(result[1][STYLES[number], 'a', kind].values())[:-1]
-            np.testing.assert_allclose(values, expected_losses(folder, image, photo, style), rtol=2e-3, atol=1e-5)
+            numpy.testing.assert_allclose(values, expected_losses(folder, image, photo, style), rtol=2e-3, atol=1e-5)
 
 
 def test_a_network_that_loses_its_border_is_judged_by_the_middle_of_the_photo(folder, run):
@@ -169,12 +169,12 @@ def test_a_network_that_loses_its_border_is_judged_by_the_middle_of_the_photo(fo
     photo = evaluation.read_photos([str(folder / 'photos' / 'a.png')], 32)['a']
     style = files.to_float(files.read_image(str(folder / 'styles' / 'dots.png'), size=24))
     pastiche = reference.transformer(
-        photo.astype('float64'), get_all_param_values(network.output), np.eye(3)[[0]], 1, pad='none'
+        photo.astype('float64'), get_all_param_values(network.output), numpy.eye(3)[[0]], 1, pad='none'
     )
     middle = photo[:, :, 8:-8, 8:-8]
     for kind, image in (('photo', middle), ('network', pastiche)):
         values = [float(rows['dots', kind][name]) for name in list(rows['dots', kind])[3:-1]]
-        np.testing.assert_allclose(values, expected_losses(folder, image, middle, style), rtol=2e-3, atol=1e-5)
+        numpy.testing.assert_allclose(values, expected_losses(folder, image, middle, style), rtol=2e-3, atol=1e-5)
     # The photo and two pastiches.
     assert files.read_image(str(folder / 'none' / 'grid_network.jpg')).shape[1] == 8 + 3 * (16 + 8)
 
@@ -194,7 +194,7 @@ def test_means_are_printed_and_written(folder, result):
     for (style, kind), row in summary.items():
         of_kind = [r for (s, _, k), r in rows.items() if k == kind and style in (s, 'all styles')]
         for name in ('total', 'content', 'style_conv1_2'):
-            np.testing.assert_allclose(float(row[name]), np.mean([r[name] for r in of_kind]), rtol=1e-4)
+            numpy.testing.assert_allclose(float(row[name]), numpy.mean([r[name] for r in of_kind]), rtol=1e-4)
             assert row[name] in process.stdout
     # 2 rows of photos, 3 columns of 16 pixels with gutters between them.
     for kind in ('network', 'optimization_2'):
@@ -223,9 +223,9 @@ def test_losses_in_relation_to_the_photo(folder, result):
         # The content loss of this network is divided by the photo's square already; its weight is 2.
         contents = [losses[style, photo, 'network']['content'] / 2 for photo in 'ab']
         row = rows[style, 'network']
-        np.testing.assert_allclose(
+        numpy.testing.assert_allclose(
             [float(row['style_percent_of_photo']), float(row['content_relative'])],
-            [np.mean(percents), np.mean(contents)],
+            [numpy.mean(percents), numpy.mean(contents)],
             rtol=1e-3,
         )
         assert row['style_percent_of_photo'] in process.stdout
@@ -251,7 +251,7 @@ def test_trajectories_lead_from_the_photo_to_the_optimized_image(folder, result)
         kind = {'0': 'photo', '2': 'optimization 2'}.get(row['iteration'])
         if kind:
             for name, value in list(result[1][row['style_name'], row['photo'], kind].items())[:-1]:
-                np.testing.assert_allclose(float(row[name]), value, rtol=1e-5)
+                numpy.testing.assert_allclose(float(row[name]), value, rtol=1e-5)
 
 
 def test_network_and_optimization_at_an_equal_style_loss(folder, result):
@@ -263,12 +263,12 @@ def test_network_and_optimization_at_an_equal_style_loss(folder, result):
     ):
         assert (row['style_name'], row['photo']) == (style, photo)
         percents.append(100 * losses[style, photo, 'network']['style'] / losses[style, photo, 'photo']['style'])
-        np.testing.assert_allclose(float(row['style_percent_of_photo']), percents[-1], rtol=1e-4)
+        numpy.testing.assert_allclose(float(row['style_percent_of_photo']), percents[-1], rtol=1e-4)
         assert [row[name] for name in scores.EQUAL_STYLE[2:]] == [
             '' if number is None else f'{number:.5g}' for number in numbers
         ]
     assert len(percents) == len(rows) == 4 and 'all styles' in process.stdout
-    assert f'{np.mean(percents):.4g}' in process.stdout
+    assert f'{numpy.mean(percents):.4g}' in process.stdout
 
 
 def test_where_the_optimization_reaches_a_style_loss():
@@ -373,11 +373,11 @@ def test_the_content_loss_of_nothing_is_that_of_the_sum_over_the_layers(normaliz
 
 
 def test_photos_are_cut_out_of_the_middle_of_the_content_size(tmp_path):
-    generator = np.random.RandomState(3)
+    generator = numpy.random.RandomState(3)
     image = generator.randint(256, size=(40, 60, 3)).astype('uint8')
     files.write_image(str(tmp_path / 'a.png'), image)
     photo = evaluation.read_photos([str(tmp_path / 'a.png')], 20, 40)['a']
-    np.testing.assert_array_equal(files.to_uint8(photo)[0], image[10:30, 20:40])
+    numpy.testing.assert_array_equal(files.to_uint8(photo)[0], image[10:30, 20:40])
 
 
 def test_styles_are_found_by_name():

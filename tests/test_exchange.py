@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 
-import numpy as np
+import numpy
 import pytest
 
 import models
@@ -74,27 +74,27 @@ def test_an_onnx_model_computes_what_the_network_does(tmp_path, generator, setti
     for height, width in [(48, 56), (45, 50)] + [(9, 3)] * (network.architecture.pad == 'reflect-start'):
         inputs = {'image': generator.rand(2, 3, height, width).astype('float32')}
         if network.style:
-            inputs['style'] = np.array([[1, 0], [0.3, 0.7]], 'float32')
+            inputs['style'] = numpy.array([[1, 0], [0.3, 0.7]], 'float32')
         expected = function(*inputs.values())
         (got,) = runtime.run(None, inputs)
         assert got.shape == expected.shape
-        np.testing.assert_allclose(got, expected, atol=1e-4)
+        numpy.testing.assert_allclose(got, expected, atol=1e-4)
 
 
 def test_an_onnx_model_keeps_a_photo_of_one_colour_flat(tmp_path, network):
     """A variance that is rounding counts as zero there, too."""
     assert onnx_graph.ROUNDING == formulas.ROUNDING
     network, function = network
-    image, style = np.full((1, 3, 32, 32), 0.7, 'float32'), style_weights(1, 2)
+    image, style = numpy.full((1, 3, 32, 32), 0.7, 'float32'), style_weights(1, 2)
     got = run_onnx(exported(str(tmp_path / 'net.npz'), network), image=image, style=style)
-    np.testing.assert_allclose(got, function(image, style), atol=1e-4)
+    numpy.testing.assert_allclose(got, function(image, style), atol=1e-4)
 
 
 def test_an_onnx_model_of_a_single_style_has_no_input_for_styles(tmp_path, generator, network):
     network, function = network
     image = generator.rand(2, 3, 24, 20).astype('float32')
     got = run_onnx(exported(str(tmp_path / 'net.npz'), network, style='b'), image=image)
-    np.testing.assert_allclose(got, function(image, style_weights(1, 2, 2)), atol=1e-4)
+    numpy.testing.assert_allclose(got, function(image, style_weights(1, 2, 2)), atol=1e-4)
 
 
 @pytest.mark.parametrize('kind', ['filters', 'convolutions'])
@@ -106,8 +106,8 @@ def test_half_precision_halves_the_filters_and_changes_little(tmp_path, generato
     assert kinds.count(onnx.TensorProto.FLOAT16) == 8 and len(half) < 0.6 * len(whole)
     image, style = generator.rand(1, 3, 24, 20).astype('float32'), style_weights(0, 2)
     expected = function(image, style)
-    np.testing.assert_allclose(run_onnx(whole, image=image, style=style), expected, atol=1e-4)
-    assert 0 < np.abs(run_onnx(half, image=image, style=style) - expected).max() < 0.05
+    numpy.testing.assert_allclose(run_onnx(whole, image=image, style=style), expected, atol=1e-4)
+    assert 0 < numpy.abs(run_onnx(half, image=image, style=style) - expected).max() < 0.05
 
 
 def test_an_onnx_model_says_what_it_is(tmp_path):
@@ -162,11 +162,11 @@ def test_an_onnx_file_of_ours_is_read_back(tmp_path):
         ours, back = networks.read(str(tmp_path / 'net.npz')), foreign.read(str(tmp_path / 'net.onnx'))
         assert ours[:3] == back[:3]
         for a, b in zip(ours[3], back[3]):
-            np.testing.assert_array_equal(a, b)
+            numpy.testing.assert_array_equal(a, b)
         for kind in ('filters', 'convolutions'):
             (tmp_path / 'half.onnx').write_bytes(exported(str(tmp_path / 'net.npz'), network, half=kind))
             for a, b in zip(ours[3], foreign.read(str(tmp_path / 'half.onnx'))[3]):
-                np.testing.assert_array_equal(a.astype('float16') if a.ndim == 4 else a, b)
+                numpy.testing.assert_array_equal(a.astype('float16') if a.ndim == 4 else a, b)
 
 
 # In ---------------------------------------------------------------------------------------------------
@@ -181,25 +181,25 @@ def imported(path, tmp_path):
 @pytest.mark.parametrize('name', ['example.pth', 'example-old.pth', 'example.onnx', 'styles.onnx'])
 def test_networks_of_pytorch_compute_what_torch_did(tmp_path, name):
     """pytorch/examples' state dicts in both formats, and networks exported as ONNX: the numbers are torch's own."""
-    with np.load(os.path.join(FIXTURES, 'torch.npz')) as file:
+    with numpy.load(os.path.join(FIXTURES, 'torch.npz')) as file:
         results = dict(file)
     network = imported(os.path.join(FIXTURES, name), tmp_path)
-    inputs = [results['image']] + ([results['weights'][np.newaxis]] if network.style else [])
-    expected = np.clip(results['styles' if network.style else 'example'], 0, 1)
+    inputs = [results['image']] + ([results['weights'][numpy.newaxis]] if network.style else [])
+    expected = numpy.clip(results['styles' if network.style else 'example'], 0, 1)
     assert expected.std() > 0.05
-    np.testing.assert_allclose(models.pastiche_function(network)(*inputs), expected, atol=1e-4)
+    numpy.testing.assert_allclose(models.pastiche_function(network)(*inputs), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize('name', ['magenta.ckpt', 'lengstrom.ckpt.index'])
 def test_checkpoints_of_tensorflow_compute_what_tensorflow_did(tmp_path, name):
     """Magenta's and lengstrom's networks, in the first and in the second format of checkpoints."""
-    with np.load(os.path.join(FIXTURES, 'tensorflow.npz')) as file:
+    with numpy.load(os.path.join(FIXTURES, 'tensorflow.npz')) as file:
         results = dict(file)
     network = imported(os.path.join(FIXTURES, name), tmp_path)
-    inputs = [results['image']] + ([results['weights'][np.newaxis]] if network.style else [])
-    expected = np.clip(results[name.split('.')[0]], 0, 1)
+    inputs = [results['image']] + ([results['weights'][numpy.newaxis]] if network.style else [])
+    expected = numpy.clip(results[name.split('.')[0]], 0, 1)
     assert expected.std() > 0.05
-    np.testing.assert_allclose(models.pastiche_function(network)(*inputs), expected, atol=1e-4)
+    numpy.testing.assert_allclose(models.pastiche_function(network)(*inputs), expected, atol=1e-4)
 
 
 def deeplearnjs(folder, generator, widths=(3, 4, 5), up_widths=(4, 3), blocks=1):
@@ -227,25 +227,25 @@ def test_a_network_of_lengstroms_pads_as_tensorflow_does(tmp_path, generator, si
     """SAME zero padding, whose strides begin elsewhere at even and at odd sides, and transposed convolutions."""
     variables = deeplearnjs(tmp_path / 'net', generator)
     image = generator.rand(2, 3, *size).astype('float32')
-    expected = np.clip(reference.lengstrom(255 * image.astype('float64'), variables, residual_blocks=1) / 255, 0, 1)
+    expected = numpy.clip(reference.lengstrom(255 * image.astype('float64'), variables, residual_blocks=1) / 255, 0, 1)
     network = imported(tmp_path / 'net', tmp_path)
     assert network.styles == ['net']
     got = models.pastiche_function(network)(image)
     assert got.shape == expected.shape
-    np.testing.assert_allclose(got, expected, atol=1e-4)
-    np.testing.assert_allclose(run_onnx(exported(str(tmp_path / 'again.npz'), network), image=image), got, atol=1e-4)
+    numpy.testing.assert_allclose(got, expected, atol=1e-4)
+    numpy.testing.assert_allclose(run_onnx(exported(str(tmp_path / 'again.npz'), network), image=image), got, atol=1e-4)
 
 
 def fast_neural_style(image, parameters, pad, upsampling, blocks):
     """What a network of fast-neural-style makes of photos, by the definitions of Torch7's modules, in float64."""
-    rest = iter([{name: np.asarray(value, 'float64') for name, value in entry.items()} for entry in parameters])
+    rest = iter([{name: numpy.asarray(value, 'float64') for name, value in entry.items()} for entry in parameters])
 
     def transposed(x, W):  # of stride 2, padding 1 and adjustment 1: each pixel adds itself times W
         n, _, h, w = x.shape
-        y = np.zeros((n, W.shape[1], 2 * h + 1, 2 * w + 1))
+        y = numpy.zeros((n, W.shape[1], 2 * h + 1, 2 * w + 1))
         for i in range(h):
             for j in range(w):
-                y[:, :, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3] += np.einsum('nc,cdhw->ndhw', x[:, :, i, j], W)
+                y[:, :, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3] += numpy.einsum('nc,cdhw->ndhw', x[:, :, i, j], W)
         return y[:, :, 1:, 1:]
 
     def block(x, stride=1, pad='zero', activation=reference.relu, full=False):
@@ -255,11 +255,11 @@ def fast_neural_style(image, parameters, pad, upsampling, blocks):
         if 'mean' not in p:
             return activation(reference.instance_norm(x, p['gamma'], p['beta']))
         gamma, beta, mean, variance = (p[name].reshape(1, -1, 1, 1) for name in ('gamma', 'beta', 'mean', 'variance'))
-        return activation(gamma * (x - mean) / np.sqrt(variance + 1e-5) + beta)
+        return activation(gamma * (x - mean) / numpy.sqrt(variance + 1e-5) + beta)
 
     x = reference.preprocess(image)
     if pad == 'reflect-start':
-        x = np.pad(x, [(0, 0), (0, 0)] + [(8 * blocks, 8 * blocks)] * 2, mode='reflect')
+        x = numpy.pad(x, [(0, 0), (0, 0)] + [(8 * blocks, 8 * blocks)] * 2, mode='reflect')
     x = block(block(block(x), 2), 2)
     for _ in range(blocks):
         inner = 'zero' if pad == 'zero' else 'none'
@@ -269,7 +269,7 @@ def fast_neural_style(image, parameters, pad, upsampling, blocks):
         x = block(x, full=True) if upsampling == 'deconv' else block(reference.upsample(x))
     p = next(rest)
     x = reference.conv(x, p['W'], 1, 'zero', flip=False, b=p['b'])
-    return np.clip(reference.deprocess(150 * np.tanh(x)), 0, 1)
+    return numpy.clip(reference.deprocess(150 * numpy.tanh(x)), 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_networks_of_torch7_compute_what_its_modules_do(tmp_path, generator, nor
         parameters = [{name: p[name] for name in ('W', 'b', 'gamma', 'beta')} for p in parameters]
     expected = fast_neural_style(image.astype('float64'), parameters, pad, upsampling, blocks=2)
     assert expected.std() > 0.05
-    np.testing.assert_allclose(models.pastiche_function(network)(image), expected, atol=1e-4)
+    numpy.testing.assert_allclose(models.pastiche_function(network)(image), expected, atol=1e-4)
 
 
 def test_damaged_files_of_torch7_are_refused_in_one_line(tmp_path, generator):

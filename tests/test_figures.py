@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 
-import numpy as np
+import numpy
 import pytest
 
 import evaluation
@@ -43,7 +43,7 @@ SCALE = [
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp('figures')
-    generator = np.random.RandomState(0)
+    generator = numpy.random.RandomState(0)
     for name in (
         ['styles/%d_style-%s.png' % (i, 'abcde'[i]) for i in range(5)]
         + ['photos/%d.png' % i for i in range(3)]
@@ -129,15 +129,19 @@ def test_many_styles(make, folder):
     for kind in ('content', 'style'):
         for name in ('style-a', 'style-b'):
             row = numbers[name]
-            np.testing.assert_allclose(
+            numpy.testing.assert_allclose(
                 row[f'{kind}_percent_more'],
                 100 * (row[f'{kind}_many'] / row[f'{kind}_single'] - 1),
                 rtol=1e-3,
                 atol=0.02,
             )
         percents = [numbers[name][f'{kind}_percent_more'] for name in ('style-a', 'style-b')]
-        np.testing.assert_allclose(numbers['mean'][f'{kind}_percent_more'], np.mean(percents), rtol=1e-3, atol=1e-3)
-        np.testing.assert_allclose(numbers['deviation'][f'{kind}_percent_more'], np.std(percents), rtol=1e-3, atol=1e-3)
+        numpy.testing.assert_allclose(
+            numbers['mean'][f'{kind}_percent_more'], numpy.mean(percents), rtol=1e-3, atol=1e-3
+        )
+        numpy.testing.assert_allclose(
+            numbers['deviation'][f'{kind}_percent_more'], numpy.std(percents), rtol=1e-3, atol=1e-3
+        )
     assert size(folder, 'many-styles.jpg')[0] > 64 and size(folder, 'many-styles.png')[1] > 500
     # The network of both is trained for longer; what is trained stays trained; what was interrupted is trained on.
     assert make('many-styles') == (rows, [])
@@ -199,7 +203,7 @@ def misc32(folder):
     """A network of the styles of data/styles/misc32, not trained."""
     names = [models.style_name(path) for path in files.find_images(os.path.join(figures.ROOT, 'data/styles/misc32'))]
     network = transformer('cin', names, (2, 2, 3), (3, 2), 1)
-    generator = np.random.RandomState(1)
+    generator = numpy.random.RandomState(1)
     set_all_param_values(
         network.output,
         [generator.normal(0, 0.5, value.shape).astype('float32') for value in get_all_param_values(network.output)],
@@ -276,10 +280,10 @@ def test_a_fresh_clone_says_what_it_lacks(monkeypatch, capsys, tmp_path):
 
 
 def test_checkerboard_is_seen():
-    smooth = np.tile(np.linspace(0.2, 0.8, 32).reshape(1, 1, -1), (3, 32, 1))
-    board = smooth + 0.1 * (np.indices((32, 32)).sum(axis=0) % 2)
+    smooth = numpy.tile(numpy.linspace(0.2, 0.8, 32).reshape(1, 1, -1), (3, 32, 1))
+    board = smooth + 0.1 * (numpy.indices((32, 32)).sum(axis=0) % 2)
     assert learned_representation.checkerboard(smooth) < 3
-    np.testing.assert_allclose(learned_representation.checkerboard(board), 255 * 0.05, rtol=0.1)
+    numpy.testing.assert_allclose(learned_representation.checkerboard(board), 255 * 0.05, rtol=0.1)
 
 
 def test_border_difference_tells_the_edge_from_the_middle():
@@ -291,7 +295,7 @@ def test_border_difference_tells_the_edge_from_the_middle():
         return framed
 
     network = type('Network', (), dict(style=None, architecture=Architecture()))
-    edge, inside = learned_representation.border_difference(frame, network, np.zeros((1, 3, 64, 64), 'float32'))
+    edge, inside = learned_representation.border_difference(frame, network, numpy.zeros((1, 3, 64, 64), 'float32'))
     assert inside == 0 and 255 * 0.4 < edge < 255 * 0.6
 
 

@@ -2,7 +2,7 @@
 
 import json
 
-import numpy as np
+import numpy
 import pytest
 
 import files
@@ -16,7 +16,7 @@ OLD, NEW = ['dots', 'waves', 'stripes'], ['chalk', 'ink']
 
 def random_network(kind='cin', **meta):
     """A network with filters and styles as they may be after training: no two alike, few maps without life."""
-    generator = np.random.RandomState(0)
+    generator = numpy.random.RandomState(0)
     network = transformer(kind, OLD if kind == 'cin' else OLD[:1], (4, 4, 4), (4, 4), 1, meta)
     for param in get_all_params(network.output):
         value = param.get_value()
@@ -27,7 +27,7 @@ def random_network(kind='cin', **meta):
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp('finetune')
-    generator = np.random.RandomState(1)
+    generator = numpy.random.RandomState(1)
     models.save_network(str(folder / 'old.npz'), random_network(training=dict(iterations=7)))
     models.save_network(str(folder / 'fns.npz'), random_network('fns'))
     for name in ('new/1_chalk.png', 'new/ink.png', 'old/waves.png', 'photos/a.png', 'photos/b.png', 'photos/c.png'):
@@ -122,7 +122,7 @@ def test_known_styles_stay_and_new_ones_start_at_the_mean():
             assert (old == new).all()
         else:
             assert (new[1] == old[2]).all() and (new[2] == old[0]).all()
-            np.testing.assert_allclose(new[0], old.mean(axis=0), atol=1e-7)
+            numpy.testing.assert_allclose(new[0], old.mean(axis=0), atol=1e-7)
 
 
 def test_a_single_style_of_many_is_an_fns_network():
@@ -130,8 +130,8 @@ def test_a_single_style_of_many_is_an_fns_network():
     network = random_network()
     single = models.single_style_network(network, 'waves')
     assert single.architecture.network == 'fns' and single.styles == ['waves'] and single.style is None
-    photo = np.random.RandomState(5).uniform(size=(1, 3, 16, 20)).astype('float32')
-    one = models.pastiche_function(network)(photo, np.eye(3, dtype='float32')[1:2])
+    photo = numpy.random.RandomState(5).uniform(size=(1, 3, 16, 20)).astype('float32')
+    one = models.pastiche_function(network)(photo, numpy.eye(3, dtype='float32')[1:2])
     other = models.pastiche_function(single)(photo)
     middle = abs(one - 0.5) < 0.1
     assert middle.sum() > 100

@@ -4,7 +4,7 @@ import json
 import os
 import struct
 
-import numpy as np
+import numpy
 import pytest
 
 import files
@@ -23,14 +23,14 @@ from test_models import randomize
 
 def original(path, styles, filters=9, up=5, seed=0):
     """Write a file as the original repository does: W, beta, gamma for each convolution, gamma and beta (styles, C)."""
-    generator = np.random.RandomState(seed)
+    generator = numpy.random.RandomState(seed)
     arrays, channels = [], 3
     residual = [(5, 3)] * 2
     for width, size in [(3, 9), (4, filters), (5, filters)] + residual + [(up, 3), (up, 3), (3, 9)]:
         arrays.append(generator.normal(0, 1, (width, channels, size, size)).astype('float32'))
         arrays += [(shift + generator.normal(0, 0.3, (styles, width))).astype('float32') for shift in (0, 1)]
         channels = width
-    np.savez(str(path), *arrays)
+    numpy.savez(str(path), *arrays)
     return arrays
 
 
@@ -44,7 +44,7 @@ def test_a_network_of_many_styles_of_the_original(tmp_path, generator, filters):
     image, style = generator.rand(1, 3, 20, 24), style_weights([2], 3)
     expected = reference.transformer(image, arrays, style, residual_blocks=1, epsilon=1e-4)
     got = models.pastiche_function(network)(image.astype('float32'), style)
-    np.testing.assert_allclose(got, np.clip(expected, 0, 1), atol=1e-4)
+    numpy.testing.assert_allclose(got, numpy.clip(expected, 0, 1), atol=1e-4)
 
 
 def test_a_network_of_one_style_of_the_original_does_not_say_of_which_kind_it_is(tmp_path, generator):
@@ -55,10 +55,10 @@ def test_a_network_of_one_style_of_the_original_does_not_say_of_which_kind_it_is
         models.load_network(path)
     image = generator.rand(1, 3, 20, 24)
     many = models.load_network(path, 'cin')
-    expected = reference.transformer(image, arrays, np.ones((1, 1)), residual_blocks=1, epsilon=1e-4)
-    np.testing.assert_allclose(
+    expected = reference.transformer(image, arrays, numpy.ones((1, 1)), residual_blocks=1, epsilon=1e-4)
+    numpy.testing.assert_allclose(
         models.pastiche_function(many)(image.astype('float32'), style_weights([0], 1)),
-        np.clip(expected, 0, 1),
+        numpy.clip(expected, 0, 1),
         atol=1e-4,
     )
     single = models.load_network(path, 'fns')
@@ -67,8 +67,8 @@ def test_a_network_of_one_style_of_the_original_does_not_say_of_which_kind_it_is
     expected = reference.deprocess(
         reference.transformer(reference.preprocess(image), rows, residual_blocks=1, epsilon=1e-4)
     )
-    np.testing.assert_allclose(
-        models.pastiche_function(single)(image.astype('float32')), np.clip(expected, 0, 1), atol=1e-4
+    numpy.testing.assert_allclose(
+        models.pastiche_function(single)(image.astype('float32')), numpy.clip(expected, 0, 1), atol=1e-4
     )
 
 
@@ -89,21 +89,23 @@ def test_filter_sizes_are_kept_and_a_file_that_lacks_them_means_9_3_3(tmp_path):
     loaded = models.load_network(path)
     assert loaded.architecture.filter_sizes == (5, 7, 3)
     for a, b in zip(*(lasagne.layers.get_all_param_values(n.output) for n in (network, loaded))):
-        np.testing.assert_array_equal(a, b)
+        numpy.testing.assert_array_equal(a, b)
     old = transformer('cin', ['a', 'b'])
     models.save_network(path, old)
     arrays = files.load_npz(path)
     meta = json.loads(str(arrays['meta']))
     del meta['filter_sizes']
-    files.save_npz(path, dict(arrays, meta=np.array(json.dumps(meta))))
+    files.save_npz(path, dict(arrays, meta=numpy.array(json.dumps(meta))))
     assert models.load_network(path).architecture.filter_sizes == (9, 3, 3)
 
 
 @pytest.mark.parametrize('sizes', [[9, 3], [9, 4, 3], [9, 3, 33], [9, 3, '3'], 9])
 def test_impossible_filter_sizes_are_refused(tmp_path, sizes):
     path = str(tmp_path / 'net.npz')
-    np.savez(
-        path, arr_0=np.zeros((3, 3, 9, 9)), meta=np.array(json.dumps(dict(format=1, styles=['a'], filter_sizes=sizes)))
+    numpy.savez(
+        path,
+        arr_0=numpy.zeros((3, 3, 9, 9)),
+        meta=numpy.array(json.dumps(dict(format=1, styles=['a'], filter_sizes=sizes))),
     )
     with pytest.raises(utils.UserError, match='does not describe a network'):
         networks.read(path)
@@ -126,7 +128,7 @@ def test_the_loss_network_of_the_original(tmp_path):
     weights = vgg.random_weights('vgg16')
     arrays = [weights[name + kind] for name in vgg.layer_names('vgg16') for kind in ('_W', '_b')]
     path = str(tmp_path / 'vgg16_loss_net.npz')
-    np.savez(path, *arrays[:8])
+    numpy.savez(path, *arrays[:8])
     got = vgg.read(path)
     assert list(got) == [
         'conv1_1_W',
@@ -138,8 +140,8 @@ def test_the_loss_network_of_the_original(tmp_path):
         'conv2_2_W',
         'conv2_2_b',
     ]
-    np.testing.assert_array_equal(got['conv2_2_W'], weights['conv2_2_W'])
-    np.savez(path, *arrays, np.zeros(3))
+    numpy.testing.assert_array_equal(got['conv2_2_W'], weights['conv2_2_W'])
+    numpy.savez(path, *arrays, numpy.zeros(3))
     with pytest.raises(utils.UserError, match='vgg16_loss_net'):
         vgg.read(path)
 
@@ -179,8 +181,8 @@ def test_arrays_of_an_onnx_file(generator):
     data = model(tensor('a', a), tensor('b', b, packed=True), tensor('whole numbers', b, kind=7))
     got = onnx.initializers(data + varint(15 << 3 | 1) + struct.pack('<d', 1))
     assert list(got) == ['a', 'b']
-    np.testing.assert_array_equal(got['a'], a)
-    np.testing.assert_array_equal(got['b'], b)
+    numpy.testing.assert_array_equal(got['a'], a)
+    numpy.testing.assert_array_equal(got['b'], b)
 
 
 def test_vgg16_out_of_an_onnx_file(tmp_path, generator):
@@ -195,7 +197,7 @@ def test_vgg16_out_of_an_onnx_file(tmp_path, generator):
     )
     got = vgg.read(str(path))
     assert set(got) == {'conv1_1_W', 'conv1_1_b'}
-    np.testing.assert_array_equal(got['conv1_1_W'], W)
+    numpy.testing.assert_array_equal(got['conv1_1_W'], W)
 
 
 def test_onnx_files_that_are_cut_off_damaged_or_claim_too_much_are_refused(tmp_path, generator):
@@ -233,4 +235,4 @@ def test_sums_tell_the_genuine_vgg16(monkeypatch):
     monkeypatch.setattr(
         vgg, 'VGG16_SHA256', {'conv1_1_b': 'df3f619804a92fdb4057192dc43dd748ea778adc52bc498ce80524c014b81119'}
     )  # of four zero bytes
-    vgg.check_genuine('f', {'conv1_1_b': np.zeros(1, '>f4')})
+    vgg.check_genuine('f', {'conv1_1_b': numpy.zeros(1, '>f4')})

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 
-import numpy as np
+import numpy
 import pytest
 
 import files
@@ -31,9 +31,8 @@ def python(code, *arguments, **environment):
     return subprocess.run(
         [sys.executable, '-c', code] + list(arguments),
         cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
+        capture_output=True,
+        text=True,
         env=dict(os.environ, **environment),
     )
 
@@ -64,7 +63,7 @@ def computed(device, run, tmp_path_factory):
         result = run('tests/on_device.py', where, folder / 'results.npz', timeout=3000)
         assert result.returncode == 0, result.stderr
         table = {}
-        with np.load(str(folder / 'results.npz')) as arrays:
+        with numpy.load(str(folder / 'results.npz')) as arrays:
             for key in arrays.files:
                 if key != 'graphs':
                     name, call, _ = key.split('/')
@@ -91,17 +90,19 @@ def test_upsampling_and_reflection_are_numpys(computed, scale, pad):
     for (x, dy), (y, dx) in zip(on_device.expansion_inputs(scale, pad), computed[0][0]['expand_%d_%d' % (scale, pad)]):
 
         def expand(image):
-            return np.pad(
+            return numpy.pad(
                 image.repeat(scale, -2).repeat(scale, -1),
                 [(0, 0)] * (image.ndim - 2) + [(pad, pad)] * 2,
                 mode='reflect',
             )
 
-        np.testing.assert_array_equal(y, expand(x))
+        numpy.testing.assert_array_equal(y, expand(x))
         # Each pixel of the input gets the gradients of all pixels that show it.
-        source = expand(np.arange(x[0, 0].size).reshape(x.shape[2:])).ravel()
-        expected = [np.bincount(source, plane.ravel().astype('float64')) for plane in dy.reshape((-1,) + dy.shape[2:])]
-        close(dx, np.reshape(expected, x.shape), 1e-6)
+        source = expand(numpy.arange(x[0, 0].size).reshape(x.shape[2:])).ravel()
+        expected = [
+            numpy.bincount(source, plane.ravel().astype('float64')) for plane in dy.reshape((-1,) + dy.shape[2:])
+        ]
+        close(dx, numpy.reshape(expected, x.shape), 1e-6)
 
 
 @pytest.mark.parametrize('rows', ['each', 'one'])
@@ -112,14 +113,14 @@ def test_instance_norm_is_equation_3(computed, rows):
 
 def test_instance_norm_takes_a_variance_at_the_level_of_rounding_for_zero(computed):
     (x, gamma, beta, _), (y, dx, dgamma, _) = on_device.flat_inputs(), computed[0][0]['norm_flat'][0]
-    np.testing.assert_array_equal(y[0, 0], np.full(y.shape[2:], beta[0, 0]))
+    numpy.testing.assert_array_equal(y[0, 0], numpy.full(y.shape[2:], beta[0, 0]))
     close(y, reference.instance_norm(x.astype('float64'), gamma, beta), 1e-5)
     assert not dx[0, 0].any() and dgamma[0, 0] == 0 and dx[0, 1].any() and dgamma[0, 1] != 0
 
 
 @pytest.mark.parametrize('rows', ['each', 'one'])
 def test_gradients_of_instance_norm_are_finite_differences(computed, rows):
-    generator = np.random.RandomState(0)
+    generator = numpy.random.RandomState(0)
     for (*inputs, dy), results in zip(on_device.norm_inputs(rows), computed[0][0][f'norm_{rows}']):
         inputs = [a.astype('float64') for a in inputs]
         for i, gradient in enumerate(results[1:]):
@@ -131,7 +132,7 @@ def test_gradients_of_instance_norm_are_finite_differences(computed, rows):
                     return (reference.instance_norm(*moved) * dy).sum()
 
                 expected = (value(1e-5) - value(-1e-5)) / 2e-5
-                scale = np.sqrt((gradient.astype('float64') ** 2).sum() * (direction**2).sum())
+                scale = numpy.sqrt((gradient.astype('float64') ** 2).sum() * (direction**2).sum())
                 assert abs((gradient * direction).sum() - expected) <= 1e-4 * max(scale, abs(dy).sum() * 1e-3)
 
 
@@ -155,12 +156,12 @@ def test_a_training_step_is_that_of_the_cpu(computed, name):
 
     def errors(on_gpu, on_cpu):
         # What feeds a normalization through a convolution alone has a gradient of zero, up to rounding.
-        scale = max(np.linalg.norm(a) for a in on_cpu[4:])
-        return [np.linalg.norm(a - b) / (np.linalg.norm(b) + 1e-3 * scale) for a, b in zip(on_gpu, on_cpu)]
+        scale = max(numpy.linalg.norm(a) for a in on_cpu[4:])
+        return [numpy.linalg.norm(a - b) / (numpy.linalg.norm(b) + 1e-3 * scale) for a, b in zip(on_gpu, on_cpu)]
 
     steps = [errors(*step) for step in zip(computed[0][0][name], computed[1][0][name])]
     # A unit within rounding of zero may fall to either side of its rectifier: hence the median of several draws.
-    assert np.median(steps, axis=0).max() <= 1e-4
+    assert numpy.median(steps, axis=0).max() <= 1e-4
 
 
 @pytest.mark.parametrize('function', ['stylizing'] + sorted(on_device.NETWORKS))
@@ -183,8 +184,8 @@ def test_the_kernels_of_the_project_take_the_place_of_the_formulas(computed):
 def place(tmp_path_factory):
     """A folder with a loss network, styles and photos."""
     place = tmp_path_factory.mktemp('scripts')
-    np.savez(str(place / 'vgg.npz'), **on_device.vgg_weights())
-    generator = np.random.RandomState(8)
+    numpy.savez(str(place / 'vgg.npz'), **on_device.vgg_weights())
+    generator = numpy.random.RandomState(8)
     for folder, names in (('styles', ['dots.png']), ('photos', ['a.png', 'b.png', 'c.png'])):
         (place / folder).mkdir()
         for name in names:
@@ -275,7 +276,7 @@ def test_optimizing_is_that_of_the_cpu(device, run, place):
         with open(str(place / 'optimized.csv')) as file:
             totals.append([float(line.split(',')[1]) for line in file.readlines()[1:]])
     assert len(totals[0]) == 3
-    np.testing.assert_allclose(*totals, rtol=1e-3)
+    numpy.testing.assert_allclose(*totals, rtol=1e-3)
 
 
 @pytest.mark.skipif(not DEVICE.startswith('opencl'), reason='the memory of PoCL can be limited')

@@ -1,6 +1,6 @@
 """The layers against numpy and scipy in float64, their gradients by finite differences, their shapes."""
 
-import numpy as np
+import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,15 +23,15 @@ def output_of(compile, layer, *arrays):
 def test_reflection_padding_is_numpys(compile, generator, pad, size):
     x = generator.rand(2, 3, *size)
     layer = layers.ReflectPadLayer((None, 3, None, None), pad)
-    expected = np.pad(x, [(0, 0), (0, 0), (pad, pad), (pad, pad)], mode='reflect')
-    np.testing.assert_array_equal(output_of(compile, layer, x), expected)
+    expected = numpy.pad(x, [(0, 0), (0, 0), (pad, pad), (pad, pad)], mode='reflect')
+    numpy.testing.assert_array_equal(output_of(compile, layer, x), expected)
 
 
 def test_reflection_padding_refuses_images_that_are_too_small(compile):
     x = T.tensor4()
     pad = compile([x], formulas.reflect_pad(x, 4))
     with pytest.raises(AssertionError, match='too small'):
-        pad(np.zeros((1, 1, 4, 9), 'float32'))
+        pad(numpy.zeros((1, 1, 4, 9), 'float32'))
     with pytest.raises(ValueError, match='too small'):
         layers.ReflectPadLayer((None, 3, 4, 9), 4)
 
@@ -44,7 +44,7 @@ def test_instance_norm_is_equation_3(compile, generator, epsilon):
         (None, 3, None, None), epsilon, beta=beta.astype('float32'), gamma=gamma.astype('float32')
     )
     expected = reference.instance_norm(x, gamma, beta, epsilon)
-    np.testing.assert_allclose(output_of(compile, layer, x), expected, rtol=1e-6, atol=1e-6)
+    numpy.testing.assert_allclose(output_of(compile, layer, x), expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize('mean', [0, 1, -300])
@@ -55,17 +55,19 @@ def test_a_variance_at_the_level_of_rounding_counts_as_zero(compile, generator, 
     # The first map is flat but for the rounding of float32, the second has a deviation of a thousandth.
     maps = (
         mean
-        + np.array([abs(mean) * 2.0**-19 + 1e-7, abs(mean) * 1e-3 + 1e-3]).reshape(1, 2, 1, 1)
+        + numpy.array([abs(mean) * 2.0**-19 + 1e-7, abs(mean) * 1e-3 + 1e-3]).reshape(1, 2, 1, 1)
         * generator.randn(1, 2, 8, 8)
     ).astype('float32')
     parameters = generator.randn(2, 1, 2).astype('float32')
     slope = generator.randn(1, 2, 8, 8).astype('float32')
     out, dx, dgamma, dbeta = function(maps, *parameters, slope)
-    np.testing.assert_array_equal(out[0, 0], np.full((8, 8), parameters[1, 0, 0]))
+    numpy.testing.assert_array_equal(out[0, 0], numpy.full((8, 8), parameters[1, 0, 0]))
     assert not dx[0, 0].any() and dgamma[0, 0] == 0
-    np.testing.assert_allclose(dbeta[0], slope[0].sum(axis=(1, 2)), rtol=1e-4)
+    numpy.testing.assert_allclose(dbeta[0], slope[0].sum(axis=(1, 2)), rtol=1e-4)
     assert dx[0, 1].any() and dgamma[0, 1] != 0
-    np.testing.assert_allclose(out, reference.instance_norm(maps.astype('float64'), *parameters), rtol=1e-2, atol=1e-4)
+    numpy.testing.assert_allclose(
+        out, reference.instance_norm(maps.astype('float64'), *parameters), rtol=1e-2, atol=1e-4
+    )
 
 
 def test_conditional_instance_norm_takes_each_images_style(compile, generator):
@@ -74,16 +76,16 @@ def test_conditional_instance_norm_takes_each_images_style(compile, generator):
     layer = layers.ConditionalInstanceNormLayer((None, 4, None, None), (None, 7), beta=beta, gamma=gamma)
     styles = [5, 0, 5]
     got = output_of(compile, layer, x, layers.style_weights(styles, 7).astype('float64'))
-    np.testing.assert_allclose(got, reference.instance_norm(x, gamma[styles], beta[styles]), rtol=1e-6, atol=1e-6)
+    numpy.testing.assert_allclose(got, reference.instance_norm(x, gamma[styles], beta[styles]), rtol=1e-6, atol=1e-6)
 
 
 def test_conditional_instance_norm_blends_gamma_and_beta(compile, generator):
     x = generator.randn(1, 4, 5, 6)
     gamma, beta = generator.rand(3, 4).astype('float32'), generator.rand(3, 4).astype('float32')
     layer = layers.ConditionalInstanceNormLayer((None, 4, None, None), (None, 3), beta=beta, gamma=gamma)
-    got = output_of(compile, layer, x, np.array([[0.25, 0, 0.75]]))
+    got = output_of(compile, layer, x, numpy.array([[0.25, 0, 0.75]]))
     expected = reference.instance_norm(x, 0.25 * gamma[0] + 0.75 * gamma[2], 0.25 * beta[0] + 0.75 * beta[2])
-    np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
+    numpy.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_one_row_of_style_weights_serves_the_whole_batch(compile, generator):
@@ -92,13 +94,13 @@ def test_one_row_of_style_weights_serves_the_whole_batch(compile, generator):
     norm = compile([x, row], layer.get_output_for([x, row]))
     images = generator.randn(4, 2, 3, 3).astype('float32')
     weights = layers.style_weights(1, 3)
-    np.testing.assert_allclose(norm(images, weights)[2:3], norm(images[2:3], weights), rtol=1e-6)
+    numpy.testing.assert_allclose(norm(images, weights)[2:3], norm(images[2:3], weights), rtol=1e-6)
 
 
 def test_style_weights():
-    np.testing.assert_array_equal(layers.style_weights(1, 3, 2), [[0, 1, 0], [0, 1, 0]])
-    np.testing.assert_array_equal(layers.style_weights([2, 0], 3), [[0, 0, 1], [1, 0, 0]])
-    np.testing.assert_array_equal(layers.style_weights({0: 0.5, 2: 0.25}, 3), np.float32([[0.5, 0, 0.25]]))
+    numpy.testing.assert_array_equal(layers.style_weights(1, 3, 2), [[0, 1, 0], [0, 1, 0]])
+    numpy.testing.assert_array_equal(layers.style_weights([2, 0], 3), [[0, 0, 1], [1, 0, 0]])
+    numpy.testing.assert_array_equal(layers.style_weights({0: 0.5, 2: 0.25}, 3), numpy.float32([[0.5, 0, 0.25]]))
     for bad in (3, -1):
         with pytest.raises(IndexError, match='0 to 2'):
             layers.style_weights(bad, 3)
@@ -111,20 +113,20 @@ def test_batch_norm_takes_the_batch_then_its_running_average(compile, generator)
     train = compile([x], layer.get_output_for(x))
     mean, variance = images.mean(axis=(0, 2, 3)), images.var(axis=(0, 2, 3))
     spread = (1, 3, 1, 1)
-    expected = (images - mean.reshape(spread)) / np.sqrt(variance.reshape(spread) + 1e-5)
-    np.testing.assert_allclose(train(images), expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(layer.mean.get_value(), 0.25 * mean, rtol=1e-5)
-    np.testing.assert_allclose(layer.variance.get_value(), 0.75 + 0.25 * variance, rtol=1e-5)
+    expected = (images - mean.reshape(spread)) / numpy.sqrt(variance.reshape(spread) + 1e-5)
+    numpy.testing.assert_allclose(train(images), expected, rtol=1e-4, atol=1e-5)
+    numpy.testing.assert_allclose(layer.mean.get_value(), 0.25 * mean, rtol=1e-5)
+    numpy.testing.assert_allclose(layer.variance.get_value(), 0.75 + 0.25 * variance, rtol=1e-5)
     test = compile([x], layer.get_output_for(x, deterministic=True))
-    expected = (images - 0.25 * mean.reshape(spread)) / np.sqrt(0.75 + 0.25 * variance.reshape(spread) + 1e-5)
-    np.testing.assert_allclose(test(images), expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(layer.mean.get_value(), 0.25 * mean, rtol=1e-5)
+    expected = (images - 0.25 * mean.reshape(spread)) / numpy.sqrt(0.75 + 0.25 * variance.reshape(spread) + 1e-5)
+    numpy.testing.assert_allclose(test(images), expected, rtol=1e-4, atol=1e-5)
+    numpy.testing.assert_allclose(layer.mean.get_value(), 0.25 * mean, rtol=1e-5)
 
 
 def test_nearest_upsampling_repeats_pixels(compile, generator):
     x = generator.rand(2, 3, 4, 5)
     layer = layers.UpsampleNearestLayer((None, 3, None, None), 3)
-    np.testing.assert_array_equal(output_of(compile, layer, x), x.repeat(3, axis=2).repeat(3, axis=3))
+    numpy.testing.assert_array_equal(output_of(compile, layer, x), x.repeat(3, axis=2).repeat(3, axis=3))
 
 
 @pytest.mark.parametrize('flip', [True, False])
@@ -137,7 +139,7 @@ def test_convolution_is_scipys(compile_c, generator, flip, pad, size, stride, sh
         (None, 3, None, None), 4, size, stride, pad, flip, W.astype('float32'), b.astype('float32')
     )
     expected = reference.conv(x, W, stride, pad, flip, b)
-    np.testing.assert_allclose(output_of(compile_c, layer, x), expected, rtol=1e-5, atol=1e-5)
+    numpy.testing.assert_allclose(output_of(compile_c, layer, x), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_fractional_convolution_is_the_transpose_of_the_strided_one(compile_c, generator):
@@ -147,7 +149,7 @@ def test_fractional_convolution_is_the_transpose_of_the_strided_one(compile_c, g
     got = output_of(compile_c, layers.FractionalConvLayer((None, 3, None, None), 4, 3, W), y.astype('float32'))
     assert got.shape == x.shape
     flipped = reference.conv(x, W.astype('float64'), 2, 'zero', True)
-    np.testing.assert_allclose((flipped * y).sum(), (x * got).sum(), rtol=1e-5)
+    numpy.testing.assert_allclose((flipped * y).sum(), (x * got).sum(), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +224,7 @@ def test_promised_shapes_are_the_real_ones(compile_c, name, height, width, image
         _compiled[name] = free, compile_c([source.input_var], get_output(free).shape)
     free, shape = _compiled[name]
     fixed = BLOCKS[name](InputLayer((images, 2, height, width)))
-    real = tuple(shape(np.zeros((images, 2, height, width), 'float32')))
+    real = tuple(shape(numpy.zeros((images, 2, height, width), 'float32')))
     assert fixed.output_shape == real
     assert free.output_shape == (None, real[1], None, None)
 

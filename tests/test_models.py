@@ -6,7 +6,7 @@ import os
 import pickle
 
 import h5py
-import numpy as np
+import numpy
 import pytest
 
 import models
@@ -20,7 +20,7 @@ from support.tiny import transformer
 
 def randomize(network, seed=1):
     """Weights of order one, so that a mistake anywhere shows in the output."""
-    generator = np.random.RandomState(seed)
+    generator = numpy.random.RandomState(seed)
     params = lasagne.layers.get_all_params(network.output)
     for param in params:
         shape = param.get_value().shape
@@ -43,12 +43,12 @@ def test_architecture_is_table_1_of_the_paper():
     assert shapes == expected
     # A style adds two numbers for each feature map, about 0.2 % of the parameters.
     style = 2 * sum(out for out, _, _ in widths)
-    convolutions = sum(np.prod(shape) for shape in shapes if len(shape) == 4)
+    convolutions = sum(numpy.prod(shape) for shape in shapes if len(shape) == 4)
     assert round(100 * style / (convolutions + style), 1) == 0.2
 
 
 def test_weights_start_as_in_the_paper():
-    lasagne.random.set_rng(np.random.RandomState(0))
+    lasagne.random.set_rng(numpy.random.RandomState(0))
     for param in lasagne.layers.get_all_params(transformer('cin', ['a', 'b']).output):
         value = param.get_value()
         if param.name == 'W':
@@ -64,13 +64,13 @@ def test_networks_are_the_papers(size, generator):
     params = randomize(network)
     style = style_weights([2, 0], 3)
     expected = reference.transformer(image.astype('float64'), params, style, residual_blocks=1)
-    np.testing.assert_allclose(models.pastiche_function(network)(image, style), expected, atol=1e-4)
+    numpy.testing.assert_allclose(models.pastiche_function(network)(image, style), expected, atol=1e-4)
 
     network = transformer('fns', ['a'])
     params = randomize(network)
     expected = reference.transformer(reference.preprocess(image.astype('float64')), params, residual_blocks=1)
-    np.testing.assert_allclose(
-        models.pastiche_function(network)(image), np.clip(reference.deprocess(expected), 0, 1), atol=1e-4
+    numpy.testing.assert_allclose(
+        models.pastiche_function(network)(image), numpy.clip(reference.deprocess(expected), 0, 1), atol=1e-4
     )
 
 
@@ -81,14 +81,14 @@ def test_padding_once_at_the_start_and_residual_blocks_that_crop(size, generator
     network = transformer('cin', ['a'], pad='reflect-start', residual_blocks=2)
     params = randomize(network)
     # Two residual blocks lose 16 pixels on each side, and a multiple of 4 is needed beyond.
-    padded = np.pad(
+    padded = numpy.pad(
         image.astype('float64'), [(0, 0), (0, 0)] + [(0, max(0, 20 - side)) for side in size], mode='symmetric'
     )
-    expected = reference.transformer(padded, params, np.ones((1, 1)), residual_blocks=2, pad='reflect-start')
+    expected = reference.transformer(padded, params, numpy.ones((1, 1)), residual_blocks=2, pad='reflect-start')
     expected = expected[:, :, : -(-size[0] // 4) * 4, : -(-size[1] // 4) * 4]
     got = models.pastiche_function(network)(image, style_weights(0, 1))
     assert got.shape[2:] == tuple(-(-side // 4) * 4 for side in size)
-    np.testing.assert_allclose(got, expected, atol=1e-4)
+    numpy.testing.assert_allclose(got, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize('size', [(52, 44), (49, 47)])
@@ -97,10 +97,10 @@ def test_without_padding_the_pastiche_is_of_the_middle_of_the_photo(size, genera
     image = generator.rand(1, 3, *size).astype('float32')
     network = transformer('cin', ['a'], pad='none', residual_blocks=2)
     params = randomize(network)
-    expected = reference.transformer(image.astype('float64'), params, np.ones((1, 1)), residual_blocks=2, pad='none')
+    expected = reference.transformer(image.astype('float64'), params, numpy.ones((1, 1)), residual_blocks=2, pad='none')
     got = models.pastiche_function(network)(image, style_weights(0, 1))
     assert got.shape[2:] == tuple(-(-side // 4) * 4 - 32 for side in size)
-    np.testing.assert_allclose(got, expected, atol=1e-4)
+    numpy.testing.assert_allclose(got, expected, atol=1e-4)
     middle = models.without_border(image, network)
     assert middle.shape[2:] == tuple(side - 32 for side in size) and (middle == image[:, :, 16:-16, 16:-16]).all()
 
@@ -112,8 +112,8 @@ def test_the_tanh_constant_is_the_range_of_an_fns_network(generator):
     expected = reference.transformer(
         reference.preprocess(image.astype('float64')), params, residual_blocks=1, tanh_constant=80
     )
-    np.testing.assert_allclose(
-        models.pastiche_function(network)(image), np.clip(reference.deprocess(expected), 0, 1), atol=1e-4
+    numpy.testing.assert_allclose(
+        models.pastiche_function(network)(image), numpy.clip(reference.deprocess(expected), 0, 1), atol=1e-4
     )
 
 
@@ -121,8 +121,8 @@ def test_preprocessing_is_undone(compile, generator):
     image = generator.rand(1, 3, 4, 5)
     x = T.tensor4(dtype='float64')
     got = compile([x], [models.vgg_preprocess(x), models.vgg_deprocess(models.vgg_preprocess(x))])(image)
-    np.testing.assert_allclose(got[0], reference.preprocess(image), rtol=1e-5)
-    np.testing.assert_allclose(got[1], image, rtol=1e-6)
+    numpy.testing.assert_allclose(got[0], reference.preprocess(image), rtol=1e-5)
+    numpy.testing.assert_allclose(got[1], image, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -144,9 +144,9 @@ def test_saved_networks_load_with_their_settings(tmp_path, settings):
     loaded = models.load_network(path)
     assert (loaded.architecture, loaded.styles, loaded.meta) == (network.architecture, ['one'], network.meta)
     for a, b in zip(lasagne.layers.get_all_param_values(loaded.output), values):
-        np.testing.assert_array_equal(a, b)
-    # The format: plain np.savez of Lasagne's values, and the settings as JSON.
-    with np.load(path, allow_pickle=False) as file:
+        numpy.testing.assert_array_equal(a, b)
+    # The format: plain numpy.savez of Lasagne's values, and the settings as JSON.
+    with numpy.load(path, allow_pickle=False) as file:
         assert sorted(file.files) == sorted(['arr_%d' % i for i in range(len(values))] + ['meta'])
         meta = json.loads(str(file['meta']))
     assert meta['format'] == 1 and meta['network'] == 'fns' and meta['styles'] == ['one'] and meta['epsilon'] == 1e-3
@@ -159,7 +159,7 @@ def test_files_of_the_original_repository_load(tmp_path, styles):
         'cin' if styles else 'fns', ['s'] * (styles or 1), widths=(32, 64, 128), up_widths=(128, 128), residual_blocks=2
     )
     path = str(tmp_path / 'original.npz')
-    np.savez(path, *lasagne.layers.get_all_param_values(network.output))
+    numpy.savez(path, *lasagne.layers.get_all_param_values(network.output))
     loaded = models.load_network(path)
     assert loaded.architecture == dataclasses.replace(network.architecture, epsilon=1e-4)
     assert len(loaded.styles) == (styles or 1)
@@ -169,7 +169,7 @@ def small_arrays(**meta):
     network = transformer('cin', ['a', 'b'])
     values = lasagne.layers.get_all_param_values(network.output)
     arrays = {'arr_%d' % i: value for i, value in enumerate(values)}
-    arrays['meta'] = np.array(
+    arrays['meta'] = numpy.array(
         json.dumps(dict(dataclasses.asdict(network.architecture), styles=network.styles, format=1, **meta))
     )
     return arrays
@@ -182,26 +182,26 @@ def change(**arrays):
 @pytest.mark.parametrize(
     'damage, message',
     [
-        (change(arr_0=np.zeros((3, 3, 9, 8), 'float32')), r'arr_0 \(W\) has the shape'),
-        (change(arr_0=np.full((3, 3, 9, 9), np.nan, 'float32')), 'not finite'),
-        (change(arr_0=np.zeros((3, 3, 9, 9), 'int32')), 'floating-point'),
-        (change(arr_99=np.zeros(3, 'float32')), 'arr_0, arr_1'),
-        (change(other=np.zeros(3, 'float32')), 'arr_0, arr_1'),
+        (change(arr_0=numpy.zeros((3, 3, 9, 8), 'float32')), r'arr_0 \(W\) has the shape'),
+        (change(arr_0=numpy.full((3, 3, 9, 9), numpy.nan, 'float32')), 'not finite'),
+        (change(arr_0=numpy.zeros((3, 3, 9, 9), 'int32')), 'floating-point'),
+        (change(arr_99=numpy.zeros(3, 'float32')), 'arr_0, arr_1'),
+        (change(other=numpy.zeros(3, 'float32')), 'arr_0, arr_1'),
         (lambda good: good.pop('arr_1'), 'arr_0, arr_1'),
-        (change(meta=np.array('{"format": 2}')), 'format 2'),
-        (change(meta=np.array('[]')), 'meta'),
-        (change(meta=np.array('{')), 'meta'),
-        (change(meta=np.array(3)), 'meta'),
+        (change(meta=numpy.array('{"format": 2}')), 'format 2'),
+        (change(meta=numpy.array('[]')), 'meta'),
+        (change(meta=numpy.array('{')), 'meta'),
+        (change(meta=numpy.array(3)), 'meta'),
         (
             change(
-                meta=np.array(
+                meta=numpy.array(
                     json.dumps(dict(format=1, network='cin', styles=['a'], widths=[4096] * 3, residual_blocks=100))
                 )
             ),
             'unreasonable',
         ),
-        (change(meta=np.array(json.dumps(dict(format=1, styles=['a'], widths=[1, 2])))), 'meta'),
-        (change(meta=np.array(json.dumps(dict(format=1, styles=['a'], epsilon=-1.0)))), 'meta'),
+        (change(meta=numpy.array(json.dumps(dict(format=1, styles=['a'], widths=[1, 2])))), 'meta'),
+        (change(meta=numpy.array(json.dumps(dict(format=1, styles=['a'], epsilon=-1.0)))), 'meta'),
         (lambda good: good.pop('meta') is not None and (good.pop('arr_23') is not None), 'not those of a transformer'),
     ],
 )
@@ -209,7 +209,7 @@ def test_damaged_networks_are_refused(tmp_path, damage, message):
     arrays = small_arrays()
     damage(arrays)
     path = str(tmp_path / 'net.npz')
-    np.savez(path, **arrays)
+    numpy.savez(path, **arrays)
     with pytest.raises(utils.UserError, match=message) as caught:
         models.load_network(path)
     assert path in str(caught.value) and '\n' not in str(caught.value)
@@ -221,7 +221,7 @@ def test_damaged_networks_are_refused(tmp_path, damage, message):
 @pytest.fixture(scope='module')
 def narrow():
     """A VGG16 with few maps."""
-    generator = np.random.RandomState(3)
+    generator = numpy.random.RandomState(3)
     weights, channels = {}, 3
     for name in vgg.layer_names('vgg16'):
         width = int(name[4]) + 2
@@ -247,7 +247,7 @@ def test_vgg_features(narrow, generator, normalised):
     features = models.loss_network(x, weights, layers)
     got = theano.function([x], [features[name] for name in layers])(image.astype('float32'))
     for name, value in zip(layers, got):
-        np.testing.assert_allclose(value, expected[name], rtol=1e-3, atol=1e-3 * abs(expected[name]).max())
+        numpy.testing.assert_allclose(value, expected[name], rtol=1e-3, atol=1e-3 * abs(expected[name]).max())
 
 
 def test_a_layer_is_taken_from_the_first_weights_that_reach_it(narrow, compile):
@@ -279,7 +279,7 @@ def test_the_three_kinds_of_weight_files_agree(tmp_path, narrow):
     python2_pickle(
         str(tmp_path / 'vgg.pkl'),
         {
-            'param values': values + [np.zeros((5, 5), 'float32')] * 6,
+            'param values': values + [numpy.zeros((5, 5), 'float32')] * 6,
             'mean value': models.VGG_MEAN,
             'model type': 'vgg16',
             'synset words': ['a', 'b'],
@@ -290,12 +290,12 @@ def test_the_three_kinds_of_weight_files_agree(tmp_path, narrow):
             group = f'block{name[4]}_{name.replace(name[:6], "conv")}'
             file[f'{group}/{group}_W_1:0'] = narrow[f'{name}_W'].transpose(2, 3, 1, 0)
             file[f'{group}/{group}_b_1:0'] = narrow[f'{name}_b']
-    np.savez(str(tmp_path / 'vgg.npz'), **narrow)
+    numpy.savez(str(tmp_path / 'vgg.npz'), **narrow)
     for kind in ('pkl', 'h5', 'npz'):
         weights = vgg.read(str(tmp_path / f'vgg.{kind}'))
         assert set(weights) == set(narrow)
         for name in narrow:
-            np.testing.assert_array_equal(weights[name], narrow[name])
+            numpy.testing.assert_array_equal(weights[name], narrow[name])
 
 
 class Evil:
@@ -313,13 +313,13 @@ def test_pickles_that_name_other_things_are_refused_by_name(tmp_path, monkeypatc
 
 def test_files_of_other_things_are_refused(tmp_path):
     path = str(tmp_path / 'x.pkl')
-    for content in ([1, 2], {'param values': 3}, {'param values': [np.zeros(3)] * 4}):
+    for content in ([1, 2], {'param values': 3}, {'param values': [numpy.zeros(3)] * 4}):
         python2_pickle(path, content)
         with pytest.raises(utils.UserError, match='x.pkl'):
             vgg.read(path)
     path = str(tmp_path / 'x.h5')
     with h5py.File(path, 'w') as file:
-        file['images'] = np.zeros(3)
+        file['images'] = numpy.zeros(3)
     with pytest.raises(utils.UserError, match='conv1_1_W is missing'):
         vgg.read(path)
     with open(path, 'wb') as file:
@@ -327,7 +327,7 @@ def test_files_of_other_things_are_refused(tmp_path):
     with pytest.raises(utils.UserError, match='HDF5'):
         vgg.read(path)
     path = str(tmp_path / 'x.npz')
-    np.savez(path, conv1_1_W=np.full((2, 3, 3, 3), np.inf))
+    numpy.savez(path, conv1_1_W=numpy.full((2, 3, 3, 3), numpy.inf))
     with pytest.raises(utils.UserError, match='not finite'):
         vgg.read(path)
 
@@ -336,4 +336,4 @@ def test_random_weights_are_he_initialised_and_seeded():
     a, b = vgg.random_weights('vgg16', 1), vgg.random_weights('vgg16', 1)
     assert all((a[name] == b[name]).all() for name in a) and len(a) == 26
     W = a['conv3_2_W']
-    assert W.shape == (256, 256, 3, 3) and abs(W.std() / np.sqrt(2 / (9 * 256)) - 1) < 0.01
+    assert W.shape == (256, 256, 3, 3) and abs(W.std() / numpy.sqrt(2 / (9 * 256)) - 1) < 0.01

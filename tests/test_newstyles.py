@@ -3,7 +3,7 @@
 import os
 import sys
 
-import numpy as np
+import numpy
 import pytest
 
 import files
@@ -28,7 +28,7 @@ def network():
 
 
 def flat(rows):
-    return np.concatenate(rows)
+    return numpy.concatenate(rows)
 
 
 def values_of(network):
@@ -39,30 +39,30 @@ def values_of(network):
 
 
 def test_a_style_is_drawn_by_its_seed(network):
-    np.testing.assert_array_equal(flat(newstyles.draw(network, 7)), flat(newstyles.draw(network, 7)))
+    numpy.testing.assert_array_equal(flat(newstyles.draw(network, 7)), flat(newstyles.draw(network, 7)))
     assert abs(flat(newstyles.draw(network, 7)) - flat(newstyles.draw(network, 8))).max() > 0.01
 
 
 def test_drawn_styles_have_the_mean_and_covariance_of_the_networks(network):
-    styles = np.concatenate(values_of(network), axis=1)
-    drawn = np.stack([flat(newstyles.draw(network, seed)) for seed in range(3000)])
+    styles = numpy.concatenate(values_of(network), axis=1)
+    drawn = numpy.stack([flat(newstyles.draw(network, seed)) for seed in range(3000)])
     deviation = styles.std(axis=0, ddof=1)
     assert (abs(drawn.mean(axis=0) - styles.mean(axis=0)) < 0.1 * deviation).all()
-    np.testing.assert_allclose(np.cov(drawn.T), np.cov(styles.T), atol=0.1 * (deviation**2).max())
+    numpy.testing.assert_allclose(numpy.cov(drawn.T), numpy.cov(styles.T), atol=0.1 * (deviation**2).max())
 
 
 def test_strokes_and_palette_of_one_style_are_that_style(network):
     rows = newstyles.mix_layers(network, {1: 1.0}, {1: 1.0})
     for row, value in zip(rows, values_of(network)):
-        np.testing.assert_array_equal(row, value[1])
+        numpy.testing.assert_array_equal(row, value[1])
 
 
 def test_the_palette_is_in_the_last_two_layers(network):
     rows, values = newstyles.mix_layers(network, {0: 1.0}, {2: 0.5, 3: 0.5}), values_of(network)
     for row, value in zip(rows[:-4], values):
-        np.testing.assert_array_equal(row, value[0])
+        numpy.testing.assert_array_equal(row, value[0])
     for row, value in zip(rows[-4:], values[-4:]):
-        np.testing.assert_allclose(row, (value[2] + value[3]) / 2, rtol=1e-6)
+        numpy.testing.assert_allclose(row, (value[2] + value[3]) / 2, rtol=1e-6)
 
 
 def test_a_network_of_one_style_has_no_distribution_and_one_without_numbers_no_room():
@@ -77,18 +77,18 @@ def test_a_network_of_one_style_has_no_distribution_and_one_without_numbers_no_r
 def test_a_style_that_is_added_is_one_like_the_others(network, tmp_path):
     models.save_network(str(tmp_path / 'cin.npz'), network)
     stylist = Stylist(str(tmp_path / 'cin.npz'), device=Device(backend='plain'))
-    photo = np.random.RandomState(0).randint(0, 256, (20, 24, 3)).astype('uint8')
+    photo = numpy.random.RandomState(0).randint(0, 256, (20, 24, 3)).astype('uint8')
     before = stylist(photo, 'sun')
     stylist.add_style('again', newstyles.rows_of(stylist.network, {3: 1.0}))
-    np.testing.assert_array_equal(stylist(photo, 'again'), before)
-    np.testing.assert_array_equal(stylist(photo, {'again': np.ones((20, 24))}), before)
+    numpy.testing.assert_array_equal(stylist(photo, 'again'), before)
+    numpy.testing.assert_array_equal(stylist(photo, {'again': numpy.ones((20, 24))}), before)
     with pytest.raises(utils.UserError, match='has a style again already'):
         stylist.add_style('again', [])
     stylist.save(str(tmp_path / 'more.npz'))
     after = models.load_network(str(tmp_path / 'more.npz'))
     assert after.styles == NAMES + ['again']
     for old, new in zip(values_of(network), values_of(after)):
-        np.testing.assert_array_equal(new, np.concatenate([old, old[3:4]]))
+        numpy.testing.assert_array_equal(new, numpy.concatenate([old, old[3:4]]))
 
 
 # Fitted ---------------------------------------------------------------------------------------------------------
@@ -97,11 +97,11 @@ def test_a_style_that_is_added_is_one_like_the_others(network, tmp_path):
 @pytest.fixture
 def fitting(place, monkeypatch):
     """A painting, a loss network of two layers, crops of 16 pixels, and an empty cache."""
-    generator, weights = np.random.RandomState(0), {}
+    generator, weights = numpy.random.RandomState(0), {}
     for name, channels in (('conv1_1', 3), ('conv1_2', 4)):
         weights[f'{name}_W'] = (generator.randn(4, channels, 3, 3) / 8).astype('float32')
         weights[f'{name}_b'] = generator.randn(4).astype('float32')
-    np.savez('vgg.npz', **weights)
+    numpy.savez('vgg.npz', **weights)
     files.write_image('01_painting.png', generator.randint(0, 256, (64, 70, 3)).astype('uint8'))
     for name, value in dict(CROP=16, SIZE=20, CROPS=3, UPDATES=12, PAINTING_SIZE=64).items():
         monkeypatch.setattr(newstyles, name, value)
@@ -138,15 +138,15 @@ def test_a_style_is_fitted_and_the_network_stays_as_it_is(fitting, network, monk
     monkeypatch.setattr(utils, 'progress', Bar)
     before = lasagne.layers.get_all_param_values(network.output)
     rows = fitted(network)
-    assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3]), losses
+    assert numpy.mean(losses[-3:]) < 0.8 * numpy.mean(losses[:3]), losses
     for old, new in zip(before, lasagne.layers.get_all_param_values(network.output)):
-        np.testing.assert_array_equal(old, new)
+        numpy.testing.assert_array_equal(old, new)
     assert [row.shape for row in rows] == [value.shape[1:] for value in values_of(network)]
     # Kept by the contents of all that it depends on.
     monkeypatch.setattr(newstyles, 'fit', None)
-    np.testing.assert_array_equal(flat(fitted(network)), flat(rows))
+    numpy.testing.assert_array_equal(flat(fitted(network)), flat(rows))
     os.rename('01_painting.png', 'other.png')
-    np.testing.assert_array_equal(flat(fitted(network, 'other.png')), flat(rows))
+    numpy.testing.assert_array_equal(flat(fitted(network, 'other.png')), flat(rows))
     with pytest.raises(TypeError):
         files.write_image('other.png', files.read_image('other.png')[::-1])
         fitted(network, 'other.png')
@@ -166,22 +166,22 @@ def test_an_interrupted_fit_leaves_the_cache_as_it_was_and_a_damaged_one_is_made
     (name,) = os.listdir('cache')
     with open(os.path.join('cache', name), 'rb+') as file:
         file.truncate(200)
-    np.testing.assert_array_equal(flat(fitted(network)), flat(rows))
+    numpy.testing.assert_array_equal(flat(fitted(network)), flat(rows))
     assert len(files.load_npz(os.path.join('cache', name))) == len(rows)
-    files.save_npz(os.path.join('cache', name), [np.full(3, np.nan, 'float32')])
-    np.testing.assert_array_equal(flat(fitted(network)), flat(rows))
+    files.save_npz(os.path.join('cache', name), [numpy.full(3, numpy.nan, 'float32')])
+    numpy.testing.assert_array_equal(flat(fitted(network)), flat(rows))
 
 
 def test_what_is_fitted_on_are_crops_of_the_photos_in_turns():
-    photos = [np.full((300, 400, 3), value, 'uint8') for value in (10, 200)]
+    photos = [numpy.full((300, 400, 3), value, 'uint8') for value in (10, 200)]
     images = newstyles.crops(photos)
-    assert images.shape == (newstyles.CROPS, 3, newstyles.CROP, newstyles.CROP) and images.dtype == np.float32
-    np.testing.assert_allclose(images.mean(axis=(1, 2, 3)) * 255, [10, 200] * (newstyles.CROPS // 2), rtol=1e-5)
-    np.testing.assert_array_equal(newstyles.crops(photos), images)
+    assert images.shape == (newstyles.CROPS, 3, newstyles.CROP, newstyles.CROP) and images.dtype == numpy.float32
+    numpy.testing.assert_allclose(images.mean(axis=(1, 2, 3)) * 255, [10, 200] * (newstyles.CROPS // 2), rtol=1e-5)
+    numpy.testing.assert_array_equal(newstyles.crops(photos), images)
 
 
 def test_a_painting_of_twenty_pixels_is_refused(fitting, network):
-    files.write_image('small.png', np.zeros((20, 300, 3), 'uint8'))
+    files.write_image('small.png', numpy.zeros((20, 300, 3), 'uint8'))
     with pytest.raises(utils.UserError, match='small.png: too small for a style'):
         fitted(network, 'small.png')
 
@@ -211,7 +211,7 @@ def test_a_drawn_style_is_stylized_with_and_saved(main, network, capsys):
     after = models.load_network('cin.npz')
     assert after.styles == NAMES + ['dice']
     for row, value, old in zip(newstyles.draw(network, 3), values_of(after), values_of(network)):
-        np.testing.assert_array_equal(value, np.concatenate([old, row[np.newaxis]]))
+        numpy.testing.assert_array_equal(value, numpy.concatenate([old, row[numpy.newaxis]]))
     assert not main('--blend', 'dice=0.5,waves=0.5', 'photo.png', '--output', 'blend.png')
 
 

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 
-import numpy as np
+import numpy
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -41,15 +41,15 @@ def plain(x, c):
 
 
 def random(*shape, seed=0):
-    return np.random.RandomState(seed).randn(*shape).astype('float32')
+    return numpy.random.RandomState(seed).randn(*shape).astype('float32')
 
 
 def assert_close(x, expected, tolerance=1e-5, scale=None):
     """Equal up to a part of `scale`, or else of the largest expected value."""
     assert x.shape == expected.shape
     if scale is None:
-        scale = np.abs(expected).max(initial=0)
-    assert np.abs(x - expected).max(initial=0) <= tolerance * max(scale, 1e-6)
+        scale = numpy.abs(expected).max(initial=0)
+    assert numpy.abs(x - expected).max(initial=0) <= tolerance * max(scale, 1e-6)
 
 
 @draws
@@ -57,13 +57,13 @@ def assert_close(x, expected, tolerance=1e-5, scale=None):
 def test_transfers_are_inverse(n, c, h, w):
     x = random(n, c, h, w)
     y = blocked(x)
-    np.testing.assert_array_equal(plain(y, c), x)
-    np.testing.assert_array_equal(ops.FromBlocked().run(y, c), x)
+    numpy.testing.assert_array_equal(plain(y, c), x)
+    numpy.testing.assert_array_equal(ops.FromBlocked().run(y, c), x)
 
 
 def frame(x, scale, mirror):
     x = x.astype('float64').repeat(scale, 2).repeat(scale, 3)
-    return np.pad(x, [(0, 0), (0, 0), (mirror, mirror), (mirror, mirror)], mode='reflect') if mirror else x
+    return numpy.pad(x, [(0, 0), (0, 0), (mirror, mirror), (mirror, mirror)], mode='reflect') if mirror else x
 
 
 def taps(padded, k, stride, out):
@@ -105,14 +105,15 @@ def test_convolution_and_its_gradients(n, c, h, w, oc, k, stride, pad, mirror, s
     settings = dict(scale=scale, mirror=mirror, border_mode=(pad, pad), subsample=(stride, stride), flip=flip)
 
     framed = frame(x, scale, mirror)
-    padded = np.pad(framed, [(0, 0), (0, 0), (pad, pad), (pad, pad)])
+    padded = numpy.pad(framed, [(0, 0), (0, 0), (pad, pad), (pad, pad)])
     correlated = filters[:, :, ::-1, ::-1] if flip else filters
     correlated = correlated.astype('float64')
     out = [(size - k) // stride + 1 for size in padded.shape[2:]]
 
     def correlate(padded, filters):
         return sum(
-            np.einsum('nchw,oc->nohw', padded[part], filters[:, :, i, j]) for i, j, part in taps(padded, k, stride, out)
+            numpy.einsum('nchw,oc->nohw', padded[part], filters[:, :, i, j])
+            for i, j, part in taps(padded, k, stride, out)
         )
 
     expected, bound = correlate(padded, correlated), correlate(abs(padded), abs(correlated)).max()
@@ -120,7 +121,7 @@ def test_convolution_and_its_gradients(n, c, h, w, oc, k, stride, pad, mirror, s
     rectified = ops.Conv(rectify=True, **settings).run(blocked(x), filters, bias)
     assert_close(
         plain(rectified, oc),
-        np.maximum(expected + bias[:, np.newaxis, np.newaxis], 0),
+        numpy.maximum(expected + bias[:, numpy.newaxis, numpy.newaxis], 0),
         PRODUCTS,
         bound + abs(bias).max(),
     )
@@ -128,10 +129,10 @@ def test_convolution_and_its_gradients(n, c, h, w, oc, k, stride, pad, mirror, s
     dy = random(*expected.shape, seed=3).astype('float64')
 
     def gradients(dy, padded, filters):
-        d_filters, d_padded = np.zeros(filters.shape), np.zeros(padded.shape)
+        d_filters, d_padded = numpy.zeros(filters.shape), numpy.zeros(padded.shape)
         for i, j, part in taps(padded, k, stride, out):
-            d_filters[:, :, i, j] = np.einsum('nohw,nchw->oc', dy, padded[part])
-            d_padded[part] += np.einsum('nohw,oc->nchw', dy, filters[:, :, i, j])
+            d_filters[:, :, i, j] = numpy.einsum('nohw,nchw->oc', dy, padded[part])
+            d_padded[part] += numpy.einsum('nohw,oc->nchw', dy, filters[:, :, i, j])
         return d_filters[:, :, ::-1, ::-1] if flip else d_filters, d_padded
 
     d_filters, d_padded = gradients(dy, padded, correlated)
@@ -143,7 +144,7 @@ def test_convolution_and_its_gradients(n, c, h, w, oc, k, stride, pad, mirror, s
     d_frame = ops.ConvInputGradient(**settings).run(filters, blocked(dy), framed.shape[2], framed.shape[3])
     expected = d_padded[:, :, pad : pad + framed.shape[2], pad : pad + framed.shape[3]]
     assert_close(plain(d_frame, c), expected, PRODUCTS, bounds[1])
-    rectified = np.maximum(random(*framed.shape, seed=4), 0)
+    rectified = numpy.maximum(random(*framed.shape, seed=4), 0)
     d_frame = ops.ConvInputGradient(**settings).run(
         filters, blocked(dy), framed.shape[2], framed.shape[3], blocked(rectified)
     )
@@ -156,12 +157,14 @@ def test_a_batch_too_large_for_the_caches_is_convolved_as_its_images_are(k):
     op = ops.Conv(mirror=k // 2, rectify=True)
     together = op.run(x, filters)
     assert together.nbytes > 16 << 20
-    np.testing.assert_array_equal(together, np.concatenate([op.run(image, filters) for image in np.split(x, 10)]))
+    numpy.testing.assert_array_equal(
+        together, numpy.concatenate([op.run(image, filters) for image in numpy.split(x, 10)])
+    )
 
 
 def rounded(x):
     """To bfloat16, the nearest and at a tie the even one."""
-    bits = np.ascontiguousarray(x, 'float32').view('uint32').astype('uint64')
+    bits = numpy.ascontiguousarray(x, 'float32').view('uint32').astype('uint64')
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype('uint32').view('float32')
 
 
@@ -181,31 +184,31 @@ def test_bfloat16_rounds_what_is_multiplied(n, c, h, w, oc, k, stride, flip):
     correlated = rounded(filters[:, :, ::-1, ::-1] if flip else filters).astype('float64')
     out = [(size - k) // stride + 1 for size in (h, w)]
     expected = sum(
-        np.einsum('nchw,oc->nohw', rounded(x).astype('float64')[part], correlated[:, :, i, j])
+        numpy.einsum('nchw,oc->nohw', rounded(x).astype('float64')[part], correlated[:, :, i, j])
         for i, j, part in taps(x, k, stride, out)
     )
     result = plain(ops.Conv(subsample=(stride, stride), flip=flip, bf16=True).run(blocked(x), filters), oc)
     # Winograd's method rounds the transforms instead.
     winograd = k == 3 and stride == 1 and c >= 8 and oc >= 8
     assert_close(result, expected, 0.05 if winograd else 1e-5)
-    assert np.sqrt(np.mean((result - expected) ** 2)) <= 0.02 * np.sqrt(np.mean(expected**2))
+    assert numpy.sqrt(numpy.mean((result - expected) ** 2)) <= 0.02 * numpy.sqrt(numpy.mean(expected**2))
 
 
 @pytest.mark.parametrize('bf16', [False, True])
 def test_filters_that_change_in_place_are_transformed_anew(bf16):
     op, x, filters = ops.Conv(bf16=bf16), blocked(random(1, 16, 12, 12)), random(16, 16, 3, 3, seed=1)
-    first = np.array(op.run(x, filters))
-    np.testing.assert_array_equal(op.run(x, filters), first)
+    first = numpy.array(op.run(x, filters))
+    numpy.testing.assert_array_equal(op.run(x, filters), first)
     filters[3, 5, 1, 1] += 1
-    second = np.array(op.run(x, filters))
-    assert not np.array_equal(second, first)
-    np.testing.assert_array_equal(op.run(x, filters.copy()), second)
+    second = numpy.array(op.run(x, filters))
+    assert not numpy.array_equal(second, first)
+    numpy.testing.assert_array_equal(op.run(x, filters.copy()), second)
 
 
 def test_bfloat16_in_winograds_method_is_not_float32():
     x, filters = random(1, 16, 12, 12), random(16, 16, 3, 3, seed=1)
     low, exact = [plain(ops.Conv(bf16=bf16).run(blocked(x), filters), 16) for bf16 in (True, False)]
-    assert np.sqrt(np.mean((low - exact) ** 2)) >= 1e-3 * np.sqrt(np.mean(exact**2))
+    assert numpy.sqrt(numpy.mean((low - exact) ** 2)) >= 1e-3 * numpy.sqrt(numpy.mean(exact**2))
 
 
 @pytest.mark.slow
@@ -217,7 +220,7 @@ def test_compiles_to_the_bfloat16_instruction(source):
         ['g++', '-march=cooperlake', '-S', '-o', '-', os.path.join(ROOT, 'backend', 'onednn', source)] + flags,
         check=True,
         stdout=subprocess.PIPE,
-        universal_newlines=True,
+        text=True,
     ).stdout
     assert 'vdpbf16ps' in assembly
 
@@ -240,8 +243,8 @@ def test_norm_and_its_gradient(n, c, h, w, conditional, activation, residual):
     code = {'': ops.LINEAR, 'relu': ops.RECTIFY, 'sigmoid': ops.SIGMOID}[activation]
     y, stats = ops.Norm(1e-5, code).run(blocked(x), gamma, beta, *([blocked(other)] if residual else []))
     x, gamma, beta = [v.astype('float64') for v in (x, gamma, beta)]
-    linear = reference.instance_norm(x, np.broadcast_to(gamma, (n, c)), np.broadcast_to(beta, (n, c)))
-    expected = {'': linear, 'relu': np.maximum(linear, 0), 'sigmoid': 1 / (1 + np.exp(-linear))}[activation]
+    linear = reference.instance_norm(x, numpy.broadcast_to(gamma, (n, c)), numpy.broadcast_to(beta, (n, c)))
+    expected = {'': linear, 'relu': numpy.maximum(linear, 0), 'sigmoid': 1 / (1 + numpy.exp(-linear))}[activation]
     assert_close(plain(y, c), expected + other if residual else expected)
     if activation == 'sigmoid' or residual:
         return
@@ -251,10 +254,12 @@ def test_norm_and_its_gradient(n, c, h, w, conditional, activation, residual):
         blocked(x), gamma.astype('float32'), beta.astype('float32'), stats, blocked(dy)
     )
     g = dy.astype('float64') * ((linear > 0) if activation else 1)
-    deviation = np.sqrt(x.var(axis=(2, 3), keepdims=True) + 1e-5)
+    deviation = numpy.sqrt(x.var(axis=(2, 3), keepdims=True) + 1e-5)
     unit = (x - x.mean(axis=(2, 3), keepdims=True)) / deviation
     mean = dict(axis=(2, 3), keepdims=True)
-    expected = (g - g.mean(**mean) - unit * (g * unit).mean(**mean)) * gamma[:, :, np.newaxis, np.newaxis] / deviation
+    expected = (
+        (g - g.mean(**mean) - unit * (g * unit).mean(**mean)) * gamma[:, :, numpy.newaxis, numpy.newaxis] / deviation
+    )
     assert_close(plain(dx, c), expected, 1e-4)
     over = (2, 3) if conditional else (0, 2, 3)
     assert_close(dgamma, (g * unit).sum(axis=over).reshape(rows, c), 1e-4)
@@ -263,23 +268,25 @@ def test_norm_and_its_gradient(n, c, h, w, conditional, activation, residual):
 
 def test_norm_keeps_its_digits_under_a_large_mean():
     x = 1e3 + random(1, 8, 64, 64)
-    y, _ = ops.Norm(1e-5).run(blocked(x), np.ones((1, 8), 'float32'), np.zeros((1, 8), 'float32'))
-    assert_close(plain(y, 8), reference.instance_norm(x.astype('float64'), np.ones((1, 8)), np.zeros((1, 8))), 1e-4)
+    y, _ = ops.Norm(1e-5).run(blocked(x), numpy.ones((1, 8), 'float32'), numpy.zeros((1, 8), 'float32'))
+    assert_close(
+        plain(y, 8), reference.instance_norm(x.astype('float64'), numpy.ones((1, 8)), numpy.zeros((1, 8))), 1e-4
+    )
 
 
 @pytest.mark.parametrize('mean', [0, 1, -300])
 def test_norm_takes_a_variance_at_the_level_of_rounding_for_zero(mean):
-    deviations = np.float32([abs(mean) * 2.0**-19 + 1e-7, abs(mean) * 1e-3 + 1e-3, 0]).reshape(1, 3, 1, 1)
+    deviations = numpy.float32([abs(mean) * 2.0**-19 + 1e-7, abs(mean) * 1e-3 + 1e-3, 0]).reshape(1, 3, 1, 1)
     x, dy = mean + deviations * random(1, 3, 50, 60), random(1, 3, 50, 60, seed=3)
     gamma, beta = random(1, 3, seed=1), random(1, 3, seed=2)
     y, stats = ops.Norm(1e-5).run(blocked(x), gamma, beta)
     expected = reference.instance_norm(x.astype('float64'), gamma, beta)
-    np.testing.assert_array_equal(plain(y, 3)[0, ::2], expected[0, ::2])
-    np.testing.assert_allclose(plain(y, 3), expected, rtol=1e-2, atol=1e-3)
+    numpy.testing.assert_array_equal(plain(y, 3)[0, ::2], expected[0, ::2])
+    numpy.testing.assert_allclose(plain(y, 3), expected, rtol=1e-2, atol=1e-3)
     dx, dgamma, dbeta = ops.NormGradient(False).run(blocked(x), gamma, beta, stats, blocked(dy))
     assert not plain(dx, 3)[0, ::2].any() and not dgamma[0, ::2].any()
     assert plain(dx, 3)[0, 1].any() and dgamma[0, 1] != 0
-    np.testing.assert_allclose(dbeta[0], dy[0].sum(axis=(1, 2)), rtol=1e-3, atol=1e-3)
+    numpy.testing.assert_allclose(dbeta[0], dy[0].sum(axis=(1, 2)), rtol=1e-3, atol=1e-3)
 
 
 @draws
@@ -291,22 +298,22 @@ def test_upsampling_with_padding_and_its_gradient(n, c, h, w, scale, mirror):
     assert_close(plain(y, c), expected)
     # The transpose of a linear map A: <A x, dy> = <x, A' dy>, here for each pixel of x.
     dy = random(*expected.shape, seed=1)
-    rows = frame(np.arange(h).reshape(1, 1, h, 1).repeat(w, 3), scale, mirror)[0, 0].astype(int)
-    columns = frame(np.arange(w).reshape(1, 1, 1, w).repeat(h, 2), scale, mirror)[0, 0].astype(int)
-    gradient = np.zeros((n, c, h, w))
-    np.add.at(gradient, (slice(None), slice(None), rows, columns), dy.astype('float64'))
+    rows = frame(numpy.arange(h).reshape(1, 1, h, 1).repeat(w, 3), scale, mirror)[0, 0].astype(int)
+    columns = frame(numpy.arange(w).reshape(1, 1, 1, w).repeat(h, 2), scale, mirror)[0, 0].astype(int)
+    gradient = numpy.zeros((n, c, h, w))
+    numpy.add.at(gradient, (slice(None), slice(None), rows, columns), dy.astype('float64'))
     assert_close(plain(ops.ExpandGradient(scale, mirror).run(blocked(dy)), c), gradient)
 
 
 @draws
 @given(images, channels, st.integers(2, 19), st.integers(2, 19))
 def test_max_pooling_and_its_gradient(n, c, h, w):
-    x = np.round(random(n, c, h, w))  # with ties
+    x = numpy.round(random(n, c, h, w))  # with ties
     y = reference.max_pool(x)
     pooled = ops.MaxPool((2, 2)).run(blocked(x))
     assert_close(plain(pooled, c), y)
     dy = random(*y.shape, seed=1)
-    expected = np.zeros(x.shape)
+    expected = numpy.zeros(x.shape)
     part = (Ellipsis, slice(0, h // 2 * 2), slice(0, w // 2 * 2))
     expected[part] = dy.repeat(2, 2).repeat(2, 3) * (x[part] == y.repeat(2, 2).repeat(2, 3))
     assert_close(plain(ops.MaxPoolGradient((2, 2)).run(blocked(x), pooled, blocked(dy)), c), expected)
@@ -320,16 +327,16 @@ def test_average_pooling_and_its_gradient(n, c, h, w):
     part = (Ellipsis, slice(0, h // 2 * 2), slice(0, w // 2 * 2))
     assert_close(plain(y, c), x[part].astype('float64').reshape(n, c, h // 2, 2, w // 2, 2).mean(axis=(3, 5)))
     dy = random(n, c, h // 2, w // 2, seed=1)
-    expected = np.zeros(x.shape)
+    expected = numpy.zeros(x.shape)
     expected[part] = dy.repeat(2, 2).repeat(2, 3) / 4
     assert_close(plain(ops.AveragePoolGradient((2, 2)).run(blocked(dy), h, w), c), expected)
 
 
 def test_pointwise_operations():
     a, b = random(2, 11, 5, 7), random(2, 11, 5, 7, seed=1)
-    np.testing.assert_array_equal(plain(ops.Add().run(blocked(a), blocked(b)), 11), a + b)
-    np.testing.assert_array_equal(plain(ops.Rectify().run(blocked(a)), 11), np.maximum(a, 0))
-    np.testing.assert_array_equal(plain(ops.RectifyGradient().run(blocked(a), blocked(b)), 11), b * (a > 0))
+    numpy.testing.assert_array_equal(plain(ops.Add().run(blocked(a), blocked(b)), 11), a + b)
+    numpy.testing.assert_array_equal(plain(ops.Rectify().run(blocked(a)), 11), numpy.maximum(a, 0))
+    numpy.testing.assert_array_equal(plain(ops.RectifyGradient().run(blocked(a), blocked(b)), 11), b * (a > 0))
 
 
 @settings(max_examples=40, deadline=None)
@@ -338,8 +345,8 @@ def test_gram_matrices_and_their_gradient(n, c, h, w, divide_by_channels):
     x, dy = random(n, c, h, w), random(n, c, c, seed=1)  # which is not symmetric
     result = ops.Gram(divide_by_channels).run(blocked(x), c)
     assert_close(result, reference.gram(x.astype('float64'), divide_by_channels))
-    np.testing.assert_array_equal(result, result.transpose(0, 2, 1))
-    expected = np.einsum('nij,njhw->nihw', dy.astype('float64') + dy.transpose(0, 2, 1), x.astype('float64'))
+    numpy.testing.assert_array_equal(result, result.transpose(0, 2, 1))
+    expected = numpy.einsum('nij,njhw->nihw', dy.astype('float64') + dy.transpose(0, 2, 1), x.astype('float64'))
     gradient = ops.GramGradient(divide_by_channels).run(blocked(x), dy)
     expected /= h * w * (c if divide_by_channels else 1)
     assert_close(plain(gradient, c), expected)
@@ -354,11 +361,11 @@ def test_squared_differences_and_their_gradient(n, c, h, w):
     x, y, dy = random(n, c, h, w), random(n, c, h, w, seed=1), random(n, seed=2)
     difference = x.astype('float64') - y
     size = c * h * w
-    assert_close(ops.SquaredDifference().run(blocked(x), blocked(y), size), np.mean(difference**2, axis=(1, 2, 3)))
+    assert_close(ops.SquaredDifference().run(blocked(x), blocked(y), size), numpy.mean(difference**2, axis=(1, 2, 3)))
     expected = 2 * dy[:, None, None, None] * difference / size
     assert_close(plain(ops.SquaredDifferenceGradient().run(blocked(x), blocked(y), size, dy), c), expected)
     x, y = x.reshape(n, c, -1), y.reshape(n, c, -1)
-    assert_close(ops.SquaredDifference().run(x, y, size), np.mean(difference**2, axis=(1, 2, 3)))
+    assert_close(ops.SquaredDifference().run(x, y, size), numpy.mean(difference**2, axis=(1, 2, 3)))
     assert_close(ops.SquaredDifferenceGradient().run(x, y, size, dy), expected.reshape(x.shape))
 
 
@@ -396,7 +403,7 @@ def test_the_sums_of_losses_and_large_filters_do_not_depend_on_the_number_of_thr
 def test_batched_product(n, i, k, j, turn_a, turn_b):
     a = random(n, k, i).transpose(0, 2, 1) if turn_a else random(n, i, k)
     b = random(n, j, k, seed=1).transpose(0, 2, 1) if turn_b else random(n, k, j, seed=1)
-    assert_close(ops.BatchedProduct().run(a, b), np.einsum('nik,nkj->nij', a.astype('float64'), b))
+    assert_close(ops.BatchedProduct().run(a, b), numpy.einsum('nik,nkj->nij', a.astype('float64'), b))
 
 
 # -- What the ops refuse

@@ -2,7 +2,7 @@
 
 import collections
 
-import numpy as np
+import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -50,8 +50,8 @@ def stylizing(net, mode=FAST):
 
 
 def test_bfloat16_changes_a_pastiche_by_little():
-    net = network('cin', (16, 32, 32), (32, 16), 2, 2, np.random.RandomState(0))
-    image, style = np.random.RandomState(1).rand(1, 3, 40, 48).astype('float32'), layers.style_weights(1, 2)
+    net = network('cin', (16, 32, 32), (32, 16), 2, 2, numpy.random.RandomState(0))
+    image, style = numpy.random.RandomState(1).rand(1, 3, 40, 48).astype('float32'), layers.style_weights(1, 2)
     exact = stylizing(net)
     rewrites.register(bf16=True)
     try:
@@ -60,7 +60,7 @@ def test_bfloat16_changes_a_pastiche_by_little():
         rewrites.register()
     assert {node.op.bf16 for node in low.maker.fgraph.apply_nodes if isinstance(node.op, ops.Conv)} == {True}
     assert {node.op.bf16 for node in exact.maker.fgraph.apply_nodes if isinstance(node.op, ops.Conv)} == {False}
-    error = np.mean((low(image, style) - exact(image, style)) ** 2)
+    error = numpy.mean((low(image, style) - exact(image, style)) ** 2)
     assert 0 < error < 1e-4  # at least 40 dB
 
 
@@ -76,7 +76,7 @@ def test_bfloat16_changes_a_pastiche_by_little():
     st.integers(0, 9),
 )
 def test_stylizing_equals_the_papers_formulas(kind, n, h, w, widths, up_widths, blocks, seed):
-    generator = np.random.RandomState(seed)
+    generator = numpy.random.RandomState(seed)
     net = network(kind, widths, up_widths, blocks, 3, generator)
     image = generator.rand(n, 3, h, w).astype('float32')
     style = layers.style_weights([i % 3 for i in range(n)], 3)
@@ -88,7 +88,7 @@ def test_stylizing_equals_the_papers_formulas(kind, n, h, w, widths, up_widths, 
         expected = reference.deprocess(expected)
     else:
         expected = reference.transformer(x, params, style.astype('float64'), blocks)
-    np.testing.assert_allclose(result, expected, atol=1e-4)
+    numpy.testing.assert_allclose(result, expected, atol=1e-4)
 
 
 def test_a_transformer_stays_blocked_from_its_first_to_its_last_convolution(generator):
@@ -147,11 +147,13 @@ def test_training_has_the_gradients_of_the_plain_path(generator, kind, size, n):
         images = generator.rand(*arguments[0].shape).astype('float32')
         values, expected = ours(images, arguments[1]), plain(images, arguments[1])
         # What feeds an instance norm through a convolution alone has a gradient of zero, up to rounding.
-        scale = max(np.linalg.norm(e) for e in expected[1:])
-        errors.append([np.linalg.norm(a - b) / (np.linalg.norm(b) + 1e-3 * scale) for a, b in zip(values, expected)])
+        scale = max(numpy.linalg.norm(e) for e in expected[1:])
+        errors.append(
+            [numpy.linalg.norm(a - b) / (numpy.linalg.norm(b) + 1e-3 * scale) for a, b in zip(values, expected)]
+        )
     # A unit within rounding of zero may fall to either side of its rectifier, which shows in all gradients below it:
     # hence the median of several draws.
-    assert np.median(errors, axis=0).max() <= 1e-3
+    assert numpy.median(errors, axis=0).max() <= 1e-3
 
 
 def test_a_training_graph_is_blocked_from_the_photo_to_the_losses(generator):
@@ -183,7 +185,7 @@ def test_what_the_library_lacks_stays_plain():
 
 def test_a_thousand_sizes_need_no_more_memory_than_the_largest(generator):
     function = stylizing(network('cin', (4, 6, 8), (6, 4), 1, 1, generator))
-    style = np.ones((1, 1), 'float32')
+    style = numpy.ones((1, 1), 'float32')
     function(generator.rand(1, 3, 200, 200).astype('float32'), style)
     mapped = library.memory()[0]
     for _ in range(1000):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-import numpy as np
+import numpy
 import pytest
 import scipy.optimize
 import scipy.signal
@@ -24,15 +24,15 @@ from backend import devices
 
 LAYERS = ('conv1_1', 'conv1_2', 'conv2_1', 'conv2_2')
 WIDTHS = dict(zip(LAYERS, (4, 4, 5, 6)))
-MEAN = np.array([103.939, 116.779, 123.68])
+MEAN = numpy.array([103.939, 116.779, 123.68])
 
 
 @pytest.fixture(scope='module')
 def weights():
     """A tiny VGG: its first four convolutions with a few maps each."""
-    generator, channels, values = np.random.RandomState(1), 3, {}
+    generator, channels, values = numpy.random.RandomState(1), 3, {}
     for name in LAYERS:
-        scale = (0.02 if name == 'conv1_1' else 1) * np.sqrt(2.0 / (9 * channels))
+        scale = (0.02 if name == 'conv1_1' else 1) * numpy.sqrt(2.0 / (9 * channels))
         values[f'{name}_W'] = generator.normal(0, scale, (WIDTHS[name], channels, 3, 3)).astype('float32')
         values[f'{name}_b'] = generator.normal(0, 0.1, WIDTHS[name]).astype('float32')
         channels = WIDTHS[name]
@@ -49,7 +49,7 @@ def loss(weights):
 
 @pytest.fixture(scope='module')
 def images():
-    generator = np.random.RandomState(2)
+    generator = numpy.random.RandomState(2)
     return [generator.uniform(0.1, 0.9, (1, 3, 8, 12)).astype('float32') for _ in range(3)]
 
 
@@ -83,19 +83,19 @@ class Reference:
                 pooled = blocks.max(axis=(2, 4), keepdims=True)
                 shares = blocks == pooled
                 if self.loss.pool != 'max':
-                    pooled, shares = blocks.mean(axis=(2, 4), keepdims=True), np.full(blocks.shape, 0.25)
+                    pooled, shares = blocks.mean(axis=(2, 4), keepdims=True), numpy.full(blocks.shape, 0.25)
                 x = pooled[:, :, 0, :, 0]
             W, b = self.weights[f'{name}_W'], self.weights[f'{name}_b']
-            y = np.array(
+            y = numpy.array(
                 [sum(scipy.signal.correlate2d(a, k, mode='same') for a, k in zip(x, kernels)) for kernels in W]
             )
-            found[name] = np.maximum(y + b.reshape(-1, 1, 1), 0), x, shares
+            found[name] = numpy.maximum(y + b.reshape(-1, 1, 1), 0), x, shares
             x = found[name][0]
         return found
 
     @staticmethod
     def gram(f):
-        return np.einsum('ihw,jhw->ij', f, f) / f.size
+        return numpy.einsum('ihw,jhw->ij', f, f) / f.size
 
     def __call__(self, image):
         """The losses in the order of `losses.loss_names`, and the gradient of the total."""
@@ -105,16 +105,16 @@ class Reference:
         for name, weight in loss.content_layers:
             difference = found[name][0] - self.contents[name]
             weight = weight / len(loss.content_layers)
-            content += weight * np.mean(difference**2)
+            content += weight * numpy.mean(difference**2)
             slopes[name] = slopes[name] + 2 * weight * difference / difference.size
         by_layer = []
         for name, weight in loss.style_layers:
             f = found[name][0]
             difference = self.gram(f) - self.grams[name]
             weight = weight / len(loss.style_layers)
-            by_layer.append(weight * np.mean(difference**2))
+            by_layer.append(weight * numpy.mean(difference**2))
             slopes[name] = (
-                slopes[name] + 4 * weight / difference.size * np.einsum('ij,jhw->ihw', difference, f) / f.size
+                slopes[name] + 4 * weight / difference.size * numpy.einsum('ij,jhw->ihw', difference, f) / f.size
             )
 
         gradient = 0.0
@@ -122,7 +122,7 @@ class Reference:
             f, x, shares = found[name]
             gradient = (gradient + slopes[name]) * (f > 0)
             W = self.weights[f'{name}_W']
-            gradient = np.array(
+            gradient = numpy.array(
                 [
                     sum(scipy.signal.convolve2d(g, W[o, i], mode='same') for o, g in enumerate(gradient))
                     for i in range(W.shape[1])
@@ -130,18 +130,20 @@ class Reference:
             )
             if shares is not None:
                 c, h, _, w, _ = shares.shape
-                gradient = (shares * gradient[:, :, np.newaxis, :, np.newaxis]).reshape(c, 2 * h, 2 * w)
+                gradient = (shares * gradient[:, :, numpy.newaxis, :, numpy.newaxis]).reshape(c, 2 * h, 2 * w)
         gradient = 255 * gradient[::-1]
 
         x = 255 * image[0].astype('float64')
         down, right = x[:, :-1, :-1] - x[:, 1:, :-1], x[:, :-1, :-1] - x[:, :-1, 1:]
         square = down**2 + right**2
-        tv = loss.tv_weight * np.sum(square**1.25)
+        tv = loss.tv_weight * numpy.sum(square**1.25)
         slope = loss.tv_weight * 255 * 2.5 * square**0.25
         gradient[:, :-1, :-1] += slope * (down + right)
         gradient[:, 1:, :-1] -= slope * down
         gradient[:, :-1, 1:] -= slope * right
-        return np.array([content + sum(by_layer) + tv, content, sum(by_layer), tv] + by_layer), gradient[np.newaxis]
+        return numpy.array([content + sum(by_layer) + tv, content, sum(by_layer), tv] + by_layer), gradient[
+            numpy.newaxis
+        ]
 
 
 @pytest.fixture(scope='module')
@@ -151,21 +153,21 @@ def reference(loss, images):
 
 def test_reference_gradient_is_the_slope_of_its_loss(reference, images):
     """The yardstick itself: finite differences along random directions."""
-    generator, image = np.random.RandomState(3), images[2].astype('float64')
+    generator, image = numpy.random.RandomState(3), images[2].astype('float64')
     gradient = reference(image)[1]
     for _ in range(3):
         direction = generator.normal(size=image.shape)
         step = 1e-6
         slope = (reference(image + step * direction)[0][0] - reference(image - step * direction)[0][0]) / (2 * step)
-        np.testing.assert_allclose(np.sum(gradient * direction), slope, rtol=1e-4)
+        numpy.testing.assert_allclose(numpy.sum(gradient * direction), slope, rtol=1e-4)
 
 
 def test_losses_and_gradient(objective, reference, images):
     for image in images:
         values, gradient = objective(image)
         expected, slopes = reference(image)
-        np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-6)
-        np.testing.assert_allclose(gradient, slopes, rtol=1e-3, atol=1e-4 * abs(slopes).max())
+        numpy.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-6)
+        numpy.testing.assert_allclose(gradient, slopes, rtol=1e-3, atol=1e-4 * abs(slopes).max())
 
 
 def test_average_pooling(objective, loss, images):
@@ -173,8 +175,8 @@ def test_average_pooling(objective, loss, images):
     targets_of, function = losses.target_function(loss), optimization.objective_function(loss)
     values, gradient = function(images[2], *targets_of(images[0])[0], *targets_of(images[1])[1])
     expected, slopes = Reference(loss, *images[:2])(images[2])
-    np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(gradient, slopes, rtol=1e-3, atol=1e-4 * abs(slopes).max())
+    numpy.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-6)
+    numpy.testing.assert_allclose(gradient, slopes, rtol=1e-3, atol=1e-4 * abs(slopes).max())
     assert abs(values / objective(images[2])[0] - 1)[1:3].min() > 0.01
 
 
@@ -184,17 +186,20 @@ def test_normalized_terms_are_relative_to_the_target_of_each_layer(loss, referen
     (values,) = function(images[2], *targets_of(images[0])[0], *targets_of(images[1])[1])
     found = {name: features for name, (features, _, _) in reference.features(images[2]).items()}
     content = sum(
-        weight / 2 * np.mean((found[name] - reference.contents[name]) ** 2) / np.mean(reference.contents[name] ** 2)
+        weight
+        / 2
+        * numpy.mean((found[name] - reference.contents[name]) ** 2)
+        / numpy.mean(reference.contents[name] ** 2)
         for name, weight in loss.content_layers
     )
     style = [
         weight
         / 2
-        * np.mean((reference.gram(found[name]) - reference.grams[name]) ** 2)
-        / np.mean(reference.grams[name] ** 2)
+        * numpy.mean((reference.gram(found[name]) - reference.grams[name]) ** 2)
+        / numpy.mean(reference.grams[name] ** 2)
         for name, weight in loss.style_layers
     ]
-    np.testing.assert_allclose(values[[1, 2, 4, 5]], [content, sum(style)] + style, rtol=1e-4)
+    numpy.testing.assert_allclose(values[[1, 2, 4, 5]], [content, sum(style)] + style, rtol=1e-4)
 
 
 def minimized(minimize, objective, start, iterations, *more):
@@ -203,12 +208,12 @@ def minimized(minimize, objective, start, iterations, *more):
 
     def record(iteration, image, values):
         assert iteration == len(history)
-        assert image.dtype == np.float32 and image.min() >= 0 and image.max() <= 1
+        assert image.dtype == numpy.float32 and image.min() >= 0 and image.max() <= 1
         seen.append(image)
         history.append(values)
 
     assert minimize(objective, start, iterations, record, *more) == ''
-    return np.array(history), seen[-1]
+    return numpy.array(history), seen[-1]
 
 
 def test_lbfgs_takes_the_steps_of_float64(objective, reference, images):
@@ -216,7 +221,7 @@ def test_lbfgs_takes_the_steps_of_float64(objective, reference, images):
     start = images[2].astype('float64')
     expected = [reference(start)[0]]
     final = scipy.optimize.fmin_l_bfgs_b(
-        lambda x: [f(v) for f, v in zip((lambda v: v[0], np.ravel), reference(x.reshape(start.shape)))],
+        lambda x: [f(v) for f, v in zip((lambda v: v[0], numpy.ravel), reference(x.reshape(start.shape)))],
         start.ravel(),
         bounds=[(0, 1)] * start.size,
         callback=lambda x: expected.append(reference(x.reshape(start.shape))[0]),
@@ -224,11 +229,11 @@ def test_lbfgs_takes_the_steps_of_float64(objective, reference, images):
         factr=0,
         pgtol=0,
     )[0]
-    np.testing.assert_allclose(history, expected, rtol=5e-3)
-    np.testing.assert_allclose(image.ravel(), final, atol=5e-3)
+    numpy.testing.assert_allclose(history, expected, rtol=5e-3)
+    numpy.testing.assert_allclose(image.ravel(), final, atol=5e-3)
     assert history[-1][0] < 0.5 * history[0][0]
     # The losses that are recorded are those of the image that is recorded.
-    np.testing.assert_allclose(history[-1], objective(image)[0], rtol=1e-5)
+    numpy.testing.assert_allclose(history[-1], objective(image)[0], rtol=1e-5)
 
 
 def test_adam_takes_the_steps_of_float64(objective, reference, images):
@@ -238,10 +243,10 @@ def test_adam_takes_the_steps_of_float64(objective, reference, images):
     for t in range(1, 9):
         g = reference(x)[1]
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
-        x = np.clip(x - 0.02 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8), 0, 1)
+        x = numpy.clip(x - 0.02 * (m / (1 - 0.9**t)) / (numpy.sqrt(v / (1 - 0.999**t)) + 1e-8), 0, 1)
         expected.append(reference(x)[0])
-    np.testing.assert_allclose(history, expected, rtol=5e-3)
-    np.testing.assert_allclose(image, x, atol=5e-3)
+    numpy.testing.assert_allclose(history, expected, rtol=5e-3)
+    numpy.testing.assert_allclose(image, x, atol=5e-3)
 
 
 def test_callback_stops_both_optimizers(objective, images):
@@ -255,9 +260,9 @@ def test_callback_stops_both_optimizers(objective, images):
 
 def test_lbfgs_says_when_it_stops_early():
     """At the minimum there is no step to take."""
-    at_minimum = np.full((1, 3, 4, 4), 0.5, 'float32')
+    at_minimum = numpy.full((1, 3, 4, 4), 0.5, 'float32')
     reason = optimization.minimize_lbfgs(
-        lambda x: (np.array([((x - 0.5) ** 2).sum()]), 2 * (x - 0.5)), at_minimum, 5, lambda *_: False
+        lambda x: (numpy.array([((x - 0.5) ** 2).sum()]), 2 * (x - 0.5)), at_minimum, 5, lambda *_: False
     )
     assert reason
 
@@ -268,8 +273,8 @@ def test_lbfgs_says_when_it_stops_early():
 
 
 def colours(seed, shape=(3, 9, 7)):
-    generator = np.random.RandomState(seed)
-    mixed = np.tensordot(generator.uniform(-1, 1, (3, 3)), generator.normal(size=shape), 1)
+    generator = numpy.random.RandomState(seed)
+    mixed = numpy.tensordot(generator.uniform(-1, 1, (3, 3)), generator.normal(size=shape), 1)
     return 0.5 + 0.1 * mixed
 
 
@@ -277,38 +282,38 @@ def test_matched_colours_have_the_mean_and_covariance_of_the_photo():
     style, content = colours(0), colours(1, (3, 5, 6))
     matched = colors.match_color(style, content)
     assert matched.shape == style.shape
-    np.testing.assert_allclose(matched.mean(axis=(1, 2)), content.mean(axis=(1, 2)), atol=1e-6)
-    np.testing.assert_allclose(
-        np.cov(matched.reshape(3, -1), bias=True), np.cov(content.reshape(3, -1), bias=True), atol=1e-6
+    numpy.testing.assert_allclose(matched.mean(axis=(1, 2)), content.mean(axis=(1, 2)), atol=1e-6)
+    numpy.testing.assert_allclose(
+        numpy.cov(matched.reshape(3, -1), bias=True), numpy.cov(content.reshape(3, -1), bias=True), atol=1e-6
     )
 
 
 def test_colours_match_themselves():
     image = colours(2)
-    np.testing.assert_allclose(colors.match_color(image, image), image, atol=1e-6)
+    numpy.testing.assert_allclose(colors.match_color(image, image), image, atol=1e-6)
 
 
 def test_a_grey_painting_is_no_obstacle():
-    grey = np.repeat(colours(3)[:1], 3, axis=0)
-    for painting in (grey, np.full((3, 4, 4), 0.3)):
-        assert np.isfinite(colors.match_color(painting, colours(4))).all()
-        assert np.isfinite(colors.match_luminance(colors.luminance(painting), colours(4))).all()
+    grey = numpy.repeat(colours(3)[:1], 3, axis=0)
+    for painting in (grey, numpy.full((3, 4, 4), 0.3)):
+        assert numpy.isfinite(colors.match_color(painting, colours(4))).all()
+        assert numpy.isfinite(colors.match_luminance(colors.luminance(painting), colours(4))).all()
 
 
 def test_restored_colour_keeps_the_chrominance_of_the_photo():
     """Y of the pastiche, I and Q of the photo."""
-    yiq = np.array([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
-    generator = np.random.RandomState(5)
+    yiq = numpy.array([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
+    generator = numpy.random.RandomState(5)
     photo, pastiche = (generator.uniform(0.4, 0.6, (3, 4, 5)) for _ in range(2))
-    expected = np.tensordot(yiq, photo, 1)
-    expected[0] = np.tensordot(yiq, pastiche, 1)[0]
-    np.testing.assert_allclose(np.tensordot(yiq, colors.restore_color(pastiche, photo), 1), expected, atol=1e-6)
+    expected = numpy.tensordot(yiq, photo, 1)
+    expected[0] = numpy.tensordot(yiq, pastiche, 1)[0]
+    numpy.testing.assert_allclose(numpy.tensordot(yiq, colors.restore_color(pastiche, photo), 1), expected, atol=1e-6)
 
 
 def test_luminance_is_matched_in_mean_and_deviation():
     style, content = colors.luminance(colours(6)), colors.luminance(colours(7))
     matched = colors.match_luminance(style, content)
-    np.testing.assert_allclose([matched.mean(), matched.std()], [content.mean(), content.std()], atol=1e-9)
+    numpy.testing.assert_allclose([matched.mean(), matched.std()], [content.mean(), content.std()], atol=1e-9)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -319,7 +324,7 @@ def test_luminance_is_matched_in_mean_and_deviation():
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory, weights):
     folder = tmp_path_factory.mktemp('optimize')
-    generator = np.random.RandomState(8)
+    generator = numpy.random.RandomState(8)
     for name, shape in (('photo.png', (24, 20, 3)), ('a.png', (16, 30, 3)), ('b.png', (20, 20, 3))):
         files.write_image(str(folder / name), generator.randint(256, size=shape).astype('uint8'))
     files.save_npz(str(folder / 'vgg.npz'), weights)
@@ -377,14 +382,14 @@ def test_script(run, folder):
     assert [row['iteration'] for row in rows] == [0, 1, 2, 3, 4]
     assert rows[4]['total'] < rows[0]['total']
     for row in rows:
-        np.testing.assert_allclose(row['total'], row['content'] + row['style'] + row['tv'], rtol=1e-5)
-        np.testing.assert_allclose(row['style'], row['style_conv1_2'] + row['style_conv2_2'], rtol=1e-5)
+        numpy.testing.assert_allclose(row['total'], row['content'] + row['style'] + row['tv'], rtol=1e-5)
+        numpy.testing.assert_allclose(row['style'], row['style_conv1_2'] + row['style_conv2_2'], rtol=1e-5)
     # Only the luminance was changed: the differences between the channels are those of the photo, but for
     # rounding and for colours beyond black and white.
     photo = files.read_image(str(folder / 'photo.png'), size=16).astype(int)
     inside = ((image > 0) & (image < 255)).all(axis=2)
     assert inside.any()
-    assert abs(np.diff(image.astype(int), axis=2) - np.diff(photo, axis=2))[inside].max() <= 1
+    assert abs(numpy.diff(image.astype(int), axis=2) - numpy.diff(photo, axis=2))[inside].max() <= 1
 
 
 def test_bad_input_is_one_line(folder, fails):
@@ -485,7 +490,7 @@ def test_script_with_the_other_choices(folder, monkeypatch):
 
 def test_a_killed_run_leaves_its_last_checkpoint(folder, monkeypatch):
     """Power fails after the fifth iteration, where every second one is kept."""
-    images = np.random.RandomState(9).uniform(size=(5, 1, 3, 19, 16)).astype('float32')
+    images = numpy.random.RandomState(9).uniform(size=(5, 1, 3, 19, 16)).astype('float32')
 
     def fail(function, start, iterations, callback):
         for i, image in enumerate(images):
@@ -501,12 +506,12 @@ def test_a_killed_run_leaves_its_last_checkpoint(folder, monkeypatch):
     )
     with pytest.raises(KeyboardInterrupt):
         optimize.main()
-    np.testing.assert_array_equal(files.read_image('killed.png'), files.to_uint8(images[3])[0])
+    numpy.testing.assert_array_equal(files.read_image('killed.png'), files.to_uint8(images[3])[0])
     assert len((folder / 'killed.csv').read_text().splitlines()) == 7
 
 
 def test_what_the_optimization_starts_from():
-    generator = np.random.RandomState(10)
+    generator = numpy.random.RandomState(10)
     content, style = generator.uniform(size=(3, 6, 8)), generator.uniform(-0.2, 1.2, (3, 12, 16))
 
     def start(init, preserve_color=None, seed=0):
@@ -514,12 +519,12 @@ def test_what_the_optimization_starts_from():
             argparse.Namespace(init=init, preserve_color=preserve_color, seed=seed), content, style
         )
 
-    np.testing.assert_allclose(start('content')[0], content, rtol=1e-6)
+    numpy.testing.assert_allclose(start('content')[0], content, rtol=1e-6)
     noise = start('noise')
     assert noise.shape == (1, 3, 6, 8) and (noise == start('noise')).all() and (noise != start('noise', seed=1)).any()
     assert (start('grey') == 0.5).all() and start('grey').shape == noise.shape
     # The painting is half as large, and within the bounds.
-    blocks = np.clip(style, 0, 1).reshape(3, 6, 2, 8, 2).mean(axis=(2, 4))
+    blocks = numpy.clip(style, 0, 1).reshape(3, 6, 2, 8, 2).mean(axis=(2, 4))
     painted = start('style')
-    assert painted.min() >= 0 and painted.max() <= 1 and np.corrcoef(painted.ravel(), blocks.ravel())[0, 1] > 0.8
-    assert np.ptp(start('style', 'luminance')[0], axis=0).max() < 1e-6
+    assert painted.min() >= 0 and painted.max() <= 1 and numpy.corrcoef(painted.ravel(), blocks.ravel())[0, 1] > 0.8
+    assert numpy.ptp(start('style', 'luminance')[0], axis=0).max() < 1e-6

@@ -1,6 +1,6 @@
 """The Python interface: what `Stylist` makes of arrays and images, and what it refuses."""
 
-import numpy as np
+import numpy
 import pytest
 from PIL import Image
 
@@ -18,7 +18,7 @@ STYLES = ['waves', 'sun', 'ink']
 @pytest.fixture(scope='module')
 def stylist(tmp_path_factory):
     """A network of three styles that differ, on Theano's own operations."""
-    network, generator = transformer(styles=STYLES), np.random.RandomState(0)
+    network, generator = transformer(styles=STYLES), numpy.random.RandomState(0)
     for param in models.get_all_params(network.output):
         value = param.get_value()
         param.set_value((value + generator.normal(0, 0.3, value.shape)).astype('float32'))
@@ -29,23 +29,23 @@ def stylist(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def photos():
-    generator = np.random.RandomState(1)
+    generator = numpy.random.RandomState(1)
     return [generator.randint(0, 256, shape + (3,)).astype('uint8') for shape in ((20, 28), (21, 18), (20, 28))]
 
 
 def test_a_pastiche_is_what_the_network_computes_of_the_padded_photo(stylist, photos):
-    padded = np.pad(photos[1], [(0, 3), (0, 2), (0, 0)], mode='symmetric')
+    padded = numpy.pad(photos[1], [(0, 3), (0, 2), (0, 0)], mode='symmetric')
     expected = models.pastiche_function(stylist.network)(files.to_float(padded[None]), layers.style_weights(1, 3))
-    np.testing.assert_array_equal(stylist(photos[1], 'sun'), files.to_uint8(expected)[0, :21, :18])
+    numpy.testing.assert_array_equal(stylist(photos[1], 'sun'), files.to_uint8(expected)[0, :21, :18])
 
 
 def test_styles_are_told_by_number_name_or_weights(stylist, photos):
     assert stylist.styles == STYLES
     by_name = stylist(photos[0], 'ink')
-    np.testing.assert_array_equal(stylist(photos[0], 2), by_name)
-    np.testing.assert_array_equal(stylist(photos[0], {'ink': 5}), by_name)
+    numpy.testing.assert_array_equal(stylist(photos[0], 2), by_name)
+    numpy.testing.assert_array_equal(stylist(photos[0], {'ink': 5}), by_name)
     blend = stylist(photos[0], {'waves': 3, 2: 1})
-    np.testing.assert_array_equal(blend, stylist(photos[0], {0: 0.75, 'ink': 0.25}))
+    numpy.testing.assert_array_equal(blend, stylist(photos[0], {0: 0.75, 'ink': 0.25}))
     assert (blend != by_name).any() and (stylist(photos[0], 0) != by_name).any()
 
 
@@ -53,14 +53,14 @@ def test_several_photos_of_any_sizes_come_back_in_their_order(stylist, photos):
     alone = [stylist(photo, 'waves') for photo in photos]
     for batch_size in (1, 3):
         for one, expected in zip(stylist(photos, 'waves', batch_size), alone):
-            np.testing.assert_allclose(one.astype(int), expected, atol=1)
+            numpy.testing.assert_allclose(one.astype(int), expected, atol=1)
     assert stylist([], 'waves') == []
 
 
 def test_an_image_of_pillow_gives_one(stylist, photos):
     pastiche = stylist(Image.fromarray(photos[0]).convert('RGBA'), 'sun')
     assert isinstance(pastiche, Image.Image)
-    np.testing.assert_array_equal(np.asarray(pastiche), stylist(photos[0], 'sun'))
+    numpy.testing.assert_array_equal(numpy.asarray(pastiche), stylist(photos[0], 'sun'))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,9 @@ def test_a_style_that_is_none_is_refused(stylist, photos, style, message):
         stylist(photos[0], style)
 
 
-@pytest.mark.parametrize('image', [np.zeros((20, 20)), np.zeros((20, 20, 3)), np.zeros((20, 20, 4), 'uint8')], ids=str)
+@pytest.mark.parametrize(
+    'image', [numpy.zeros((20, 20)), numpy.zeros((20, 20, 3)), numpy.zeros((20, 20, 4), 'uint8')], ids=str
+)
 def test_what_is_no_image_is_refused(stylist, image):
     with pytest.raises(utils.UserError, match='image 0: expected uint8 of shape'):
         stylist(image, 0)
@@ -102,7 +104,7 @@ def test_bands_give_the_same_and_take_less_memory(stylist, photos, tmp_path, mon
         assert abs(whole - banded).max() <= 1
     in_bands.add_style('new', [value.mean(axis=0) for value in layer_rows(in_bands.network)])
     assert (in_bands(photos[0], 'new') != in_bands(photos[0], 'ink')).any()
-    photo = np.zeros((800, 900, 3), 'uint8')
+    photo = numpy.zeros((800, 900, 3), 'uint8')
     monkeypatch.setenv('GOGH_MAX_MEMORY', str(int(utils.FIXED_BYTES + 0.5 * stylist._bytes_per_pixel * 800 * 900)))
     in_bands.check('a.png', photo)
     with pytest.raises(utils.UserError, match='would fit, and --tile takes less'):

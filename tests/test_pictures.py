@@ -3,7 +3,7 @@
 import io
 import sys
 
-import numpy as np
+import numpy
 import pytest
 from PIL import Image, ImageCms
 
@@ -31,7 +31,7 @@ def stylized(place, monkeypatch):
 
 
 def rgba(height=20, width=24):
-    values = np.random.RandomState(3).randint(0, 256, (height, width, 4)).astype('uint8')
+    values = numpy.random.RandomState(3).randint(0, 256, (height, width, 4)).astype('uint8')
     values[:5, :, 3], values[-5:, :, 3] = 0, 255
     return values
 
@@ -43,22 +43,22 @@ def test_alpha_out_equals_alpha_in(stylized, extension):
     Image.fromarray(values).save(f'a.{extension}', **options)
     pastiche = stylized(f'a.{extension}')
     assert pastiche.mode == 'RGBA'
-    np.testing.assert_array_equal(np.asarray(pastiche)[..., 3], values[..., 3])
+    numpy.testing.assert_array_equal(numpy.asarray(pastiche)[..., 3], values[..., 3])
     if extension != 'webp':
         # The network sees the photo over white.
-        np.testing.assert_array_equal(np.asarray(pastiche)[..., :3], 255 - files.read_image(f'a.{extension}'))
+        numpy.testing.assert_array_equal(numpy.asarray(pastiche)[..., :3], 255 - files.read_image(f'a.{extension}'))
 
 
 def test_a_palette_with_a_transparent_colour_keeps_it(stylized):
-    indices = np.random.RandomState(0).randint(0, 4, (20, 24)).astype('uint8')
+    indices = numpy.random.RandomState(0).randint(0, 4, (20, 24)).astype('uint8')
     image = Image.fromarray(indices, 'P')
     image.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
     image.save('a.png', transparency=2)
-    np.testing.assert_array_equal(np.asarray(stylized('a.png'))[..., 3], np.where(indices == 2, 0, 255))
+    numpy.testing.assert_array_equal(numpy.asarray(stylized('a.png'))[..., 3], numpy.where(indices == 2, 0, 255))
 
 
 def test_what_is_opaque_stays_without_alpha_and_jpeg_has_none(stylized):
-    Image.fromarray(np.dstack([rgba()[..., :3], np.full((20, 24), 255, 'uint8')])).save('a.png')
+    Image.fromarray(numpy.dstack([rgba()[..., :3], numpy.full((20, 24), 255, 'uint8')])).save('a.png')
     assert stylized('a.png').mode == 'RGB'
     Image.fromarray(rgba()).save('b.png')
     assert stylized('b.png', output='b.jpg').mode == 'RGB'
@@ -104,14 +104,14 @@ def sixteen(path):
                 packed += data[place + 8 : place + 8 + length]
             place += 12 + length
         channels = {2: 3, 6: 4}[kind]
-        rows = np.frombuffer(zlib.decompress(packed), 'uint8').reshape(height, -1)
+        rows = numpy.frombuffer(zlib.decompress(packed), 'uint8').reshape(height, -1)
         assert (rows[:, 0] == 2).all()
-        return np.cumsum(rows[:, 1:], axis=0, dtype='uint8').view('>u2').reshape(height, width, channels)
+        return numpy.cumsum(rows[:, 1:], axis=0, dtype='uint8').view('>u2').reshape(height, width, channels)
     with Image.open(path) as image:
         tags = image.tag_v2
         assert set(tags[258]) == {16} and tags[259] == 8
         data = zlib.decompress(data[tags[273][0] : tags[273][0] + tags[279][0]])
-        return np.frombuffer(data, '<u2').reshape(image.size[1], image.size[0], tags[277])
+        return numpy.frombuffer(data, '<u2').reshape(image.size[1], image.size[0], tags[277])
 
 
 @pytest.mark.parametrize('extension', ['png', 'tif'])
@@ -123,21 +123,21 @@ def test_sixteen_bits_in_are_sixteen_bits_out(stylized, monkeypatch, extension, 
     exif[0x010F], exif[0x8769] = 'Maker', {0x9003: '1889:06:01 12:00:00'}
     deep = files.Picture([frame], [alpha] if with_alpha else None, True, PROFILE, exif.tobytes())
     files.write_picture(f'a.{extension}', deep)
-    np.testing.assert_array_equal(sixteen(f'a.{extension}'), values)
+    numpy.testing.assert_array_equal(sixteen(f'a.{extension}'), values)
     # A third has no counterpart in eight bits.
     monkeypatch.setattr(models, 'pastiche_function', lambda network: lambda image, *style: image / 3)
     pastiche = stylized(f'a.{extension}')
     out = sixteen(f'pastiche.{extension}')
-    np.testing.assert_allclose(out[..., :3], files.read_image(f'a.{extension}') * 257 / 3, atol=1)
-    assert len(np.unique(out[..., :3] % 257)) > 2
+    numpy.testing.assert_allclose(out[..., :3], files.read_image(f'a.{extension}') * 257 / 3, atol=1)
+    assert len(numpy.unique(out[..., :3] % 257)) > 2
     assert pastiche.getexif()[0x010F] == 'Maker' and pastiche.info['icc_profile'] == PROFILE
     assert files.read_origin(f'pastiche.{extension}') == files.origin('stylize', f'a.{extension}')
     if with_alpha:
-        np.testing.assert_array_equal(out[..., 3], alpha.astype('uint16') * 257)
+        numpy.testing.assert_array_equal(out[..., 3], alpha.astype('uint16') * 257)
 
 
 def test_sixteen_bits_of_grey_are_noticed(stylized):
-    Image.fromarray(np.arange(480, dtype='uint16').reshape(20, 24) * 130).save('a.png')
+    Image.fromarray(numpy.arange(480, dtype='uint16').reshape(20, 24) * 130).save('a.png')
     stylized('a.png')
     assert sixteen('pastiche.png').shape == (20, 24, 3)
 
@@ -154,19 +154,19 @@ def test_animations_are_stylized_frame_by_frame(stylized, extension):
         pastiche.seek(number)
         pastiche.load()
         assert pastiche.info['duration'] == duration
-        shown = np.asarray(pastiche.convert('RGB')).reshape(-1, 3).astype(int)
-        assert abs(shown - (255 - np.array(colour))).max() <= 6
+        shown = numpy.asarray(pastiche.convert('RGB')).reshape(-1, 3).astype(int)
+        assert abs(shown - (255 - numpy.array(colour))).max() <= 6
 
 
 def test_an_animation_of_transparent_frames_keeps_their_alpha(stylized):
     values = rgba()
-    values[..., 3] = np.where(values[..., 3] > 100, 255, 0)
-    frames = [Image.fromarray(values), Image.fromarray(np.ascontiguousarray(values[::-1]))]
+    values[..., 3] = numpy.where(values[..., 3] > 100, 255, 0)
+    frames = [Image.fromarray(values), Image.fromarray(numpy.ascontiguousarray(values[::-1]))]
     frames[0].save('a.png', save_all=True, append_images=frames[1:], duration=100, disposal=1, blend=0)
     pastiche = stylized('a.png')
     for number, frame in enumerate(frames):
         pastiche.seek(number)
-        np.testing.assert_array_equal(np.asarray(pastiche.convert('RGBA'))[..., 3], np.asarray(frame)[..., 3])
+        numpy.testing.assert_array_equal(numpy.asarray(pastiche.convert('RGBA'))[..., 3], numpy.asarray(frame)[..., 3])
 
 
 def test_an_animation_becomes_one_by_its_default_name_and_a_still_where_the_format_holds_none(stylized, capsys):
@@ -190,7 +190,9 @@ def test_the_colours_of_a_picture_are_those_of_read_image(form):
     image = Image.fromarray(rgba() if form in ('PNG', 'WEBP', 'TIFF') else rgba()[..., :3])
     image.save(data, form)
     for size in (None, 13):
-        np.testing.assert_array_equal(files.read_picture(data, size=size).frames[0], files.read_image(data, size=size))
+        numpy.testing.assert_array_equal(
+            files.read_picture(data, size=size).frames[0], files.read_image(data, size=size)
+        )
 
 
 @pytest.mark.parametrize('extension', ['.heic', '.avif'])
@@ -201,6 +203,6 @@ def test_photos_of_phones_are_read_where_pillow_can(tmp_path, extension):
         with pytest.raises(utils.UserError, match=f'a{extension}: not an image .* reads it'):
             files.read_image(path)
         return
-    image = Image.fromarray(np.full((32, 32, 3), 90, 'uint8'))
+    image = Image.fromarray(numpy.full((32, 32, 3), 90, 'uint8'))
     image.save(path)
     assert abs(files.read_image(path).astype(int) - 90).max() < 5

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 
-import numpy as np
+import numpy
 import pytest
 
 import files
@@ -23,9 +23,8 @@ def on(python, *command, cwd=ROOT):
     result = subprocess.run(
         [python] + [str(word) for word in command],
         cwd=str(cwd),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
+        capture_output=True,
+        text=True,
         env=dict(os.environ, OMP_NUM_THREADS='1'),
     )
     assert result.returncode == 0, result.stderr
@@ -60,15 +59,15 @@ def test_pastiches_are_the_same(network, tmp_path):
     for number, python in enumerate([sys.executable, OTHER]):
         path = str(tmp_path / ('%d.npy' % number))
         on(python, '-c', PASTICHE, network, os.path.join(ROOT, 'data', 'samples', 'pavilion.jpg'), path)
-        pastiches.append(np.load(path))
+        pastiches.append(numpy.load(path))
     if same_numpy():
-        np.testing.assert_array_equal(*pastiches)
-    np.testing.assert_allclose(*pastiches, rtol=0, atol=1e-5 * np.ptp(pastiches[0]))
+        numpy.testing.assert_array_equal(*pastiches)
+    numpy.testing.assert_allclose(*pastiches, rtol=0, atol=1e-5 * numpy.ptp(pastiches[0]))
 
 
 def test_a_training_is_resumed_by_the_other_python(tmp_path):
     """Four iterations here, four there: the numbers of eight on either, to rounding or to the last bit."""
-    generator = np.random.RandomState(0)
+    generator = numpy.random.RandomState(0)
     for name in ('styles/waves.png', 'styles/dots.png', 'photos/a.png', 'photos/b.png', 'photos/c.png'):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         files.write_image(str(tmp_path / name), generator.randint(256, size=(24, 24, 3)).astype('uint8'))
@@ -117,10 +116,10 @@ def test_a_training_is_resumed_by_the_other_python(tmp_path):
     for first, second, output in ((sys.executable, OTHER, 'there.npz'), (OTHER, sys.executable, 'back.npz')):
         train(first, output, 4)
         train(second, output, 8, '--resume')
-        with np.load(str(tmp_path / 'here.npz')) as expected, np.load(str(tmp_path / output)) as network:
+        with numpy.load(str(tmp_path / 'here.npz')) as expected, numpy.load(str(tmp_path / output)) as network:
             assert json.loads(str(network['meta']))['training'] == json.loads(str(expected['meta']))['training']
             for name in set(expected.files) - {'meta'}:
                 if same_numpy():
-                    np.testing.assert_array_equal(network[name], expected[name])
+                    numpy.testing.assert_array_equal(network[name], expected[name])
                 # Adam divides by the root of what it has seen: where gradients are all but nothing, rounding shows.
-                np.testing.assert_allclose(network[name], expected[name], rtol=0, atol=1e-4)
+                numpy.testing.assert_allclose(network[name], expected[name], rtol=0, atol=1e-4)

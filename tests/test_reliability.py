@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-import numpy as np
+import numpy
 import pytest
 
 import files
@@ -187,7 +187,7 @@ def done(place, name):
     if not os.path.exists(path):
         return 0
     arrays = files.load_npz(path)
-    assert all(np.isfinite(value).all() for key, value in arrays.items() if key.startswith('value'))
+    assert all(numpy.isfinite(value).all() for key, value in arrays.items() if key.startswith('value'))
     return int(arrays['iteration'])
 
 
@@ -376,13 +376,7 @@ def networks(tmp_path_factory):
 def stylize(folder, *options, environment=None, **more):
     command = [sys.executable, os.path.join(ROOT, 'stylize.py')] + list(options)
     return subprocess.run(
-        command,
-        cwd=str(folder),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
-        env=dict(os.environ, **(environment or {})),
-        **more,
+        command, cwd=str(folder), capture_output=True, text=True, env=dict(os.environ, **(environment or {})), **more
     )
 
 
@@ -391,7 +385,7 @@ def address_space(size):
 
 
 def large_photo(path, height, width):
-    pixels = np.random.RandomState(0).randint(0, 256, (height // 8, width // 8, 3)).astype('uint8')
+    pixels = numpy.random.RandomState(0).randint(0, 256, (height // 8, width // 8, 3)).astype('uint8')
     files.write_image(path, pixels.repeat(8, 0).repeat(8, 1))
 
 
@@ -477,9 +471,8 @@ def test_500_photos_of_which_some_are_broken_in_flat_memory(networks):
     result = subprocess.run(
         [sys.executable, '-c', MEMORY, '--model', 'small.npz', 'photos', '--output', 'out'],
         cwd=str(networks),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 1 and 'Traceback' not in result.stderr, result.stderr
     assert '10 of 500 photos could not be stylized' in result.stderr

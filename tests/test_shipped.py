@@ -4,7 +4,7 @@ import json
 import os
 import re
 
-import numpy as np
+import numpy
 import pytest
 
 import files
@@ -38,8 +38,8 @@ def test_a_network_has_a_card_that_agrees_with_it(name):
 
 def palette(image):
     """The distributions of luminance and of two colour differences: 64 quantiles each."""
-    channels = image.reshape(-1, 3) @ np.array([[1, 1, 1], [1, -1, 0], [1, 1, -2]]).T / [3.0, 2.0, 4.0]
-    return np.quantile(channels, np.linspace(0, 1, 64), axis=0)
+    channels = image.reshape(-1, 3) @ numpy.array([[1, 1, 1], [1, -1, 0], [1, 1, -2]]).T / [3.0, 2.0, 4.0]
+    return numpy.quantile(channels, numpy.linspace(0, 1, 64), axis=0)
 
 
 def test_each_of_32_styles_has_its_own_palette():
@@ -55,5 +55,5 @@ def test_each_of_32_styles_has_its_own_palette():
     for style in range(32):
         pastiche = function(photo, layers.style_weights(style, 32))[0].transpose(1, 2, 0)
         distances = [abs(palette(pastiche) - other).mean() for other in palettes]
-        ranks.append(np.argsort(distances).tolist().index(style))
+        ranks.append(numpy.argsort(distances).tolist().index(style))
     assert sum(rank < 4 for rank in ranks) >= 28, dict(zip(network.styles, ranks))

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import h5py
-import numpy as np
+import numpy
 import pytest
 from PIL import Image
 
@@ -84,14 +84,14 @@ def contents(*paths):
 )
 def test_stylize_writes_over_no_input_and_nothing_foreign(place, refuses, arguments, message):
     (place / 'link.png').symlink_to('photo.png')
-    files.write_image('foreign.png', np.zeros((3, 3, 3), 'uint8'))
+    files.write_image('foreign.png', numpy.zeros((3, 3, 3), 'uint8'))
     before = contents('photo.png', 'foreign.png', 'cin.npz')
     assert message in refuses(stylize, '--model', 'cin.npz', '--style', 'waves', *arguments)
     assert contents('photo.png', 'foreign.png', 'cin.npz') == before
 
 
 def test_overwrite_allows_all_but_inputs(place, main, refuses, instant):
-    files.write_image('foreign.png', np.zeros((3, 3, 3), 'uint8'))
+    files.write_image('foreign.png', numpy.zeros((3, 3, 3), 'uint8'))
     command = stylize, '--model', 'cin.npz', '--style', 'waves', 'photo.png', '--overwrite', '--output'
     assert not main(*command, 'foreign.png')
     assert files.read_image('foreign.png').shape == (20, 24, 3)
@@ -119,7 +119,7 @@ def test_a_pastiche_and_a_sheet_are_made_again_under_their_own_names(place, main
 def test_photos_of_one_name_get_their_own_pastiches_in_two_runs(place, main, instant):
     for folder in 'xy':
         os.mkdir(folder)
-        files.write_image(f'{folder}/a.png', np.full((20, 20, 3), ord(folder), 'uint8'))
+        files.write_image(f'{folder}/a.png', numpy.full((20, 20, 3), ord(folder), 'uint8'))
     command = stylize, '--model', 'cin.npz', '--style', 'waves', '--output', 'out'
     for _ in range(2):
         assert not main(*command, 'x/a.png') and not main(*command, 'y/a.png')
@@ -142,7 +142,7 @@ def test_photos_of_one_name_get_their_own_pastiches_in_two_runs(place, main, ins
 )
 def test_optimize_writes_over_no_input_and_nothing_foreign(place, vgg, refuses, arguments, message):
     for name in ('painting.jpg', 'start.png', 'foreign.png'):
-        files.write_image(name, np.zeros((20, 20, 3), 'uint8'))
+        files.write_image(name, numpy.zeros((20, 20, 3), 'uint8'))
     (place / 'table.csv').write_text('name,price\nbread,2\n')
     before = contents('photo.png', 'painting.jpg', 'start.png', 'foreign.png', 'table.csv')
     assert message in refuses(optimize, '--content', 'photo.png', '--style', 'painting.jpg', *vgg, *arguments)
@@ -152,23 +152,23 @@ def test_optimize_writes_over_no_input_and_nothing_foreign(place, vgg, refuses, 
 @pytest.fixture
 def vgg(place):
     """Options for a loss network of two layers."""
-    generator, weights = np.random.RandomState(0), {}
+    generator, weights = numpy.random.RandomState(0), {}
     for name, channels in (('conv1_1', 3), ('conv1_2', 4)):
         weights[f'{name}_W'] = (generator.randn(4, channels, 3, 3) / 8).astype('float32')
         weights[f'{name}_b'] = generator.randn(4).astype('float32')
-    np.savez('vgg.npz', **weights)
+    numpy.savez('vgg.npz', **weights)
     return ['--loss-weights', 'vgg.npz', '--content-layers', 'conv1_2', '--style-layers', 'conv1_2']
 
 
 def test_carrying_on_with_an_optimization_keeps_the_losses_so_far(place, vgg, main, monkeypatch):
-    monkeypatch.setattr(losses, 'target_function', lambda loss: lambda image: ([np.zeros(1)], [np.zeros(1)]))
+    monkeypatch.setattr(losses, 'target_function', lambda loss: lambda image: ([numpy.zeros(1)], [numpy.zeros(1)]))
     monkeypatch.setattr(
         optimization,
         'objective_function',
-        lambda loss: lambda image, *targets: (np.full(5, float((image**2).sum())), 2 * image),
+        lambda loss: lambda image, *targets: (numpy.full(5, float((image**2).sum())), 2 * image),
     )
     monkeypatch.setattr(optimize.runs, 'catch_interrupts', list)
-    files.write_image('painting.jpg', np.zeros((20, 20, 3), 'uint8'))
+    files.write_image('painting.jpg', numpy.zeros((20, 20, 3), 'uint8'))
     command = (
         optimize,
         '--content',
@@ -195,7 +195,7 @@ def test_carrying_on_with_an_optimization_keeps_the_losses_so_far(place, vgg, ma
 
 def test_make_dataset_writes_over_nothing(place, run, fails):
     os.mkdir('photos')
-    files.write_image('photos/a.png', np.zeros((20, 20, 3), 'uint8'))
+    files.write_image('photos/a.png', numpy.zeros((20, 20, 3), 'uint8'))
     before = contents('cin.npz')
     command = 'data/make_dataset.py', '--train', 'photos', '--output', 'cin.npz', '--size', 16
     assert '--overwrite' in fails(*command, cwd=str(place))
@@ -244,13 +244,13 @@ def test_styles_of_one_name_are_told_apart(place, capsys):
 
 def test_photos_of_one_name_are_all_evaluated(place):
     os.mkdir('other')
-    files.write_image('other/photo.png', np.zeros((16, 16, 3), 'uint8'))
+    files.write_image('other/photo.png', numpy.zeros((16, 16, 3), 'uint8'))
     assert list(evaluation.read_photos(['photo.png', 'other/photo.png'], 16)) == ['photo', 'photo-2']
 
 
 def test_a_loop_of_links_shows_each_photo_once(place):
     os.mkdir('album')
-    files.write_image('album/a.png', np.zeros((16, 16, 3), 'uint8'))
+    files.write_image('album/a.png', numpy.zeros((16, 16, 3), 'uint8'))
     os.symlink('.', 'album/again')
     assert files.find_images('album/**/*.png') == ['album/a.png']
 
@@ -276,14 +276,14 @@ def test_the_weights_of_a_blend_sum_to_one(capsys, text, weights):
 
 
 def test_a_pastiche_that_is_not_finite_is_an_error(place, main, monkeypatch, capsys):
-    monkeypatch.setattr(models, 'pastiche_function', lambda network: lambda image, *style: image * np.float32('nan'))
+    monkeypatch.setattr(models, 'pastiche_function', lambda network: lambda image, *style: image * numpy.float32('nan'))
     assert main(stylize, '--model', 'cin.npz', '--style', 'waves', 'photo.png', '--output', 'a.png') == 1
     assert 'not finite' in capsys.readouterr().err and not os.path.exists('a.png')
 
 
 @pytest.mark.parametrize('option', ['--content-weight', '--style-weight', '--tv-weight', '--style-layers'])
 def test_weights_of_losses_have_an_upper_bound(place, vgg, refuses, option):
-    files.write_image('painting.jpg', np.zeros((20, 20, 3), 'uint8'))
+    files.write_image('painting.jpg', numpy.zeros((20, 20, 3), 'uint8'))
     value = 'conv1_2=1e38' if option == '--style-layers' else '1e38'
     assert '1e38' in refuses(
         optimize, '--content', 'photo.png', '--style', 'painting.jpg', *vgg, option, value
@@ -292,14 +292,16 @@ def test_weights_of_losses_have_an_upper_bound(place, vgg, refuses, option):
 
 
 def test_unsigned_grey_of_32_bits_does_not_wrap(tmp_path):
-    grey = np.linspace(0, 2**32 - 1, 64).astype('<u4').reshape(8, 8)
+    grey = numpy.linspace(0, 2**32 - 1, 64).astype('<u4').reshape(8, 8)
     tags = [(256, 8), (257, 8), (258, 32), (259, 1), (262, 1), (273, 8), (278, 8), (279, 256), (339, 1)]
-    directory = np.uint16(len(tags)).tobytes() + b''.join(
-        np.array([tag, 4 if tag in (273, 279) else 3], '<u2').tobytes() + np.array([1, value], '<u4').tobytes()
+    directory = numpy.uint16(len(tags)).tobytes() + b''.join(
+        numpy.array([tag, 4 if tag in (273, 279) else 3], '<u2').tobytes() + numpy.array([1, value], '<u4').tobytes()
         for tag, value in tags
     )
-    (tmp_path / 'grey.tif').write_bytes(b'II*\0' + np.uint32(8 + 256).tobytes() + grey.tobytes() + directory + bytes(4))
-    expected = np.rint(grey / (2**32 - 1) * 255)
+    (tmp_path / 'grey.tif').write_bytes(
+        b'II*\0' + numpy.uint32(8 + 256).tobytes() + grey.tobytes() + directory + bytes(4)
+    )
+    expected = numpy.rint(grey / (2**32 - 1) * 255)
     assert abs(files.read_image(str(tmp_path / 'grey.tif'))[..., 0] - expected).max() <= 1
 
 
@@ -310,10 +312,10 @@ def test_unsigned_grey_of_32_bits_does_not_wrap(tmp_path):
 def training(place, vgg):
     """The command of a training that would start."""
     os.mkdir('styles')
-    files.write_image('styles/a.png', np.zeros((32, 32, 3), 'uint8'))
+    files.write_image('styles/a.png', numpy.zeros((32, 32, 3), 'uint8'))
     os.mkdir('content')
     for name in 'abc':
-        files.write_image(f'content/{name}.png', np.full((32, 32, 3), ord(name), 'uint8'))
+        files.write_image(f'content/{name}.png', numpy.full((32, 32, 3), ord(name), 'uint8'))
     return [
         train,
         '--style-dir',
@@ -385,12 +387,12 @@ def test_content_that_changed_under_the_same_names_is_other_content(training):
 
     before = sample()
     assert sample() == before
-    files.write_image('content/a.png', np.full((32, 32, 3), 9, 'uint8'))
+    files.write_image('content/a.png', numpy.full((32, 32, 3), 9, 'uint8'))
     assert sample()[0] == before[0] and sample()[1] != before[1]
     samples = set()
     for value in (1, 2):
         with h5py.File('content.h5', 'w') as file:
-            file['train2014/images'] = np.full((3, 3, 16, 16), value, 'uint8')
+            file['train2014/images'] = numpy.full((3, 3, 16, 16), value, 'uint8')
         samples.add(photos.open_content('content.h5', 16).sample)
     assert len(samples) == 2
 
@@ -429,7 +431,7 @@ def test_a_folder_says_what_it_leaves_out(place, capsys):
 
 
 def test_images_with_rarer_extensions_are_read(place):
-    image = Image.fromarray(np.full((16, 16, 3), 99, 'uint8'))
+    image = Image.fromarray(numpy.full((16, 16, 3), 99, 'uint8'))
     os.mkdir('album')
     image.save('album/a.jfif', 'JPEG')
     image.save('album/b.mpo', 'MPO', save_all=True, append_images=[image])
@@ -461,9 +463,9 @@ def test_an_output_that_cannot_be_written_stops_a_training_before_it_starts(trai
 
 
 def test_a_pastiche_that_cannot_be_written_is_that_photos_failure(place, main, instant, monkeypatch, capsys):
-    files.write_image('wide.webp', np.zeros((20, 40, 3), 'uint8'))
-    files.write_image('z.png', np.zeros((20, 20, 3), 'uint8'))
-    read, wide = files.read_picture, files.Picture([np.zeros((20, 16384, 3), 'uint8')])
+    files.write_image('wide.webp', numpy.zeros((20, 40, 3), 'uint8'))
+    files.write_image('z.png', numpy.zeros((20, 20, 3), 'uint8'))
+    read, wide = files.read_picture, files.Picture([numpy.zeros((20, 16384, 3), 'uint8')])
     monkeypatch.setattr(
         files, 'read_picture', lambda path, size=None: wide if path == 'wide.webp' else read(path, size)
     )
@@ -508,7 +510,7 @@ def batch_sizes(monkeypatch):
 
 
 def test_a_batch_that_does_not_fit_becomes_smaller_ones(place, main, monkeypatch, batch_sizes, capsys):
-    photo = np.random.RandomState(0).randint(0, 256, (400, 600, 3)).astype('uint8')
+    photo = numpy.random.RandomState(0).randint(0, 256, (400, 600, 3)).astype('uint8')
     for i in range(7):
         files.write_image('%d.png' % i, photo)
     photos = ['%d.png' % i for i in range(7)]
@@ -530,8 +532,8 @@ def test_a_batch_that_does_not_fit_becomes_smaller_ones(place, main, monkeypatch
     error = capsys.readouterr().err
     assert 'not enough memory for 7' in error and 'error' not in error
     for name in os.listdir('out'):
-        np.testing.assert_array_equal(files.read_image(f'out/{name}'), 255 - photo)
-        np.testing.assert_array_equal(files.read_image(f'halves/{name}'), 255 - photo)
+        numpy.testing.assert_array_equal(files.read_image(f'out/{name}'), 255 - photo)
+        numpy.testing.assert_array_equal(files.read_image(f'halves/{name}'), 255 - photo)
     assert len(os.listdir('out')) == len(os.listdir('halves')) == 7
 
 
@@ -548,7 +550,7 @@ def test_memory_that_the_pool_holds_is_available(monkeypatch):
     assert devices.held_memory() - before >= 2 * 10**8
     library.trim()
     monkeypatch.delenv('GOGH_MAX_MEMORY', raising=False)
-    assert utils.available_memory('/nowhere', held=10) == np.inf
+    assert utils.available_memory('/nowhere', held=10) == numpy.inf
     monkeypatch.setattr(utils, '_container_memory', lambda root: 100)
     assert utils.available_memory('/nowhere', held=10) in (110, 10)
     monkeypatch.setenv('GOGH_MAX_MEMORY', '1000')
@@ -565,8 +567,8 @@ def test_memory_that_the_pool_holds_is_available(monkeypatch):
 def test_an_optimization_that_would_not_fit_is_refused_with_the_size_that_would(
     place, vgg, refuses, monkeypatch, photo, painting, message
 ):
-    files.write_image('photo.png', np.zeros(photo + (3,), 'uint8'))
-    files.write_image('painting.png', np.zeros(painting + (3,), 'uint8'))
+    files.write_image('photo.png', numpy.zeros(photo + (3,), 'uint8'))
+    files.write_image('painting.png', numpy.zeros(painting + (3,), 'uint8'))
     monkeypatch.setenv('GOGH_MAX_MEMORY', str(utils.FIXED_BYTES + 200 * 10**6))
     line = refuses(
         optimize,
@@ -633,26 +635,26 @@ def test_long_names_of_photos_and_styles_become_names_that_fit(place, main, inst
     assert len(os.listdir('out')) == 2
     # The temporary name fits where the name itself does.
     name = f'{"照" * 83}.png'
-    files.write_image(name, np.zeros((3, 3, 3), 'uint8'))
+    files.write_image(name, numpy.zeros((3, 3, 3), 'uint8'))
     assert os.path.exists(name)
 
 
 def test_a_sheet_that_its_format_cannot_hold_is_refused_at_once(place, refuses):
     os.mkdir('album')
     for i in range(65):
-        files.write_image('album/%d.ppm' % i, np.zeros((16, 16, 3), 'uint8'))
+        files.write_image('album/%d.ppm' % i, numpy.zeros((16, 16, 3), 'uint8'))
     assert '65 photos' in refuses(stylize, '--model', 'cin.npz', '--style', 'waves', 'album', '--grid', 'sheet.webp')
 
 
 def test_a_sheet_keeps_thumbnails_only(place, main, instant, monkeypatch):
-    files.write_image('large.png', np.zeros((600, 900, 3), 'uint8'))
+    files.write_image('large.png', numpy.zeros((600, 900, 3), 'uint8'))
     sizes = set()
     monkeypatch.setattr(
         files,
         'style_sheet',
         lambda rows, labels: (
             sizes.update(image.shape[0] for row in rows for image in row),
-            np.zeros((3, 3, 3), 'uint8'),
+            numpy.zeros((3, 3, 3), 'uint8'),
         )[1],
     )
     assert not main(
@@ -673,18 +675,18 @@ def test_folders_that_cannot_be_synced_are_written_to(place, monkeypatch):
         real(handle)
 
     monkeypatch.setattr(os, 'fsync', fsync)
-    files.save_npz('new.npz', [np.zeros(3)])
+    files.save_npz('new.npz', [numpy.zeros(3)])
     assert list(files.load_npz('new.npz')) == ['arr_0']
 
 
 def test_overwriting_keeps_the_mode_and_follows_links(place):
     os.mkdir('elsewhere')
-    files.save_npz('elsewhere/target.npz', [np.zeros(3)])
+    files.save_npz('elsewhere/target.npz', [numpy.zeros(3)])
     os.chmod('elsewhere/target.npz', 0o640)
     os.symlink('elsewhere/target.npz', 'link.npz')
     os.symlink('elsewhere/new.npz', 'ahead.npz')
     for path in ('link.npz', 'ahead.npz'):
-        files.save_npz(path, [np.ones(3)])
+        files.save_npz(path, [numpy.ones(3)])
         assert os.path.islink(path) and files.load_npz(path)['arr_0'].sum() == 3
     assert os.stat('elsewhere/target.npz').st_mode & 0o777 == 0o640
     assert sorted(os.listdir('elsewhere')) == ['new.npz', 'target.npz']
@@ -778,18 +780,18 @@ def test_pipes_and_devices_are_no_files(place):
 @pytest.mark.parametrize(
     'forged',
     [
-        {'iteration': np.array(-1)},
-        {'iteration': np.array(np.inf)},
-        {'iteration': np.array('one')},
-        {'value_0': np.array(['a', 'b'])},
-        {'value_0': np.array([1, np.nan], 'float32')},
+        {'iteration': numpy.array(-1)},
+        {'iteration': numpy.array(numpy.inf)},
+        {'iteration': numpy.array('one')},
+        {'value_0': numpy.array(['a', 'b'])},
+        {'value_0': numpy.array([1, numpy.nan], 'float32')},
     ],
     ids=lambda forged: ' '.join('%s %s' % item for item in forged.items()),
 )
 def test_forged_checkpoints_are_refused(place, forged):
     from backend import theano
 
-    variable = theano.shared(np.zeros(2, 'float32'))
+    variable = theano.shared(numpy.zeros(2, 'float32'))
     save_checkpoint('checkpoint.npz', 1, {}, [variable])
     files.save_npz('forged.npz', dict(files.load_npz('checkpoint.npz'), **forged))
     assert load_checkpoint('checkpoint.npz', {}, {}, [variable]) == 1

@@ -2,7 +2,7 @@
 
 import sys
 
-import numpy as np
+import numpy
 import pytest
 
 import files
@@ -32,17 +32,17 @@ def norm_values(generator, styles=3):
 
 def mapped_norm(x, gamma, beta, weights, epsilon):
     """The formula, in float64."""
-    x, gamma, beta, weights = (np.asarray(value, 'float64') for value in (x, gamma, beta, weights))
+    x, gamma, beta, weights = (numpy.asarray(value, 'float64') for value in (x, gamma, beta, weights))
     mean, variance = x.mean(axis=(2, 3), keepdims=True), x.var(axis=(2, 3), keepdims=True)
-    slope, shift = (np.einsum('nshw,sc->nchw', weights, rows) for rows in (gamma, beta))
-    return slope * (x - mean) / np.sqrt(variance + epsilon) + shift
+    slope, shift = (numpy.einsum('nshw,sc->nchw', weights, rows) for rows in (gamma, beta))
+    return slope * (x - mean) / numpy.sqrt(variance + epsilon) + shift
 
 
 def test_gamma_and_beta_are_mixed_at_each_pixel(compile, generator):
     values = norm_values(generator)
     inputs = [T.ftensor4(), T.fmatrix(), T.fmatrix(), T.ftensor4()]
     result = compile(inputs, MappedInstanceNorm(1e-5)(*inputs))(*values)
-    np.testing.assert_allclose(result, mapped_norm(*values, 1e-5), rtol=1e-4, atol=1e-5)
+    numpy.testing.assert_allclose(result, mapped_norm(*values, 1e-5), rtol=1e-4, atol=1e-5)
 
 
 def test_the_gradient_is_that_of_the_formula(compile, generator):
@@ -55,10 +55,10 @@ def test_the_gradient_is_that_of_the_formula(compile, generator):
         for place in [tuple(generator.randint(0, n) for n in gradient.shape) for _ in range(4)]:
             sums = []
             for step in (1e-4, -1e-4):
-                moved = [np.array(value, 'float64') for value in values]
+                moved = [numpy.array(value, 'float64') for value in values]
                 moved[number][place] += step
                 sums.append((mapped_norm(*moved, 1e-5) * direction).sum())
-            np.testing.assert_allclose(gradient[place], (sums[0] - sums[1]) / 2e-4, rtol=2e-3, atol=2e-3)
+            numpy.testing.assert_allclose(gradient[place], (sums[0] - sums[1]) / 2e-4, rtol=2e-3, atol=2e-3)
 
 
 @pytest.fixture(scope='module', params=['plain', 'onednn'])
@@ -78,25 +78,25 @@ def stylist(request, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def photo():
-    return np.random.RandomState(1).randint(0, 256, (36, 52, 3)).astype('uint8')
+    return numpy.random.RandomState(1).randint(0, 256, (36, 52, 3)).astype('uint8')
 
 
 def test_a_map_of_one_style_everywhere_is_that_style_to_the_bit(stylist, photo):
-    ones, zeros = np.ones((36, 52)), np.zeros((36, 52))
+    ones, zeros = numpy.ones((36, 52)), numpy.zeros((36, 52))
     for style in STYLES:
         mixed = stylist(photo, {other: ones if other == style else zeros for other in STYLES})
-        np.testing.assert_array_equal(mixed, stylist(photo, style))
-    np.testing.assert_array_equal(stylist(photo[:33, :50], {'sun': ones[:33, :50]}), stylist(photo[:33, :50], 'sun'))
+        numpy.testing.assert_array_equal(mixed, stylist(photo, style))
+    numpy.testing.assert_array_equal(stylist(photo[:33, :50], {'sun': ones[:33, :50]}), stylist(photo[:33, :50], 'sun'))
 
 
 def test_an_even_map_is_a_blend(stylist, photo):
-    even = stylist(photo, {'sun': np.full((36, 52), 3), 'ink': np.full((36, 52), 1)})
-    np.testing.assert_allclose(even.astype(int), stylist(photo, {'sun': 0.75, 'ink': 0.25}), atol=1)
+    even = stylist(photo, {'sun': numpy.full((36, 52), 3), 'ink': numpy.full((36, 52), 1)})
+    numpy.testing.assert_allclose(even.astype(int), stylist(photo, {'sun': 0.75, 'ink': 0.25}), atol=1)
 
 
 def test_a_map_is_the_papers_network_with_gamma_and_beta_at_each_pixel(stylist, photo, monkeypatch):
     """The reference network in float64, whose normalization is replaced by the formula with maps."""
-    weights = np.random.RandomState(2).uniform(0, 1, (1, 3, 36, 52))
+    weights = numpy.random.RandomState(2).uniform(0, 1, (1, 3, 36, 52))
     weights /= weights.sum(axis=1, keepdims=True)
     params = lasagne.layers.get_all_param_values(stylist.network.output)
     rows = {id(gamma): beta for beta, gamma in zip(params[1::3], params[2::3])}
@@ -111,13 +111,13 @@ def test_a_map_is_the_papers_network_with_gamma_and_beta_at_each_pixel(stylist, 
     monkeypatch.setattr(reference, 'instance_norm', norm)
     # The reference takes rows of weights for gamma and beta: as the identity they give all rows.
     image = files.to_float(photo).astype('float64')
-    expected = reference.transformer(image, params, np.eye(3), residual_blocks=1)
+    expected = reference.transformer(image, params, numpy.eye(3), residual_blocks=1)
     style_map = stylemaps.of_masks(dict(enumerate(weights[0])))
-    np.testing.assert_allclose(stylist(photo, style_map).astype(int), files.to_uint8(expected)[0], atol=1)
+    numpy.testing.assert_allclose(stylist(photo, style_map).astype(int), files.to_uint8(expected)[0], atol=1)
 
 
 def test_soft_edges_go_from_one_style_to_the_other(stylist, photo):
-    ramp = np.tile(np.clip(np.arange(52) / 51.0, 0, 1), (36, 1))
+    ramp = numpy.tile(numpy.clip(numpy.arange(52) / 51.0, 0, 1), (36, 1))
     mixed, a, b = (stylist(photo, style).astype(float) for style in ({'sun': ramp, 'ink': 1 - ramp}, 'ink', 'sun'))
     # Near each end it is the nearer one's.
     left, right = slice(0, 8), slice(-8, None)
@@ -126,7 +126,7 @@ def test_soft_edges_go_from_one_style_to_the_other(stylist, photo):
 
 
 def test_maps_follow_the_size_that_the_network_is_shown(stylist, photo):
-    left = np.zeros((18, 26))
+    left = numpy.zeros((18, 26))
     left[:, :13] = 1
     for settings in ({}, dict(stroke_scale=2), dict(stroke_scale=0.5, strength=0.9)):
         assert stylist(photo, {'sun': left, 'ink': 1 - left}, **settings).shape == photo.shape
@@ -141,21 +141,21 @@ def test_a_checkerboard_has_the_styles_in_turns():
 
 
 def test_masks_of_other_sizes_are_resized_by_means():
-    mask = np.zeros((40, 40))
+    mask = numpy.zeros((40, 40))
     mask[:, :20] = 1
     weights = stylemaps.of_masks({0: mask}, {1: 1.0}).weights(10, 10)
     assert (weights[0, :, :4] == 1).all() and (weights[1, :, 6:] == 1).all()
-    np.testing.assert_allclose(weights.sum(axis=0), 1, rtol=1e-6)
+    numpy.testing.assert_allclose(weights.sum(axis=0), 1, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
     'masks, message',
     [
-        ({'waves': np.zeros((4, 4)), 'sun': np.zeros((4, 4))}, '16 pixels of a style map have no style'),
-        ({'waves': np.ones((4, 4)), 'sun': np.ones((4, 5))}, 'one shape'),
-        ({'waves': -np.ones((4, 4))}, 'negative or not finite'),
-        ({'waves': np.full((4, 4), np.nan)}, 'negative or not finite'),
-        ({'oil': np.ones((4, 4))}, "there is no style 'oil'"),
+        ({'waves': numpy.zeros((4, 4)), 'sun': numpy.zeros((4, 4))}, '16 pixels of a style map have no style'),
+        ({'waves': numpy.ones((4, 4)), 'sun': numpy.ones((4, 5))}, 'one shape'),
+        ({'waves': -numpy.ones((4, 4))}, 'negative or not finite'),
+        ({'waves': numpy.full((4, 4), numpy.nan)}, 'negative or not finite'),
+        ({'oil': numpy.ones((4, 4))}, "there is no style 'oil'"),
     ],
     ids=['black', 'shapes', 'negative', 'nan', 'name'],
 )
@@ -195,12 +195,12 @@ def chosen(monkeypatch, *arguments):
 
 @pytest.fixture
 def masks(place):
-    left = np.zeros((20, 24, 3), 'uint8')
+    left = numpy.zeros((20, 24, 3), 'uint8')
     left[:, :12] = 255
     files.write_image('left.png', left)
     files.write_image('right=half.png', 255 - left)
-    files.write_image('large.png', np.full((40, 30, 3), 255, 'uint8'))
-    files.write_image('colours.png', left * np.uint8([1, 0, 0]))
+    files.write_image('large.png', numpy.full((40, 30, 3), 255, 'uint8'))
+    files.write_image('colours.png', left * numpy.uint8([1, 0, 0]))
 
 
 def test_a_style_map_is_told_by_styles_and_masks(masks, monkeypatch, capsys):

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 
-import numpy as np
+import numpy
 import pytest
 from PIL import Image
 from scipy import ndimage
@@ -20,41 +20,34 @@ NAMES = json.load(open(os.path.join(MISC32, 'styles.json')))
 
 
 def run(*arguments):
-    return subprocess.run(
-        [sys.executable, SCRIPT] + list(arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
-        timeout=300,
-    )
+    return subprocess.run([sys.executable, SCRIPT] + list(arguments), capture_output=True, text=True, timeout=300)
 
 
 def pixels(source):
     with Image.open(source) as image:
-        return np.asarray(image.convert('RGB'))
+        return numpy.asarray(image.convert('RGB'))
 
 
 def fingerprint(image):
-    """
-    Palette and texture of an image, at half its size, in 25 numbers of about the same range.
+    """Palette and texture of an image, at half its size, in 25 numbers of about the same range.
 
     Means of the channels; the 5th, 50th and 95th percentile of luma; for luma, red-green and blue-yellow twice the
     standard deviation and four times that of each of five octaves of differences of Gaussians; and the logarithm
     of how much stronger horizontal changes are than vertical ones.
     """
     height, width, _ = image.shape
-    image = image.reshape(height // 2, 2, width // 2, 2, 3).mean((1, 3), dtype=np.float32) / 255
-    red, green, blue = np.moveaxis(image, -1, 0)
+    image = image.reshape(height // 2, 2, width // 2, 2, 3).mean((1, 3), dtype=numpy.float32) / 255
+    red, green, blue = numpy.moveaxis(image, -1, 0)
     planes = 0.299 * red + 0.587 * green + 0.114 * blue, red - green, blue - (red + green) / 2
-    numbers = list(image.mean((0, 1))) + list(np.percentile(planes[0], [5, 50, 95]))
+    numbers = list(image.mean((0, 1))) + list(numpy.percentile(planes[0], [5, 50, 95]))
     for plane in planes:
         numbers.append(2 * plane.std())
         for sigma in (1, 2, 4, 8, 16):
             blurred = ndimage.gaussian_filter(plane, sigma)
             numbers.append(4 * (plane - blurred).std())
             plane = blurred
-    down, across = np.gradient(ndimage.gaussian_filter(planes[0], 1))
-    return np.array(numbers + [np.log(across.std() / down.std())])
+    down, across = numpy.gradient(ndimage.gaussian_filter(planes[0], 1))
+    return numpy.array(numbers + [numpy.log(across.std() / down.std())])
 
 
 @pytest.fixture(scope='module')
@@ -82,8 +75,8 @@ def test_images_are_large_enough_to_train_on_and_small_enough_to_ship(images):
 
 def test_every_style_has_darks_lights_and_texture_up_to_the_border(images):
     for name, image in zip(FILES, images):
-        luma = image @ np.array([0.299, 0.587, 0.114])
-        dark, bright = np.percentile(luma, [5, 95])
+        luma = image @ numpy.array([0.299, 0.587, 0.114])
+        dark, bright = numpy.percentile(luma, [5, 95])
         assert bright - dark > 90, name
         for strip in (luma[:48], luma[-48:], luma[:, :48], luma[:, -48:]):
             assert strip.std() > 12, name
@@ -91,20 +84,20 @@ def test_every_style_has_darks_lights_and_texture_up_to_the_border(images):
 
 def test_styles_are_pairwise_distinct(images):
     # Measured: the closest two styles are 0.25 apart, two halves of one style 0.13 (median).
-    prints = np.array([fingerprint(image) for image in images])
-    distances = np.linalg.norm(prints[:, None] - prints[None], axis=-1)
-    distances[np.diag_indices(32)] = np.inf
-    first, second = np.unravel_index(distances.argmin(), distances.shape)
+    prints = numpy.array([fingerprint(image) for image in images])
+    distances = numpy.linalg.norm(prints[:, None] - prints[None], axis=-1)
+    distances[numpy.diag_indices(32)] = numpy.inf
+    first, second = numpy.unravel_index(distances.argmin(), distances.shape)
     assert distances.min() > 0.2, (FILES[first], FILES[second])
 
 
 def test_each_half_of_an_image_tells_its_style(images):
     left, right = (
-        np.array([fingerprint(half) for half in halves])
-        for halves in zip(*[np.array_split(image, 2, axis=1) for image in images])
+        numpy.array([fingerprint(half) for half in halves])
+        for halves in zip(*[numpy.array_split(image, 2, axis=1) for image in images])
     )
-    nearest = np.linalg.norm(left[:, None] - right[None], axis=-1).argmin(1)
-    assert [FILES[i] for i in np.flatnonzero(nearest != np.arange(32))] == []
+    nearest = numpy.linalg.norm(left[:, None] - right[None], axis=-1).argmin(1)
+    assert [FILES[i] for i in numpy.flatnonzero(nearest != numpy.arange(32))] == []
 
 
 # A painting (bent strokes), a print (drawn with Pillow) and a craft (cells).
@@ -117,7 +110,7 @@ def test_the_script_draws_what_ships(name, tmp_path):
     assert json.load(open(str(tmp_path / 'styles.json'))) == NAMES
     # Other versions may round, or draw the edge of a circle, a little differently: 0.016 between Pillow 13 with
     # numpy 1.23 and Pillow 9 with numpy 2.4.
-    difference = np.abs(pixels(str(tmp_path / file)).astype(int) - pixels(os.path.join(MISC32, file)))
+    difference = numpy.abs(pixels(str(tmp_path / file)).astype(int) - pixels(os.path.join(MISC32, file)))
     assert difference.mean() < 1
 
 

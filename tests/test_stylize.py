@@ -3,7 +3,7 @@
 import os
 import re
 
-import numpy as np
+import numpy
 import pytest
 from PIL import Image
 
@@ -29,7 +29,7 @@ def place(tmp_path_factory):
     network = transformer('cin', STYLES)
     randomize(network)
     models.save_network(str(place / 'cin.npz'), network)
-    np.savez(str(place / 'original.npz'), *lasagne.layers.get_all_param_values(network.output))
+    numpy.savez(str(place / 'original.npz'), *lasagne.layers.get_all_param_values(network.output))
     (place / 'photos').mkdir()
     photo = files.read_image(os.path.join(ROOT, 'data', 'samples', 'cat.jpg'))
     files.write_image(str(place / 'photos' / 'a.png'), photo[100:137, 150:200])
@@ -70,7 +70,7 @@ def test_a_median_filter_smooths_the_pastiche(run, place):
     plain, smooth = (files.read_image(str(place / 'out' / f'{name}.png')) for name in ('plain', 'smooth'))
     for y, x in ((1, 1), (7, 20), (20, 7)):
         square = plain[y - 1 : y + 2, x - 1 : x + 2].reshape(9, 3)
-        assert (smooth[y, x] == np.median(square, axis=0)).all()
+        assert (smooth[y, x] == numpy.median(square, axis=0)).all()
 
 
 def test_one_photo_in_one_style_is_the_papers_network(run, place):
@@ -98,7 +98,7 @@ def test_bfloat16_gives_nearly_the_same(run, place):
     assert result.returncode == 0, result.stderr
     image = files.read_image(str(place / 'out' / 'low.png')) / 255.0
     error = image - expected(place, 'b.jpg', style_weights(1, 3)) / 255.0
-    assert np.mean(error**2) < 1e-4  # 40 dB
+    assert numpy.mean(error**2) < 1e-4  # 40 dB
 
 
 def test_a_blend_mixes_gamma_and_beta(run, place):
@@ -161,7 +161,7 @@ def test_a_network_that_loses_its_border(run, place):
     assert 'tiny.png: 3 x 7 pixels' in result.stderr and 'takes 32 at least' in result.stderr
     assert files.read_image(str(place / 'none' / 'a_waves.png')).shape == (37 - 16, 50 - 16, 3)
     image = files.to_float(files.read_image(str(place / 'photos' / 'b.jpg'))).astype('float64')
-    middle = files.to_uint8(reference.transformer(image, params, np.ones((1, 1)), residual_blocks=1, pad='none'))[0]
+    middle = files.to_uint8(reference.transformer(image, params, numpy.ones((1, 1)), residual_blocks=1, pad='none'))[0]
     assert abs(files.read_image(str(place / 'none' / 'b_waves.jpg')).astype(int) - middle).mean() < 8
     assert 'lacks 8 pixels' in run('stylize.py', '--info', 'none.npz', cwd=str(place)).stdout
 
@@ -169,7 +169,7 @@ def test_a_network_that_loses_its_border(run, place):
 @pytest.mark.parametrize('pad, added', [('reflect', 0), ('reflect-start', 16), ('none', 0)])
 def test_the_memory_estimate_counts_what_the_network_adds_to_the_photo(pad, added, monkeypatch):
     architecture = Architecture(pad=pad, residual_blocks=2)
-    photo = np.zeros((100, 204, 3), 'uint8')
+    photo = numpy.zeros((100, 204, 3), 'uint8')
     needed = 300 * (100 + 2 * added) * (204 + 2 * added) + utils.FIXED_BYTES
     monkeypatch.setenv('GOGH_MAX_MEMORY', str(needed))
     pastiches.check_photo('a.png', photo, architecture, 300)
@@ -178,7 +178,7 @@ def test_the_memory_estimate_counts_what_the_network_adds_to_the_photo(pad, adde
         pastiches.check_photo('a.png', photo, architecture, 300)
     # What it advises fits.
     size = int(re.search(r'--size ([0-9]+) would fit', str(caught.value)).group(1))
-    pastiches.check_photo('a.png', np.zeros((size, round(2.04 * size), 3), 'uint8'), architecture, 300)
+    pastiches.check_photo('a.png', numpy.zeros((size, round(2.04 * size), 3), 'uint8'), architecture, 300)
 
 
 def test_default_names_and_size(run, place):
@@ -188,12 +188,12 @@ def test_default_names_and_size(run, place):
 
 def test_a_photo_of_one_colour_becomes_one_colour(run, place):
     # Each normalization amplified the rounding of the convolution before it, up to a pattern.
-    files.write_image(str(place / 'flat.png'), np.broadcast_to(np.uint8([200, 90, 40]), (36, 52, 3)))
+    files.write_image(str(place / 'flat.png'), numpy.broadcast_to(numpy.uint8([200, 90, 40]), (36, 52, 3)))
     stylize(run, place, '--model', 'paintings16', '--style-index', 3, 'flat.png', '--output', 'one-colour.png')
     network = models.load_network(os.path.join(ROOT, 'data', 'models', 'paintings16.npz'))
     beta = lasagne.layers.get_all_param_values(network.output)[-2][3]
     image = files.read_image(str(place / 'one-colour.png'))
-    np.testing.assert_array_equal(image, np.broadcast_to(np.rint(255 / (1 + np.exp(-beta))), image.shape))
+    numpy.testing.assert_array_equal(image, numpy.broadcast_to(numpy.rint(255 / (1 + numpy.exp(-beta))), image.shape))
 
 
 def test_a_file_of_the_original_repository(run, place):

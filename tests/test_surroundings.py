@@ -18,11 +18,7 @@ def start_theano(**environment):
         "print(os.environ.get('OMP_NUM_THREADS'), theano.config.base_compiledir)" % ROOT
     )
     return subprocess.run(
-        [sys.executable, '-c', code],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
-        env=dict(os.environ, **environment),
+        [sys.executable, '-c', code], capture_output=True, text=True, env=dict(os.environ, **environment)
     )
 
 
@@ -111,9 +107,8 @@ def test_a_compiler_that_fails_later_is_one_line_too(place):
     )
     result = subprocess.run(
         [sys.executable, '-c', code],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
+        capture_output=True,
+        text=True,
         env=dict(os.environ, PATH=compiler(place, FULL)['PATH']),
     )
     assert result.returncode == 1 and result.stdout == '' and result.stderr.count('\n') == 1, result.stderr
@@ -182,9 +177,8 @@ def test_an_interrupt_while_modules_are_imported_is_one_line(place, script, modu
     options = ['--model', 'cin.npz', '--style', 'waves', 'photo.png'] if script == 'stylize.py' else ['--help']
     result = subprocess.run(
         ['sh', '-c', '"$@"; exit $?', 'sh', sys.executable, os.path.join(ROOT, script), *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
+        capture_output=True,
+        text=True,
         env=dict(os.environ, PYTHONPATH=str(place), INTERRUPT_AT=module),
     )
     assert result.returncode == 130 and result.stdout == '' and result.stderr.strip() == 'interrupted', result.stderr

@@ -5,7 +5,7 @@ import json
 import os
 
 import h5py
-import numpy as np
+import numpy
 import pytest
 
 import files
@@ -34,13 +34,13 @@ def place(tmp_path_factory):
     (place / 'styles').mkdir()
     for path in STYLES:
         files.write_image(str(place / 'styles' / os.path.basename(path)), files.read_image(path, size=64))
-    generator = np.random.RandomState(0)
+    generator = numpy.random.RandomState(0)
     weights, channels = {}, 3
     for name, width in [('conv1_1', 4), ('conv1_2', 4), ('conv2_1', 6), ('conv2_2', 6)]:
         weights[f'{name}_W'] = (generator.randn(width, channels, 3, 3) / (4 * channels**0.5)).astype('float32')
         weights[f'{name}_b'] = generator.randn(width).astype('float32')
         channels = width
-    np.savez(str(place / 'vgg.npz'), **weights)
+    numpy.savez(str(place / 'vgg.npz'), **weights)
     with h5py.File(str(place / 'content.h5'), 'w') as file:
         for name, count in [('train2014', 6), ('val2014', 3)]:
             file[f'{name}/images'] = generator.randint(0, 256, (count, 3, SIZE, SIZE)).astype('uint8')
@@ -116,7 +116,7 @@ def test_a_run_leaves_everything_behind(trained):
         (iteration, models.style_name(path)) for iteration in ('10', '20') for path in STYLES
     ]
     for i in (0, 2):
-        mean = np.mean([float(row['total']) for row in of_styles[i : i + 2]])
+        mean = numpy.mean([float(row['total']) for row in of_styles[i : i + 2]])
         assert float(rows[5 * i + 9]['val_total']) == pytest.approx(mean, rel=1e-5)
     network = models.load_network(str(trained / 'cin.npz'))
     assert network.styles == [models.style_name(path) for path in STYLES]
@@ -125,7 +125,7 @@ def test_a_run_leaves_everything_behind(trained):
 
 def test_losses_fall(trained):
     total = [float(row['total']) for row in read_metrics(trained / 'cin' / 'metrics.csv')]
-    assert np.mean(total[-5:]) < 0.7 * np.mean(total[:5])
+    assert numpy.mean(total[-5:]) < 0.7 * numpy.mean(total[:5])
 
 
 def test_a_resumed_run_has_the_numbers_of_an_uninterrupted_one(run, trained):
@@ -133,11 +133,11 @@ def test_a_resumed_run_has_the_numbers_of_an_uninterrupted_one(run, trained):
     result = start(run, trained, 'resumed.npz', resume=True)
     assert 'no checkpoint' not in result.stderr
     for name in ('checkpoint.npz', os.path.join('..', 'resumed.npz')):
-        got = np.load(str(trained / 'resumed' / name), allow_pickle=False)
-        expected = np.load(str(trained / 'cin' / name.replace('resumed', 'cin')), allow_pickle=False)
+        got = numpy.load(str(trained / 'resumed' / name), allow_pickle=False)
+        expected = numpy.load(str(trained / 'cin' / name.replace('resumed', 'cin')), allow_pickle=False)
         assert got.files == expected.files
         for key in got.files:
-            np.testing.assert_array_equal(got[key], expected[key])
+            numpy.testing.assert_array_equal(got[key], expected[key])
     got, expected = (read_metrics(trained / run_dir / 'metrics.csv') for run_dir in ('resumed', 'cin'))
     for a, b in zip(got, expected):
         assert dict(a, seconds=0) == dict(b, seconds=0)
@@ -148,13 +148,13 @@ def test_a_run_begun_before_an_option_existed_is_resumed_with_its_default(run, t
     """And with another value it is not."""
     start(run, trained, 'old.npz', iterations=2)
     path = str(trained / 'old' / 'checkpoint.npz')
-    arrays = dict(np.load(path, allow_pickle=False))
+    arrays = dict(numpy.load(path, allow_pickle=False))
     settings = json.loads(str(arrays['settings']))
     settings['content_layer'] = settings.pop('content_layers')  # when there was only one
     for name in ('lr_decay', 'lr_decay_every', 'style_coefficients', 'learning_rate'):
         del settings[name]
-    arrays['settings'] = np.array(json.dumps(settings))
-    np.savez(path, **arrays)
+    arrays['settings'] = numpy.array(json.dumps(settings))
+    numpy.savez(path, **arrays)
     result = run(*options(trained, 'old.npz', iterations=3, resume=True), cwd=str(trained))
     assert result.returncode == 1 and 'learning rate 0.001, and not 0.01' in result.stderr.splitlines()[-1]
     start(run, trained, 'old.npz', iterations=3, resume=True, learning_rate=None)
@@ -178,9 +178,9 @@ def test_the_step_decays_by_the_iteration_also_when_the_run_is_resumed(run, trai
         network = models.load_network(str(trained / 'decay.npz'))
         values = [value.copy() for value in lasagne.layers.get_all_param_values(network.output)]
         if iterations == 2:
-            assert any(np.abs(new - old).max() > 1e-3 for new, old in zip(values, before))
+            assert any(numpy.abs(new - old).max() > 1e-3 for new, old in zip(values, before))
         if iterations == 4:
-            assert all(np.abs(new - old).max() < 1e-8 for new, old in zip(values, before))
+            assert all(numpy.abs(new - old).max() < 1e-8 for new, old in zip(values, before))
         before = values
     sheet = files.read_image(str(trained / 'decay' / 'samples' / '000002_photos.jpg'))
     # The photo, of 300 x 451 or so, and both pastiches beside it.
@@ -230,8 +230,8 @@ def test_stability_joins_the_losses_of_a_run(run, trained):
 def test_a_moved_photo_shows_what_the_photo_shows(generator):
     images = generator.rand(2, 3, 24, 20).astype('float32')
     moved, (down, right) = training.move(images, [1, 2])
-    here = [np.s_[max(0, -d) : min(s, s - d)] for d, s in ((down, 24), (right, 20))]
-    there = [np.s_[max(0, d) : min(s, s + d)] for d, s in ((down, 24), (right, 20))]
+    here = [numpy.s_[max(0, -d) : min(s, s - d)] for d, s in ((down, 24), (right, 20))]
+    there = [numpy.s_[max(0, d) : min(s, s + d)] for d, s in ((down, 24), (right, 20))]
     difference = moved[:, :, there[0], there[1]] - images[:, :, here[0], here[1]]
     assert 0.5 * training.NOISE < difference.std() < 1.5 * training.NOISE
     assert (training.move(images, [1, 2])[0] == moved).all()
@@ -241,11 +241,11 @@ def test_a_moved_photo_shows_what_the_photo_shows(generator):
 def test_clipped_gradients_average_pooling_and_kept_networks(run, trained):
     """Adam forgets the scale of a gradient, so that clipping shows in the moments: their sum of squares has a bound."""
     start(run, trained, 'clip.npz', iterations=1, clip_gradients=1e-3, checkpoint_every=1, keep_checkpoints=True)
-    values = np.load(str(trained / 'clip' / 'checkpoint.npz'), allow_pickle=False)
+    values = numpy.load(str(trained / 'clip' / 'checkpoint.npz'), allow_pickle=False)
     count = len(lasagne.layers.get_all_params(models.load_network(str(trained / 'clip.npz')).output))
     moments = [values['value_%d' % i] for i in range(count, len(values.files) - 2)]
     # First moments are a tenth of the gradient after one step, second ones a thousandth of its square: far smaller.
-    norm = 10 * np.sqrt(sum(np.square(moment, dtype='float64').sum() for moment in moments if moment.ndim))
+    norm = 10 * numpy.sqrt(sum(numpy.square(moment, dtype='float64').sum() for moment in moments if moment.ndim))
     assert norm == pytest.approx(1e-3, rel=1e-2)
     kept = trained / 'clip' / 'networks' / '000001.npz'
     assert kept.read_bytes() == (trained / 'clip.npz').read_bytes()
@@ -298,13 +298,13 @@ def test_a_network_that_loses_its_border_is_judged_by_the_middle_of_the_photo(ru
         sample_photo=os.path.join(SAMPLES, 'cat.jpg'),
     )
     row = read_metrics(trained / 'none' / 'metrics.csv')[0]
-    lasagne.random.set_rng(np.random.RandomState(0))
+    lasagne.random.set_rng(numpy.random.RandomState(0))
     names = [models.style_name(path) for path in STYLES]
     network = transformer('cin', names, (8, 16, 32), (16, 8), 1, pad='none')
     images = next(photos.batches(photos.open_content(str(trained / 'content.h5'), SIZE).train, 2, seed=0)).astype(
         'float64'
     )
-    style = np.eye(2)[training.style_schedule(2, 2, 2, 0, 0)]
+    style = numpy.eye(2)[training.style_schedule(2, 2, 2, 0, 0)]
     pastiche = reference.transformer(images, lasagne.layers.get_all_param_values(network.output), style, 1, pad='none')
     assert pastiche.shape == (2, 3, SIZE - 16, SIZE - 16)
     weights = files.load_npz(str(trained / 'vgg.npz'))
@@ -312,7 +312,7 @@ def test_a_network_that_loses_its_border_is_judged_by_the_middle_of_the_photo(ru
         reference.vgg(reference.preprocess(x), weights, 'conv2_2')['conv2_2']
         for x in (pastiche, images[:, :, 8:-8, 8:-8])
     )
-    assert float(row['content']) == pytest.approx(np.mean((found - target) ** 2), rel=1e-3)
+    assert float(row['content']) == pytest.approx(numpy.mean((found - target) ** 2), rel=1e-3)
     # The sheets show the middle of the photos beside the pastiches.
     assert files.read_image(str(trained / 'none' / 'samples' / '000001.jpg')).shape[1] == 8 + 3 * (SIZE - 16 + 8)
     assert models.load_network(str(trained / 'none.npz')).architecture.pad == 'none'
@@ -411,22 +411,24 @@ def test_batches_carry_on_where_they_are_asked_to(place):
     content = photos.open_content(SAMPLES, 24, validation_split=0)
     first = [b for b, _ in zip(photos.batches(content.train, 2, seed=3), range(5))]
     later = next(photos.batches(content.train, 2, seed=3, start=4, workers=1))
-    np.testing.assert_array_equal(later, first[4])
+    numpy.testing.assert_array_equal(later, first[4])
     other = next(photos.batches(content.train, 2, seed=4))
     assert (other != first[0]).any()
     assert (
-        first[0].shape == (2, 3, 24, 24) and first[0].dtype == np.float32 and 0 <= first[0].min() < first[0].max() <= 1
+        first[0].shape == (2, 3, 24, 24)
+        and first[0].dtype == numpy.float32
+        and 0 <= first[0].min() < first[0].max() <= 1
     )
 
 
 def test_crops_are_cut_out_of_photos_of_the_content_size(tmp_path):
     """A gradient of 128 levels over 128 pixels: a crop of 16 pixels spans 16 levels, or all if it is the photo."""
-    gradient = np.broadcast_to(np.arange(128, dtype='uint8')[:, None, None], (128, 128, 3))
+    gradient = numpy.broadcast_to(numpy.arange(128, dtype='uint8')[:, None, None], (128, 128, 3))
     files.write_image(str(tmp_path / 'a.png'), gradient)
     spans = []
     for content_size in (None, 128):
         content = photos.open_content(str(tmp_path), 16, content_size, validation_split=0)
-        crop = content.train.read(0, np.random.RandomState(0))
+        crop = content.train.read(0, numpy.random.RandomState(0))
         assert crop.shape == (16, 16, 3)
         spans.append(int(crop.max()) - int(crop.min()))
     assert spans[0] > 110 and spans[1] == 15
@@ -434,7 +436,7 @@ def test_crops_are_cut_out_of_photos_of_the_content_size(tmp_path):
 
 def test_unreadable_photos_are_skipped_with_a_warning(tmp_path, capsys):
     for i in range(3):
-        files.write_image(str(tmp_path / ('%d.png' % i)), np.full((40, 50, 3), 80 * i, 'uint8'))
+        files.write_image(str(tmp_path / ('%d.png' % i)), numpy.full((40, 50, 3), 80 * i, 'uint8'))
     (tmp_path / '1.png').write_bytes(b'no image')
     content = photos.open_content(str(tmp_path), 16, validation_split=0)
     batches = photos.batches(content.train, 3, seed=0)
@@ -445,15 +447,15 @@ def test_unreadable_photos_are_skipped_with_a_warning(tmp_path, capsys):
 
 def test_a_folder_is_split_for_validation(tmp_path):
     for i in range(20):
-        files.write_image(str(tmp_path / ('%02d.png' % i)), np.full((16, 16, 3), i, 'uint8'))
+        files.write_image(str(tmp_path / ('%02d.png' % i)), numpy.full((16, 16, 3), i, 'uint8'))
     content = photos.open_content(str(tmp_path), 16, validation_split=0.25)
     assert content.train.size == 15 and content.val.size == 5
-    levels = [{int(split.read(i, np.random)[0, 0, 0]) for i in range(split.size)} for split in content[:2]]
+    levels = [{int(split.read(i, numpy.random)[0, 0, 0]) for i in range(split.size)} for split in content[:2]]
     assert levels[0] | levels[1] == set(range(20)) and not levels[0] & levels[1]
 
 
 def test_style_schedule():
     drawn = [training.style_schedule(5, 4, 4, 0, i) for i in range(200)]
-    assert set(np.concatenate(drawn)) == set(range(5))
-    np.testing.assert_array_equal(drawn[7], training.style_schedule(5, 4, 4, 0, 7))
+    assert set(numpy.concatenate(drawn)) == set(range(5))
+    numpy.testing.assert_array_equal(drawn[7], training.style_schedule(5, 4, 4, 0, 7))
     assert all(len(set(training.style_schedule(5, 4, 1, 0, i))) == 1 for i in range(20))

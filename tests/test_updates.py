@@ -1,6 +1,6 @@
 """Adam against Lasagne's, step by step."""
 
-import numpy as np
+import numpy
 import pytest
 
 from backend import T, lasagne, theano
@@ -15,7 +15,7 @@ def problem(generator):
 
 def minimized(updates_of, mode, steps=20):
     """All that is updated in some steps, in the order of the updates."""
-    params, loss = problem(np.random.RandomState(0))
+    params, loss = problem(numpy.random.RandomState(0))
     updates = updates_of(loss, params, 0.01)
     function = theano.function([], loss, updates=updates, mode=mode)
     for _ in range(steps):
@@ -40,7 +40,7 @@ def test_is_lasagnes_adam(backend):
     assert len(got) == len(expected) == 3 * 3 + 1
     for a, b in zip(got, expected):
         assert a.dtype == b.dtype and a.shape == b.shape
-        np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-7)
+        numpy.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-7)
     steps = [node for node in function.maker.fgraph.apply_nodes if type(node.op).__name__ == 'AdamStep']
     assert len(steps) == (backend == 'onednn')
     for node in steps:
@@ -48,7 +48,7 @@ def test_is_lasagnes_adam(backend):
 
 
 def test_what_does_not_fit_is_refused():
-    param = theano.shared(np.zeros(3, 'float32'))
+    param = theano.shared(numpy.zeros(3, 'float32'))
     with pytest.raises(ValueError, match='2 gradient'):
         adam([param, param], [param])
     with pytest.raises(TypeError, match='same types'):

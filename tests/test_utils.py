@@ -15,7 +15,7 @@ import time
 import tracemalloc
 import zlib
 
-import numpy as np
+import numpy
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image, ImageFile
@@ -31,7 +31,7 @@ SETTINGS = settings(
 
 
 def picture(height=23, width=31, seed=0):
-    return np.random.RandomState(seed).randint(0, 256, (height, width, 3)).astype(np.uint8)
+    return numpy.random.RandomState(seed).randint(0, 256, (height, width, 3)).astype(numpy.uint8)
 
 
 def encoded(image, form, **options):
@@ -47,14 +47,7 @@ def read(data, **options):
 
 def python(code, **options):
     """Run a piece of Python as a script beside utils.py."""
-    return subprocess.run(
-        [sys.executable, '-c', code],
-        cwd=ROOT,
-        universal_newlines=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        **options,
-    )
+    return subprocess.run([sys.executable, '-c', code], cwd=ROOT, text=True, capture_output=True, **options)
 
 
 # ---------------------------------------------------------------------------------------------------- errors
@@ -89,7 +82,7 @@ def test_our_own_mistakes_keep_their_traceback():
 def test_a_closed_pipe_is_quiet():
     code = 'import files, utils\ndef main():\n    for i in range(10**6): print(i)\nutils.run_script(main)'
     command = f'{sys.executable} -c "{code}" | head -n 1'
-    done = subprocess.run(command, shell=True, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True)
     assert done.stdout == b'0\n'
     assert done.stderr == b''
 
@@ -198,7 +191,10 @@ def test_what_is_renamed_is_on_disk_and_the_rename_follows(tmp_path, monkeypatch
 
     monkeypatch.setattr(os, 'fsync', fsync)
     monkeypatch.setattr(os, 'replace', replace)
-    for write in (lambda: files.save_npz(path, [np.zeros(10**5)]), lambda: files.write_image(f'{path}.png', picture())):
+    for write in (
+        lambda: files.save_npz(path, [numpy.zeros(10**5)]),
+        lambda: files.write_image(f'{path}.png', picture()),
+    ):
         events.clear()
         write()
         (_, temporary, size), (_, old, new), folder = events
@@ -254,7 +250,7 @@ def test_the_file_is_synced_before_it_gets_its_name_and_the_folder_after(tmp_pat
 def test_a_full_disk_loses_nothing(tmp_path):
     # A limit on the size of files stands for the disk: the write fails half-way, in the same place.
     path = tmp_path / 'net.npz'
-    files.save_npz(str(path), [np.arange(10)])
+    files.save_npz(str(path), [numpy.arange(10)])
     old = path.read_bytes()
     code = (
         'import files, resource, signal, numpy, utils\n'
@@ -280,10 +276,10 @@ def test_a_full_file_system_loses_nothing(tmp_path):
         pytest.skip('mounting is not allowed here')
     try:
         path = str(tmp_path / 'net.npz')
-        files.save_npz(path, [np.arange(10)])
+        files.save_npz(path, [numpy.arange(10)])
         with pytest.raises(utils.UserError, match='No space left'):
-            files.save_npz(path, [np.random.RandomState(0).rand(10**5)])
-        assert (files.load_npz(path)['arr_0'] == np.arange(10)).all()
+            files.save_npz(path, [numpy.random.RandomState(0).rand(10**5)])
+        assert (files.load_npz(path)['arr_0'] == numpy.arange(10)).all()
         assert os.listdir(tmp_path) == ['net.npz']
     finally:
         subprocess.run(['umount', str(tmp_path)], check=True)
@@ -297,7 +293,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path):
         if child == 0:
             try:
                 for value in range(10**6):
-                    files.save_npz(path, [np.full(20000, value)])
+                    files.save_npz(path, [numpy.full(20000, value)])
             finally:
                 os._exit(1)
         while not os.path.exists(path):
@@ -307,7 +303,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path):
         os.waitpid(child, 0)
         values = files.load_npz(path)['arr_0']
         assert values.shape == (20000,) and (values == values[0]).all()
-    files.save_npz(path, [np.zeros(3)])
+    files.save_npz(path, [numpy.zeros(3)])
     assert os.listdir(tmp_path) == ['net.npz'], 'what killed writers left behind is removed'
 
 
@@ -332,9 +328,9 @@ def test_lossless_formats_are_read_exactly(form, height, width, seed):
 
 @pytest.mark.parametrize('form, options', [('JPEG', dict(quality=95, subsampling=0)), ('WEBP', dict(quality=95))])
 def test_lossy_formats_are_read_closely(form, options):
-    ramp = np.linspace(0, 255, 64).astype(np.uint8)
-    image = np.stack(np.broadcast_arrays(ramp, ramp[:, None], ramp[::-1]), -1)
-    assert np.abs(read(encoded(image, form, **options)).astype(int) - image).mean() < 3
+    ramp = numpy.linspace(0, 255, 64).astype(numpy.uint8)
+    image = numpy.stack(numpy.broadcast_arrays(ramp, ramp[:, None], ramp[::-1]), -1)
+    assert numpy.abs(read(encoded(image, form, **options)).astype(int) - image).mean() < 3
 
 
 def test_the_contents_decide_and_not_the_name(tmp_path):
@@ -363,21 +359,21 @@ def test_palettes_are_looked_up():
 def test_cmyk_is_converted():
     ink = Image.new('CMYK', (8, 8), (255, 0, 0, 0))
     for form in ('TIFF', 'JPEG'):
-        assert np.abs(read(encoded(ink, form))[4, 4].astype(int) - (0, 255, 255)).max() <= 2
+        assert numpy.abs(read(encoded(ink, form))[4, 4].astype(int) - (0, 255, 255)).max() <= 2
 
 
 @pytest.mark.parametrize('mode', ['RGBA', 'LA', 'PA'])
 @SETTINGS
 @given(st.integers(0, 99))
 def test_alpha_is_composited_over_white(mode, seed):
-    rgba = np.random.RandomState(seed).randint(0, 256, (9, 7, 4)).astype(np.uint8)
+    rgba = numpy.random.RandomState(seed).randint(0, 256, (9, 7, 4)).astype(numpy.uint8)
     image = Image.fromarray(rgba, 'RGBA')
     if mode == 'LA':
         image = image.convert('LA')
-        rgba = np.array(image)[..., [0, 0, 0, 1]]
+        rgba = numpy.array(image)[..., [0, 0, 0, 1]]
     elif mode == 'PA':
         # a palette whose entries are transparent to different degrees
-        index = np.random.RandomState(seed).randint(0, 4, (9, 7)).astype(np.uint8)
+        index = numpy.random.RandomState(seed).randint(0, 4, (9, 7)).astype(numpy.uint8)
         colours = rgba[0, :4]
         rgba = colours[index]
         image = Image.fromarray(index, 'P')
@@ -385,53 +381,53 @@ def test_alpha_is_composited_over_white(mode, seed):
     options = dict(transparency=colours[:, 3].tobytes()) if mode == 'PA' else {}
     alpha = rgba[..., 3:] / 255.0
     expected = rgba[..., :3] * alpha + 255 * (1 - alpha)
-    assert np.abs(read(encoded(image, 'PNG', **options)) - expected).max() <= 1
+    assert numpy.abs(read(encoded(image, 'PNG', **options)) - expected).max() <= 1
 
 
 def test_a_transparent_colour_becomes_white():
-    image = np.zeros((4, 4, 3), np.uint8)
+    image = numpy.zeros((4, 4, 3), numpy.uint8)
     image[0, 0] = 10, 20, 30
     result = read(encoded(image, 'PNG', transparency=(10, 20, 30)))
     assert (result[0, 0] == 255).all() and (result.reshape(-1, 3)[1:] == 0).all()
-    grey = np.arange(16, dtype=np.uint16).reshape(4, 4) * 257
+    grey = numpy.arange(16, dtype=numpy.uint16).reshape(4, 4) * 257
     result = read(encoded(grey, 'PNG', transparency=5 * 257))
     assert (result[1, 1] == 255).all() and (result[1, 2] == 6).all()
 
 
 @pytest.mark.parametrize('form', ['PNG', 'TIFF', 'PPM'])
 def test_16_bit_greyscale_is_scaled_and_not_clipped(form):
-    grey = np.linspace(0, 65535, 1024).astype(np.uint16).reshape(32, 32)
+    grey = numpy.linspace(0, 65535, 1024).astype(numpy.uint16).reshape(32, 32)
     # older Pillows do not write a PPM of 16 bits
     pgm = b'P5 32 32 65535\n' + grey.astype('>u2').tobytes()
-    expected = np.rint(grey / 257.0)
+    expected = numpy.rint(grey / 257.0)
     data = pgm if form == 'PPM' else encoded(Image.fromarray(grey), form)
-    error = np.abs(read(data).astype(int) - expected[..., None])
+    error = numpy.abs(read(data).astype(int) - expected[..., None])
     assert error.max() <= (1 if form == 'PPM' else 0)
 
 
 def test_a_dark_16_bit_image_stays_dark():
-    assert read(encoded(Image.fromarray(np.full((4, 4), 300, np.uint16)), 'PNG')).max() == 1
+    assert read(encoded(Image.fromarray(numpy.full((4, 4), 300, numpy.uint16)), 'PNG')).max() == 1
 
 
 def test_big_endian_16_bit_tiff():
-    grey = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    grey = numpy.linspace(0, 65535, 64).astype(numpy.uint16).reshape(8, 8)
     tags = [(256, 4, 8), (257, 4, 8), (258, 3, 16), (259, 3, 1), (262, 3, 1), (273, 4, 8), (278, 4, 8), (279, 4, 128)]
     directory = struct.pack('>H', len(tags))
     for tag, kind, value in tags:
         directory += struct.pack('>HHIHH' if kind == 3 else '>HHII', tag, kind, 1, value, *[0] * (kind == 3))
     data = b'MM\0*' + struct.pack('>I', 8 + 128) + grey.astype('>u2').tobytes() + directory + b'\0' * 4
-    assert (read(data)[..., 0] == np.rint(grey / 257.0)).all()
+    assert (read(data)[..., 0] == numpy.rint(grey / 257.0)).all()
 
 
 @pytest.mark.parametrize('white', [1, 255, 65535, 1e7])
 def test_floating_point_images_are_scaled(white):
-    grey = (np.linspace(0, 1, 64) * white).astype(np.float32).reshape(8, 8)
-    expected = np.rint(np.linspace(0, 255, 64)).reshape(8, 8)
-    assert np.abs(read(encoded(Image.fromarray(grey), 'TIFF'))[..., 0] - expected).max() <= 1
+    grey = (numpy.linspace(0, 1, 64) * white).astype(numpy.float32).reshape(8, 8)
+    expected = numpy.rint(numpy.linspace(0, 255, 64)).reshape(8, 8)
+    assert numpy.abs(read(encoded(Image.fromarray(grey), 'TIFF'))[..., 0] - expected).max() <= 1
 
 
 def test_numbers_that_are_not_finite_are_black():
-    grey = np.array([[np.nan, np.inf], [-np.inf, 1]], np.float32)
+    grey = numpy.array([[numpy.nan, numpy.inf], [-numpy.inf, 1]], numpy.float32)
     assert read(encoded(Image.fromarray(grey), 'TIFF'))[..., 0].tolist() == [[0, 0], [0, 255]]
 
 
@@ -439,7 +435,7 @@ def test_numbers_that_are_not_finite_are_black():
 @pytest.mark.parametrize('orientation', range(1, 9))
 def test_exif_orientation_is_applied(form, orientation):
     # where the sensor's first row and first column are in the upright picture, by the EXIF standard
-    upright = np.zeros((16, 32, 3), np.uint8)
+    upright = numpy.zeros((16, 32, 3), numpy.uint8)
     upright[:8, :16] = 255, 0, 0
     upright[8:, :16] = 0, 255, 0
     stored = {
@@ -455,9 +451,9 @@ def test_exif_orientation_is_applied(form, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {'WEBP': dict(lossless=True), 'JPEG': dict(quality=95, subsampling=0)}.get(form, {})
-    result = read(encoded(np.ascontiguousarray(stored), form, exif=exif, **options))
+    result = read(encoded(numpy.ascontiguousarray(stored), form, exif=exif, **options))
     assert result.shape == upright.shape
-    assert np.abs(result.astype(int) - upright).max() < 30
+    assert numpy.abs(result.astype(int) - upright).max() < 30
 
 
 def test_a_damaged_exif_block_does_not_lose_the_picture():
@@ -472,7 +468,7 @@ def test_the_first_frame_of_an_animation():
     frames = [Image.new('RGB', (8, 8), colour) for colour in ('red', 'blue')]
     for form in ('GIF', 'WEBP', 'TIFF', 'PNG'):
         data = encoded(frames[0], form, save_all=True, append_images=frames[1:])
-        assert np.abs(read(data)[4, 4].astype(int) - (255, 0, 0)).max() <= 3
+        assert numpy.abs(read(data)[4, 4].astype(int) - (255, 0, 0)).max() <= 3
 
 
 @SETTINGS
@@ -487,7 +483,7 @@ def test_size_is_the_shorter_side_and_the_aspect_is_kept(height, width, size):
 
 def test_resizing_is_lanczos():
     image = Image.fromarray(picture(40, 30))
-    expected = np.array(image.resize((15, 20), Image.Resampling.LANCZOS))
+    expected = numpy.array(image.resize((15, 20), Image.Resampling.LANCZOS))
     assert (read(encoded(image, 'PNG'), size=15) == expected).all()
 
 
@@ -584,7 +580,7 @@ def test_a_small_image_in_a_huge_tile_is_refused():
 
 def test_resizing_cannot_make_a_bomb_either():
     with pytest.raises(utils.UserError, match='GOGH_MAX_PIXELS'):
-        read(encoded(np.zeros((1, 60000, 3), np.uint8), 'PNG'), size=512)
+        read(encoded(numpy.zeros((1, 60000, 3), numpy.uint8), 'PNG'), size=512)
 
 
 def test_a_bomb_in_the_text_of_a_png_takes_no_memory():
@@ -641,7 +637,7 @@ def test_jpeg_keeps_the_full_resolution_of_colour(tmp_path):
 
 
 def test_floats_are_rounded_and_clipped(tmp_path):
-    image = np.array([[[-0.5, 0.5 / 255 - 1e-6, 0.5 / 255 + 1e-6], [1.2, 254.4 / 255, 254.6 / 255]]])
+    image = numpy.array([[[-0.5, 0.5 / 255 - 1e-6, 0.5 / 255 + 1e-6], [1.2, 254.4 / 255, 254.6 / 255]]])
     files.write_image(str(tmp_path / 'a.png'), image)
     assert files.read_image(str(tmp_path / 'a.png')).tolist() == [[[0, 0, 1], [255, 254, 255]]]
 
@@ -650,8 +646,8 @@ def test_what_cannot_be_written_as_an_image(tmp_path):
     for name, image, words in (
         ('a.xyz', picture(), '.png'),
         ('a', picture(), '.png'),
-        ('a.webp', np.zeros((1, 16384, 3), np.uint8), 'WEBP'),
-        ('a.jpg', np.zeros((1, 65536, 3), np.uint8), 'JPEG'),
+        ('a.webp', numpy.zeros((1, 16384, 3), numpy.uint8), 'WEBP'),
+        ('a.jpg', numpy.zeros((1, 65536, 3), numpy.uint8), 'JPEG'),
         (os.path.join('missing', 'a.png'), picture(), 'cannot write'),
     ):
         with pytest.raises(utils.UserError, match=words) as error:
@@ -666,16 +662,16 @@ def test_what_cannot_be_written_as_an_image(tmp_path):
 @SETTINGS
 @given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.integers(0, 99))
 def test_to_float_and_back(count, height, width, seed):
-    images = np.random.RandomState(seed).randint(0, 256, (count, height, width, 3)).astype(np.uint8)
+    images = numpy.random.RandomState(seed).randint(0, 256, (count, height, width, 3)).astype(numpy.uint8)
     batch = files.to_float(images)
-    assert batch.shape == (count, 3, height, width) and batch.dtype == np.float32 and batch.flags.c_contiguous
+    assert batch.shape == (count, 3, height, width) and batch.dtype == numpy.float32 and batch.flags.c_contiguous
     assert abs(batch[0, 2, height - 1, 0] - images[0, height - 1, 0, 2] / 255.0) < 1e-7
     assert (files.to_uint8(batch) == images).all()
     assert (files.to_float(images[0]) == batch[:1]).all()
 
 
 def test_to_uint8_rounds_and_clips():
-    values = np.array([-1, 0, 0.4 / 255, 0.6 / 255, 254.6 / 255, 1, 2, 0.5]).reshape(1, 1, 1, 8).repeat(3, 1)
+    values = numpy.array([-1, 0, 0.4 / 255, 0.6 / 255, 254.6 / 255, 1, 2, 0.5]).reshape(1, 1, 1, 8).repeat(3, 1)
     assert files.to_uint8(values)[0, 0, :, 1].tolist() == [0, 0, 0, 1, 255, 255, 255, 128]
 
 
@@ -727,7 +723,7 @@ def test_arguments_that_mean_nothing(photos, argument, words):
 
 
 def test_many_styles_are_laid_out_in_bands_that_begin_with_the_photo():
-    photo, styles = np.full((10, 12, 3), 200, 'uint8'), [np.full((10, 12, 3), 10 + i, 'uint8') for i in range(5)]
+    photo, styles = numpy.full((10, 12, 3), 200, 'uint8'), [numpy.full((10, 12, 3), 10 + i, 'uint8') for i in range(5)]
     sheet = files.style_sheet([[photo] + styles], ['photo'] + list('abcde'), most=3)
     band = sheet.shape[0] // 2
     for half, there, elsewhere in ((sheet[:band], (10, 11, 12), (13, 14)), (sheet[band:], (13, 14), (10, 11, 12))):
@@ -736,7 +732,7 @@ def test_many_styles_are_laid_out_in_bands_that_begin_with_the_photo():
             assert (half == value).all(axis=2).sum() >= photo[..., 0].size
         for value in elsewhere:
             assert (half == value).all(axis=2).sum() < photo[..., 0].size
-    np.testing.assert_array_equal(
+    numpy.testing.assert_array_equal(
         files.style_sheet([[photo] + styles], ['photo'] + list('abcde')),
         files.contact_sheet([[photo] + styles], ['photo'] + list('abcde')),
     )
@@ -753,7 +749,7 @@ def test_a_contact_sheet_holds_the_images_unchanged():
 
 
 def test_labels_are_drawn_beside_the_images_and_never_over_them():
-    cell = np.full((60, 80, 3), 128, np.uint8)
+    cell = numpy.full((60, 80, 3), 128, numpy.uint8)
     bare = files.contact_sheet([[cell, cell]])
     sheet = files.contact_sheet([[cell, cell]], ['Starry Night', 'x' * 200], ['a row'])
     top, left = sheet.shape[0] - bare.shape[0], sheet.shape[1] - bare.shape[1]

@@ -341,9 +341,8 @@ def test_a_full_disk_leaves_no_half_clip_and_the_pieces_that_fit(drawn, tmp_path
             '-c',
             code % (ROOT, os.path.join(ROOT, 'tests'), limit, str(drawn), str(tmp_path / 'out.mp4')),
         ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
+        capture_output=True,
+        text=True,
     )
     assert done.stdout.count('\n') == 1 and 'cannot write' in done.stdout, done.stdout + done.stderr
     assert 'Traceback' not in done.stderr

@@ -11,7 +11,7 @@ import sys
 import threading
 import zlib
 
-import numpy as np
+import numpy
 import pytest
 from PIL import Image
 
@@ -98,9 +98,7 @@ class Browser:
 
 @pytest.fixture(scope='module')
 def browser(tmp_path_factory):
-    built = subprocess.run(
-        [sys.executable, os.path.join(WEB, 'build.py'), MODEL], stderr=subprocess.PIPE, universal_newlines=True
-    )
+    built = subprocess.run([sys.executable, os.path.join(WEB, 'build.py'), MODEL], stderr=subprocess.PIPE, text=True)
     assert built.returncode == 0, built.stderr
     browser = Browser(tmp_path_factory.mktemp('browser'))
     yield browser
@@ -120,7 +118,7 @@ def nothing_amiss(browser):
 def decibels(a, b):
     """Peak signal to noise ratio of two images of 8 bits."""
     assert a.shape == b.shape
-    return 10 * np.log10(255.0**2 / np.mean((a.astype('float64') - b) ** 2))
+    return 10 * numpy.log10(255.0**2 / numpy.mean((a.astype('float64') - b) ** 2))
 
 
 def sample(path, height, width):
@@ -193,8 +191,8 @@ def test_strength_blends_the_photo_in(browser, tmp_path):
         browser("await page.fill('#strength', args.value)", value=str(strength))
         results.append(browser.download()[0].astype(float))
     browser("await page.fill('#strength', '100')")
-    np.testing.assert_array_equal(results[2], photo)
-    assert np.abs(results[1] - (results[0] + results[2]) / 2).max() <= 1.5
+    numpy.testing.assert_array_equal(results[2], photo)
+    assert numpy.abs(results[1] - (results[0] + results[2]) / 2).max() <= 1.5
     assert decibels(results[0], results[2]) < 25
 
 
@@ -232,20 +230,20 @@ def test_what_is_no_picture_is_refused_in_one_sentence_and_costs_nothing(browser
     for name in ('notes.txt', 'photo.heic', 'empty.png'):
         said = browser.use(tmp_path / name)
         assert said.startswith(name + ': ') and said.endswith('.') and 'cannot read it as a picture' in said
-    np.testing.assert_array_equal(browser.download()[0], before)
+    numpy.testing.assert_array_equal(browser.download()[0], before)
     assert browser.use(tmp_path / 'cat.png') == ''
 
 
 def test_a_photo_of_100_megapixels_is_made_smaller(browser, tmp_path):
-    stripes = np.repeat(25 * np.arange(10, dtype='uint8'), 1000)
-    Image.fromarray(np.tile(stripes, (10000, 1))).save(str(tmp_path / 'large.jpg'))
+    stripes = numpy.repeat(25 * numpy.arange(10, dtype='uint8'), 1000)
+    Image.fromarray(numpy.tile(stripes, (10000, 1))).save(str(tmp_path / 'large.jpg'))
     assert browser.use(tmp_path / 'large.jpg') == ''
     assert browser.text('#status').startswith('256 × 256 pixels')
     browser("await page.fill('#strength', '0')")
     photo = browser.download()[0]
     browser("await page.fill('#strength', '100')")
     middles = [int(25.6 * (i + 0.5)) for i in range(10)]
-    np.testing.assert_allclose(photo[128, middles].mean(axis=1), 25 * np.arange(10), atol=4)
+    numpy.testing.assert_allclose(photo[128, middles].mean(axis=1), 25 * numpy.arange(10), atol=4)
 
 
 def test_a_photo_of_225_megapixels_is_refused_in_one_sentence(browser, tmp_path):
@@ -266,7 +264,7 @@ def test_a_photo_of_225_megapixels_is_refused_in_one_sentence(browser, tmp_path)
 
 def test_a_photo_lies_as_its_camera_was_held(browser, tmp_path):
     """Where it is made smaller, too, and its sides are exchanged."""
-    image = np.zeros((600, 900, 3), 'uint8')
+    image = numpy.zeros((600, 900, 3), 'uint8')
     image[:, :300] = 255, 0, 0
     exif = Image.Exif()
     exif[0x112] = 6

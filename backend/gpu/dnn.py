@@ -38,8 +38,7 @@ def _folders():
 
 
 def find():
-    """
-    Find cuDNN: where ``GOGH_CUDNN`` says, among pip's packages, or where CUDA and the system keep theirs.
+    """Find cuDNN: where ``GOGH_CUDNN`` says, among pip's packages, or where CUDA and the system keep theirs.
 
     Returns
     -------
@@ -122,8 +121,7 @@ def _write_folder(header, library, tf32):
 
 
 def configure(tf32=False):
-    """
-    Make Theano use cuDNN, on CUDA devices that are initialized after this.
+    """Make Theano use cuDNN, on CUDA devices that are initialized after this.
 
     Imports ``theano.gpuarray``, which compiles and loads a first module against cuDNN; neither needs a GPU.
     ``THEANO_FLAGS`` with ``dnn.enabled=False`` keeps cuDNN out, and those of ``dnn.conv.*`` stand.
@@ -191,8 +189,7 @@ def configure(tf32=False):
 
 
 def tf32_cublas(library):
-    """
-    Build the library that makes the matrix products of libgpuarray use TF32.
+    """Build the library that makes the matrix products of libgpuarray use TF32.
 
     Parameters
     ----------
@@ -225,7 +222,7 @@ def tf32_cublas(library):
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            universal_newlines=True,
+            text=True,
         )
         if result.returncode:
             raise Unavailable(f'cannot link with {library}: {result.stdout.strip().splitlines()[-1]}')

@@ -6,7 +6,7 @@ No Torch7 has read them; torchfile 0.1.0, a reader by others, gives what was wri
 import collections
 import struct
 
-import numpy as np
+import numpy
 
 Module = collections.namedtuple('Module', 'name fields')
 
@@ -92,12 +92,12 @@ def network(generator, norm='instance', pad='reflect-start', upsampling='nearest
     shapes += [(d, c, 3, 3), (e, d, 3, 3)] if upsampling == 'nearest' else [(c, d, 3, 3), (d, e, 3, 3)]
     shapes += [(3, e, 9, 9)]
     maps = [a, b, c] + [c] * (2 * blocks) + [d, e, 3]
-    sizes = [int(np.prod(shape)) + 5 * width for shape, width in zip(shapes, maps)]
-    storage, parameters, start = np.zeros(sum(sizes), 'float32'), [], 0
+    sizes = [int(numpy.prod(shape)) + 5 * width for shape, width in zip(shapes, maps)]
+    storage, parameters, start = numpy.zeros(sum(sizes), 'float32'), [], 0
 
     def part(values):
         nonlocal start
-        values = np.asarray(values, 'float32')
+        values = numpy.asarray(values, 'float32')
         storage[start : start + values.size] = values.ravel()
         start += values.size
         return storage[start - values.size : start].reshape(values.shape)
@@ -105,7 +105,7 @@ def network(generator, norm='instance', pad='reflect-start', upsampling='nearest
     for shape, width in zip(shapes, maps):
         parameters.append(
             dict(
-                W=part(generator.randn(*shape) / np.sqrt(shape[1] * shape[2] * shape[3])),
+                W=part(generator.randn(*shape) / numpy.sqrt(shape[1] * shape[2] * shape[3])),
                 b=part(0.3 * generator.randn(width)),
                 gamma=part(1 + 0.3 * generator.randn(width)),
                 beta=part(0.3 * generator.randn(width)),
