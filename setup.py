@@ -45,6 +45,8 @@ setup(
             'onnxruntime>=1.16',
             'av>=12',
             'opencv-python-headless>=4.5',
+            'mpi4py>=4; sys_platform == "linux" and platform_machine == "x86_64"',
+            'mpich; sys_platform == "linux" and platform_machine == "x86_64"',
         ],
         # One version of each, so that all agree on what they want.
         'lint': ['ruff==0.17.6', 'mypy==2.4.1; python_version >= "3.10"'],
