@@ -285,7 +285,7 @@ def add_new_styles(parser):
     parser.add_argument(
         '--style-image',
         metavar='PAINTING',
-        help='a picture as a new style: gamma and beta are fitted to it with VGG16, in a minute or less, on the photos '
+        help='a picture as a new style: gamma and beta are fitted to it with VGG16, in about a minute, on the photos '
         'and those of data/samples, and kept in the cache',
     )
     parser.add_argument(
