@@ -29,7 +29,7 @@ from backend import cache, devices
 from formats import networks
 from conftest import ROOT
 from data import photos
-from training import load_checkpoint, save_checkpoint
+from runs import load_checkpoint, save_checkpoint
 from support.tiny import NAMES, transformer
 
 
