@@ -359,6 +359,13 @@ def network_to_train(args, styles, architecture, base):
     return models.transformer_network(architecture, styles)
 
 
+def check_shares(args, processes):
+    """Refuse what several processes cannot share."""
+    processes.share(args.batch_size)
+    if processes.size > 1 and args.norm == 'batch':
+        raise utils.UserError('--norm batch: its statistics are those of the whole batch, and no process has that')
+
+
 def check_outputs(args, style_paths):
     """Refuse an output or a run folder that is among what the training reads."""
     inputs = style_paths + [args.content] + (args.loss_weights or []) + (args.sample_photo or [])
@@ -406,9 +413,7 @@ def claim(args, held):
 
 def main(processes=parallel.Processes()):
     args, defaults = parse_arguments()
-    processes.share(args.batch_size)  # refuses what cannot be shared, before anything is computed
-    if processes.size > 1 and args.norm == 'batch':
-        raise utils.UserError('--norm batch: its statistics are those of the whole batch, and no process has that')
+    check_shares(args, processes)
     style_paths = files.find_images(args.style_dir)
     check_data(args)
     check_outputs(args, style_paths)
@@ -416,7 +421,6 @@ def main(processes=parallel.Processes()):
     # Theano takes seconds to import: all that needs none of it has been answered or refused by now.
     import losses
     import models
-    import training
     from backend import lasagne
 
     styles = models.style_names(style_paths)
@@ -434,22 +438,29 @@ def main(processes=parallel.Processes()):
             losses.target_function(objective), style_paths, args.style_size, losses.image_bytes(objective, device)
         )
         settings = note_settings(args, network, base, styles, style_paths, content)
-        print('compiling the training function', file=sys.stderr)
-        trained = training.Training(
-            network,
-            objective,
-            grams,
-            args.style_coefficients,
-            bool(args.finetune),
-            args.clip_gradients,
-            processes,
-            args.stability_weight,
-            args.seed,
-        )
+        trained = compile_training(args, network, objective, grams, processes)
         if resuming:
             trained.resume(os.path.join(args.run_dir, 'checkpoint.npz'), settings, defaults)
         trained.agree()
         return learn(args, trained, trained.names, content, samples, settings)
+
+
+def compile_training(args, network, objective, grams, processes):
+    """The `training.Training` that the options ask for."""
+    import training
+
+    print('compiling the training function', file=sys.stderr)
+    return training.Training(
+        network,
+        objective,
+        grams,
+        args.style_coefficients,
+        bool(args.finetune),
+        args.clip_gradients,
+        processes,
+        args.stability_weight,
+        args.seed,
+    )
 
 
 def note_settings(args, network, base, styles, style_paths, content):
