@@ -32,7 +32,7 @@ def stylist(tmp_path_factory):
     randomize(network)
     path = str(tmp_path_factory.mktemp('controls') / 'cin.npz')
     models.save_network(path, network)
-    return Stylist(path, device=Device(backend='plain'))
+    return Stylist(path, device=Device())
 
 
 @pytest.fixture(scope='module')
@@ -121,7 +121,7 @@ def test_coarse_strokes_keep_some_detail_of_the_photo(stylist, photo, monkeypatc
 def test_a_network_that_loses_its_border_loses_it_with_all_controls(tmp_path, photo):
     network = transformer('cin', ['waves'], pad='none')
     models.save_network(str(tmp_path / 'none.npz'), network)
-    stylist = Stylist(str(tmp_path / 'none.npz'), device=Device(backend='plain'))
+    stylist = Stylist(str(tmp_path / 'none.npz'), device=Device())
     large = numpy.tile(photo, (2, 2, 1))
     numpy.testing.assert_array_equal(stylist(large, strength=0), large[8:-8, 8:-8])
     assert stylist(large, stroke_scale=2, preserve_color=True).shape == (74 - 32, 100 - 32, 3)

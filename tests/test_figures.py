@@ -323,7 +323,7 @@ def test_an_interrupt_is_left_to_the_training(tmp_path):
         'import signal, sys, time\n'
         'signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n'
         'open(sys.argv[1], "w").close()\n'
-        'time.sleep(60)\n'
+        'for _ in range(600): time.sleep(0.1)  # a signal on the way into a long sleep would wait for its end\n'
     )
 
     def interrupt():

@@ -76,7 +76,7 @@ def test_a_network_of_one_style_has_no_distribution_and_one_without_numbers_no_r
 
 def test_a_style_that_is_added_is_one_like_the_others(network, tmp_path):
     models.save_network(str(tmp_path / 'cin.npz'), network)
-    stylist = Stylist(str(tmp_path / 'cin.npz'), device=Device(backend='plain'))
+    stylist = Stylist(str(tmp_path / 'cin.npz'), device=Device())
     photo = numpy.random.RandomState(0).randint(0, 256, (20, 24, 3)).astype('uint8')
     before = stylist(photo, 'sun')
     stylist.add_style('again', newstyles.rows_of(stylist.network, {3: 1.0}))
@@ -113,7 +113,7 @@ def fitting(place, monkeypatch):
 
 
 def fitted(network, painting='01_painting.png'):
-    return newstyles.fitted(network, painting, ['photo.png', 'nothing.png'], ['vgg.npz'], Device(backend='plain'))
+    return newstyles.fitted(network, painting, ['photo.png', 'nothing.png'], ['vgg.npz'], Device())
 
 
 def test_a_style_is_fitted_and_the_network_stays_as_it_is(fitting, network, monkeypatch, capsys):
