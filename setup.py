@@ -40,6 +40,7 @@ setup(
         'video': ['av>=12', 'opencv-python-headless>=4.5'],
         'test': [
             'pytest>=7',
+            'pytest-xdist>=3',
             'hypothesis>=6',
             'onnx>=1.14',
             'onnxruntime>=1.16',
