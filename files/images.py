@@ -34,7 +34,7 @@ except ImportError:
 else:
     pillow_heif.register_heif_opener()
 HEIF = {'HEIF': ('.heic', '.heif', '.hif')} if pillow_heif else {}
-AVIF = {'AVIF': ('.avif',)} if features.check('avif') else {}
+AVIF = {'AVIF': ('.avif',)} if 'avif' in features.modules and features.check('avif') else {}
 READ_FORMATS = ('JPEG', 'PNG', 'WEBP', 'GIF', 'TIFF', 'BMP', 'PPM', *AVIF, *HEIF)
 READ_EXTENSIONS = (
     '.jpg',
