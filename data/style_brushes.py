@@ -453,6 +453,28 @@ def paint_over(
     return rgb
 
 
+def some_of(palette, amount, shares=None):
+    """What `paint_over` takes as `choose`: mix `amount` of a colour out of the palette into each stroke's own.
+
+    Parameters
+    ----------
+    palette : str
+        As for `colours`.
+    amount : float
+        From 0, the stroke's own colour, to 1, the palette's.
+    shares : sequence of float, optional
+        How often each colour is taken; all alike by default.
+    """
+    paints = colours(palette)
+
+    def choose(rng, own):
+        count, n = len(paints), len(own)
+        taken = paints[rng.randint(count, size=n) if shares is None else rng.choice(count, n, p=shares)]
+        return taken if amount == 1 else mix(own, taken, amount)
+
+    return choose
+
+
 def curve(rng, start, angle, steps, stride, turn, smooth=12):
     """Path of a moving hand: `steps` points `stride` pixels apart, its direction turning by about `turn`
     radians a step, with changes of turn spread over `smooth` steps."""

@@ -2,31 +2,9 @@
 
 import numpy
 
-from style_brushes import (
-    blur,
-    bristles,
-    cells,
-    colours,
-    craquelure,
-    dots,
-    draw_path,
-    drawn,
-    grain,
-    grid,
-    light,
-    mix,
-    noise,
-    paint_over,
-    ramp,
-    sample,
-    scatter,
-    shadow,
-    step,
-    vary,
-    weave,
-    window,
-    wobble,
-)
+from style_brushes import blur, cells, grid, noise, sample, scatter, step, window, wobble
+from style_brushes import bristles, dots, draw_path, drawn, paint_over
+from style_brushes import colours, craquelure, grain, light, mix, ramp, shadow, vary, weave
 
 
 def hashed(rng, *indices):
@@ -63,7 +41,7 @@ def roman_mosaic(rng, size):
     rgb = mix(
         mix(key, sea, hashed(rng, owner) > 0.62), ring, (hashed(rng, owner, row) > 0.35).astype(numpy.float32) * 0.85
     )
-    rgb = mix(rgb, numpy.broadcast_to(colours('262427'), rgb.shape), (band == 6).astype(numpy.float32) * 0.8)
+    rgb = mix(rgb, colours('262427'), (band == 6).astype(numpy.float32) * 0.8)
     rgb = rgb * (1 + 0.32 * jig[3])[..., None] + 0.05 * (noise(rng, size, 4, 3)[..., None] - 0.5)
     mortar = colours('8b8374') * (0.6 + 0.3 * noise(rng, size, 7, 3)[..., None])
     slope = (jig[0] * u + jig[1] * v) / side
@@ -172,32 +150,28 @@ def batik(rng, size):
     brownish = (i + j) % 2 == 0
     rgb = mix(ground, numpy.where(brownish[..., None], brown, cream), step(-0.06, 0.06, petal + rough))
     rgb = mix(rgb, numpy.where(brownish[..., None], cream, brown), step(-0.06, 0.06, petal - 0.42 + rough))
-    rgb = mix(rgb, numpy.broadcast_to(dark, rgb.shape), step(-0.08, 0.08, petal - 0.78 + rough))
+    rgb = mix(rgb, dark, step(-0.08, 0.08, petal - 0.78 + rough))
     outline = step(0.10, 0.04, numpy.abs(petal + rough))
-    rgb = mix(rgb, numpy.broadcast_to(cream, rgb.shape), outline)
+    rgb = mix(rgb, cream, outline)
     dots = numpy.cos(2 * numpy.pi * x / 8) + numpy.cos(2 * numpy.pi * y / 8) + 0.8 * (noise(rng, size, 5, 2) - 0.5)
-    rgb = mix(rgb, numpy.broadcast_to(cream, rgb.shape), step(1.25, 1.6, dots) * (petal < -0.15) * (r > 0.13))
+    rgb = mix(rgb, cream, step(1.25, 1.6, dots) * (petal < -0.15) * (r > 0.13))
     flower = 0.115 * (1 + 0.28 * numpy.cos(8 * a)) - r
     rgb = mix(
         rgb,
         numpy.where(((i * 3 + j) % 4 == 0)[..., None], cream, colours('c9822e')),
         step(-0.012, 0.012, flower + 0.05 * rough),
     )
-    rgb = mix(rgb, numpy.broadcast_to(dark, rgb.shape), step(0.035, 0.02, r))
+    rgb = mix(rgb, dark, step(0.035, 0.02, r))
     # Broad diagonal bands of knife motifs run across the ovals.
     t = (grid(size)[0] + grid(size)[1]) / numpy.sqrt(2) + 10 * (noise(rng, size, 150, 2) - 0.5)
     s = (grid(size)[0] - grid(size)[1]) / numpy.sqrt(2)
     lane = (t / 190) % 1
     q = (lane - 0.5) / 0.17
     knife = numpy.sin(2 * numpy.pi * (s / 46 + 0.23 * numpy.sin(q * 2.4)))
-    fill = mix(
-        numpy.broadcast_to(brown, rgb.shape), numpy.broadcast_to(cream, rgb.shape), step(-0.12, 0.12, knife + rough * 2)
-    )
-    fill = mix(fill, numpy.broadcast_to(indigo, rgb.shape), step(0.55, 0.7, numpy.abs(knife) + rough))
-    fill = mix(fill, numpy.broadcast_to(dark, rgb.shape), step(0.10, 0.02, numpy.abs(knife)))
-    fill = mix(
-        fill, numpy.broadcast_to(cream, rgb.shape), step(0.86, 0.9, numpy.abs(q)) * step(1.02, 0.97, numpy.abs(q))
-    )
+    fill = mix(brown, cream, step(-0.12, 0.12, knife + rough * 2))
+    fill = mix(fill, indigo, step(0.55, 0.7, numpy.abs(knife) + rough))
+    fill = mix(fill, dark, step(0.10, 0.02, numpy.abs(knife)))
+    fill = mix(fill, cream, step(0.86, 0.9, numpy.abs(q)) * step(1.02, 0.97, numpy.abs(q)))
     rgb = mix(rgb, fill, step(1.03, 0.99, numpy.abs(q)))
     cracks = numpy.maximum(craquelure(rng, size, 46, 0.8), 0.8 * craquelure(rng, size, 24, 0.5))
     rgb = mix(rgb, rgb * 0.35 + 0.25 * indigo, cracks * 0.75)
@@ -375,8 +349,8 @@ def zellige(rng, size):
     rgb = paint[index] * (0.86 + 0.5 * glaze + 0.34 * (pool - 0.5))[..., None]
     rgb = rgb + 0.05 * (noise(rng, size, 5, 3)[..., None] - 0.5)
     chips = step(0.92, 0.97, noise(rng, size, 9, 3, 0.65) + 0.35 * blur(edges, 2.2))
-    rgb = mix(rgb, numpy.broadcast_to(colours('b08d64'), rgb.shape) * (0.7 + 0.5 * pool[..., None]), chips)
-    rgb = mix(rgb, numpy.broadcast_to(colours('d8cbb0'), rgb.shape) * (0.55 + 0.4 * pool[..., None]), joint)
+    rgb = mix(rgb, colours('b08d64') * (0.7 + 0.5 * pool[..., None]), chips)
+    rgb = mix(rgb, colours('d8cbb0') * (0.55 + 0.4 * pool[..., None]), joint)
     height = (1 - joint) * 2.4 * (1 - 0.6 * chips) + 3.0 * (hashed(rng, piece, i, j) - 0.5) * pool + 2.2 * pool
     return light(rgb, blur(height, 1.0), 0.6, 0.55)
 
@@ -430,7 +404,7 @@ def golden_spirals(rng, size):
     height = height + 1.6 * blur(mask, 1)
     centres, radii = rng.uniform(0, size, (520, 2)), rng.uniform(1, 2.4, 520)
     pearls = drawn(size, lambda d, s: dots(d, s, centres, radii))
-    rgb = mix(rgb, numpy.broadcast_to(colours('fdf2c4'), rgb.shape), pearls)
+    rgb = mix(rgb, colours('fdf2c4'), pearls)
     return light(rgb, blur(height + pearls, 0.7), 0.65, 0.5)
 
 
@@ -473,19 +447,8 @@ def embroidery(rng, size):
         paint_over(
             rng, rgb, height, shade, radial, 3.6, (10, 18), (2.2, 3.2), 0.05, mask=inside, **dict(silk, body=5.0)
         )
-        paint_over(
-            rng,
-            rgb,
-            height,
-            numpy.broadcast_to(colours('f6c83c'), rgb.shape),
-            radial + 1.57,
-            3.4,
-            (4, 6),
-            (3, 4),
-            0.06,
-            mask=r0 * 0.24 - r,
-            **dict(silk, body=6.0),
-        )
+        yellow, heart = numpy.broadcast_to(colours('f6c83c'), (size, size, 3)), dict(silk, body=6.0)
+        paint_over(rng, rgb, height, yellow, radial + 1.57, 3.4, (4, 6), (3, 4), 0.06, mask=r0 * 0.24 - r, **heart)
     return light(rgb, blur(height, 0.5), 0.7, 0.35)
 
 
@@ -510,7 +473,7 @@ def patina(rng, size):
         under = shadow(mask, 2, 2.5, 2.0) * (1 - mask)
         rgb = mix(rgb, rgb * 0.35, under * 0.8)
         rim = numpy.exp(-numpy.abs(crust - edge) / 0.012) * (1 - mask)
-        rgb = mix(mix(rgb, numpy.broadcast_to(colours('f2dcb0'), rgb.shape), rim * 0.35), tint, mask * 0.95)
+        rgb = mix(mix(rgb, colours('f2dcb0'), rim * 0.35), tint, mask * 0.95)
         height = height + mask * (2.6 + 2.5 * (noise(rng, size, 10, 4) - 0.5))
     runs = noise(rng, size, 26, 4, 0.6, (0.35, 6))
     rgb = mix(rgb, rgb * colours('d0622a') * 1.3, step(0.78, 0.95, runs) * 0.7)
@@ -546,7 +509,7 @@ def agate(rng, size):
     gem = ramp(numpy.clip(crystal * 0.8 + 0.3 * (1 - near / 9), 0, 1), colours('180a30 42207c 8458c4 d4b8f0 ffffff'))
     rgb = mix(rgb, gem, core)
     seam = step(1.5, 0.4, numpy.abs(depth - 27))
-    rgb = mix(rgb, numpy.broadcast_to(colours('f4e8e0'), rgb.shape), seam * 0.8)
+    rgb = mix(rgb, colours('f4e8e0'), seam * 0.8)
     fissure = craquelure(rng, size, 120, 0.6)
     rgb = mix(rgb, rgb * 0.5, fissure * 0.6) * (0.86 + 0.24 * noise(rng, size, 120, 5)[..., None])
     return light(rgb, core * crystal * 3 + 0.5 * noise(rng, size, 4, 2), 0.5, 0.25)

@@ -2,36 +2,9 @@
 
 import numpy
 
-from style_brushes import (
-    blur,
-    bristles,
-    cells,
-    colours,
-    craquelure,
-    curve,
-    dots,
-    draw_path,
-    drawn,
-    facets,
-    flow_angle,
-    grain,
-    grid,
-    light,
-    mix,
-    noise,
-    paint_over,
-    ramp,
-    sample,
-    scatter,
-    shadow,
-    step,
-    stroke,
-    vary,
-    vortices,
-    weave,
-    window,
-    wobble,
-)
+from style_brushes import blur, cells, facets, flow_angle, grid, noise, sample, scatter, step, vortices, window, wobble
+from style_brushes import bristles, curve, dots, draw_path, drawn, paint_over, some_of, stroke
+from style_brushes import colours, craquelure, grain, light, mix, ramp, shadow, vary, weave
 
 
 def impasto_swirl(rng, size):
@@ -56,21 +29,8 @@ def impasto_swirl(rng, size):
     paint_over(
         rng, rgb, height, scene, angle, 8, (18, 40), (4, 7), 0.10, 0.15, density=0.8, body=3.2, streak=0.16, taper=0.5
     )
-    lights = colours('f4e6a0 9fd0dc f0c040 3f86c8 123a80')
-    paint_over(
-        rng,
-        rgb,
-        height,
-        scene,
-        angle,
-        15,
-        (12, 26),
-        (3, 5),
-        density=0.45,
-        body=4,
-        taper=0.6,
-        choose=lambda r, c: mix(c, lights[r.randint(5, size=len(c))], 0.45),
-    )
+    lights = some_of('f4e6a0 9fd0dc f0c040 3f86c8 123a80', 0.45)
+    paint_over(rng, rgb, height, scene, angle, 15, (12, 26), (3, 5), density=0.45, choose=lights, body=4, taper=0.6)
     return light(rgb, blur(height, 0.7), 0.75, 0.5)
 
 
@@ -81,10 +41,8 @@ def pointillist_meadow(rng, size):
     shade = step(0.55, 0.75, noise(rng, size, size * 0.12, 3))
     scene = mix(scene, scene * numpy.array([0.55, 0.5, 0.95], numpy.float32), shade * 0.85)
     flowers = step(0.86, 0.9, noise(rng, size, 34, 2))
-    scene = mix(scene, numpy.broadcast_to(colours('e8552c'), scene.shape), flowers)
-    rgb = mix(numpy.broadcast_to(colours('e9dfbd'), scene.shape), scene, 0.25) * (
-        0.93 + 0.1 * weave(size, 3)[..., None]
-    )
+    scene = mix(scene, colours('e8552c'), flowers)
+    rgb = mix(colours('e9dfbd'), scene, 0.25) * (0.93 + 0.1 * weave(size, 3)[..., None])
     rgb, height = numpy.ascontiguousarray(rgb, numpy.float32), numpy.zeros((size, size), numpy.float32)
     sheet = bristles(rng, 3)
     pure = colours('2b2f96 5a2f9a 17806a 2f9e3f 8fc92f f7e23c f79a1e ea4a2a f6c6cf 3b8fd6 fbf6d8')
@@ -96,26 +54,9 @@ def pointillist_meadow(rng, size):
         return vary(r, mix(c, pure[pick], 0.8), 0.03)
 
     flat = numpy.zeros_like(tone)
-    for spacing, low, high in ((8.5, 9, 12), (8.5, 7, 10), (9, 4, 7.5)):
-        paint_over(
-            rng,
-            rgb,
-            height,
-            scene,
-            flat,
-            spacing,
-            (low, high),
-            (low, high),
-            0.05,
-            3,
-            False,
-            choose=divide,
-            sheet=sheet,
-            taper=1.0,
-            ragged=0.25,
-            streak=0.06,
-            body=1.6,
-        )
+    dab = dict(follow=False, choose=divide, sheet=sheet, taper=1.0, ragged=0.25, streak=0.06, body=1.6)
+    for spacing, *wide in ((8.5, 9, 12), (8.5, 7, 10), (9, 4, 7.5)):
+        paint_over(rng, rgb, height, scene, flat, spacing, wide, wide, 0.05, 3, **dab)
     return light(rgb, blur(height, 0.6), 0.5, 0.1)
 
 
@@ -139,9 +80,7 @@ def cubist_facets(rng, size):
     cool = rng.uniform(size=count)[labels]
     scene = mix(scene, scene * numpy.array([0.80, 0.90, 0.88], numpy.float32), step(0.55, 0.7, cool))
     scene = mix(scene, ramp(tone, colours('2a1208 7a3a18 c07a3a e8c890')), step(0.86, 0.9, cool) * 0.8)
-    borders = (
-        numpy.abs(numpy.gradient(labels.astype(float))[0]) + numpy.abs(numpy.gradient(labels.astype(float))[1])
-    ) > 0
+    borders = numpy.abs(numpy.gradient(labels.astype(float))).sum(0) > 0
     edge = step(0.1, 0.5, blur(borders.astype(numpy.float32), 1.1)) * step(0.3, 0.6, noise(rng, size, 50, 3))
     rgb, height = scene.copy(), numpy.zeros((size, size), numpy.float32)
     strokes = numpy.where(rng.uniform(size=count) < 0.6, cuts + numpy.pi / 2, cuts)[labels].astype(numpy.float32)
@@ -149,22 +88,8 @@ def cubist_facets(rng, size):
     near = step(0.02, 0.12, blur(borders.astype(numpy.float32), 2.2))
     rgb = mix(rgb, scene * (0.9 + 0.2 * noise(rng, size, 6, 3)[..., None]), near * 0.85)  # crisp edges
     rgb = mix(rgb, rgb * 0.2, edge * 0.9)
-    paint_over(
-        rng,
-        rgb,
-        height,
-        numpy.clip(scene * 1.2 + 0.03, 0, 1),
-        strokes,
-        13,
-        (8, 18),
-        (2.5, 4),
-        0.05,
-        0.1,
-        False,
-        density=0.4,
-        body=1.5,
-        streak=0.1,
-    )
+    lit, sparse = numpy.clip(scene * 1.2 + 0.03, 0, 1), dict(density=0.4, body=1.5, streak=0.1)
+    paint_over(rng, rgb, height, lit, strokes, 13, (8, 18), (2.5, 4), 0.05, 0.1, False, **sparse)
     return light(rgb * (0.95 + 0.07 * weave(size, 4)[..., None]), blur(height, 0.7), 0.6, 0.12)
 
 
@@ -194,23 +119,8 @@ def suprematist(rng, size):
         shape = step(-0.8, 0.8, inside + window(rng, edges, size))
         colour = vary(rng, paints[rng.randint(len(paints))], 0.03)
         layer, lift = numpy.tile(colour.astype(numpy.float32), (size, size, 1)), height.copy()
-        paint_over(
-            rng,
-            layer,
-            lift,
-            layer.copy(),
-            numpy.full_like(x, angle),
-            9,
-            (16, 40),
-            (5, 9),
-            0.045,
-            0.15,
-            False,
-            mask=inside > -14,
-            sheet=sheet,
-            body=1.6,
-            streak=0.08,
-        )
+        along, flat = numpy.full_like(x, angle), dict(follow=False, sheet=sheet, body=1.6, streak=0.08)
+        paint_over(rng, layer, lift, layer.copy(), along, 9, (16, 40), (5, 9), 0.045, 0.15, mask=inside > -14, **flat)
         rgb, height = mix(rgb, layer, shape), mix(height, lift + 1.5, shape)
     rgb = mix(rgb, rgb * 0.55, craquelure(rng, size, 26) * 0.6)
     return light(rgb, blur(height, 0.7), 0.5, 0.08)
@@ -236,52 +146,23 @@ def ink_wash(rng, size):
     )
     sheet = bristles(rng, 60)
     tooth = step(-0.1, 0.45, paper)
+    reed, sweep = dict(tooth=tooth, taper=0.85, streak=0.05, ragged=0.35), dict(tooth=tooth, streak=0.04, ragged=0.6)
     for _ in range(15):  # clumps of reeds
         root = numpy.array([rng.uniform(-0.02, 1.02), rng.choice([0.3, 0.55, 0.8, 1.05]) + rng.normal(0, 0.06)]) * size
         wind = rng.normal(0, 0.25)
         for _ in range(rng.randint(6, 15)):
             lean, long = -numpy.pi / 2 + wind + rng.normal(0, 0.38), size * rng.uniform(0.08, 0.24)
             at = root + rng.normal(0, 7, 2) + 0.5 * long * numpy.array([numpy.cos(lean), numpy.sin(lean)])
-            stroke(
-                rng,
-                rgb,
-                None,
-                at,
-                lean,
-                long,
-                rng.uniform(2.5, 7),
-                (0.05, 0.05, 0.07),
-                sheet,
-                bend=0.8 * (lean + numpy.pi / 2) / long + rng.normal(0, 0.002),
-                taper=0.85,
-                dry=rng.uniform(0, 0.7),
-                streak=0.05,
-                ragged=0.35,
-                tooth=tooth,
-                opacity=rng.choice([0.35, 0.65, 0.95]),
-            )
+            width, bend = rng.uniform(2.5, 7), 0.8 * (lean + numpy.pi / 2) / long + rng.normal(0, 0.002)
+            reed.update(bend=bend, dry=rng.uniform(0, 0.7), opacity=rng.choice([0.35, 0.65, 0.95]))
+            stroke(rng, rgb, None, at, lean, long, width, (0.05, 0.05, 0.07), sheet, **reed)
     for _ in range(9):  # sweeps of a nearly dry brush
-        stroke(
-            rng,
-            rgb,
-            None,
-            rng.uniform(0, size, 2),
-            rng.normal(0, 0.25),
-            rng.uniform(90, 190),
-            rng.uniform(14, 30),
-            (0.07, 0.07, 0.09),
-            sheet,
-            bend=rng.normal(0, 0.003),
-            dry=rng.uniform(0.75, 0.95),
-            streak=0.04,
-            ragged=0.6,
-            tooth=tooth,
-            opacity=0.8,
-        )
-
+        at, angle, long, width = rng.uniform(0, size, 2), rng.normal(0, 0.25), rng.uniform(90, 190), rng.uniform(14, 30)
+        sweep.update(bend=rng.normal(0, 0.003), dry=rng.uniform(0.75, 0.95))
+        stroke(rng, rgb, None, at, angle, long, width, (0.07, 0.07, 0.09), sheet, opacity=0.8, **sweep)
     centres, radii = rng.uniform(0, size, (380, 2)), rng.gamma(1.2, 0.9, 380)
     splashes = drawn(size, lambda d, s: dots(d, s, centres, radii))
-    rgb = mix(rgb, numpy.broadcast_to(colours('15151a'), rgb.shape), splashes * 0.7)
+    rgb = mix(rgb, colours('15151a'), splashes * 0.7)
     return rgb * (0.94 + 0.09 * paper[..., None])
 
 
@@ -290,21 +171,9 @@ def drip_web(rng, size):
     canvas = ramp(noise(rng, size, 50, 5), colours('8e7a5c a8926e bda884 cdb997'))
     rgb = canvas * (0.82 + 0.25 * weave(size, 4)[..., None])
     height = weave(size, 4) * 0.6
-    for i, (colour, wide, count) in enumerate(
-        [
-            ('4a5a60', 9, 12),
-            ('1a1714', 8, 16),
-            ('b9b9b4', 6, 14),
-            ('8d3b1c', 6.5, 9),
-            ('15120f', 5.5, 22),
-            ('f2ecdc', 5, 16),
-            ('d9a02a', 4.5, 8),
-            ('100e0d', 3.2, 26),
-            ('f6f1e4', 2.6, 26),
-            ('2f5d6a', 3.4, 8),
-            ('0d0b0a', 1.6, 30),
-        ]
-    ):
+    enamels = colours('4a5a60 1a1714 b9b9b4 8d3b1c 15120f f2ecdc d9a02a 100e0d f6f1e4 2f5d6a 0d0b0a')
+    breadths, counts = (9, 8, 6, 6.5, 5.5, 5, 4.5, 3.2, 2.6, 3.4, 1.6), (12, 16, 14, 9, 22, 16, 8, 26, 26, 8, 30)
+    for i, (enamel, wide, count) in enumerate(zip(enamels, breadths, counts)):
 
         def fling(d, s):
             for _ in range(count):
@@ -318,7 +187,7 @@ def drip_web(rng, size):
 
         mask = drawn(size, fling, 2)
         mask = step(0.3, 0.7, wobble(rng, mask, 1.2, 5))
-        paint = colours(colour) * (0.86 + 0.28 * noise(rng, size, 18, 3)[..., None])
+        paint = enamel * (0.86 + 0.28 * noise(rng, size, 18, 3)[..., None])
         rgb = mix(rgb, rgb * 0.72, shadow(mask, 1.5, 1.5, 1.2) * (1 - mask))
         rgb = mix(rgb, paint, mask * (0.96 if i else 0.7))
         height = height * (1 - 0.6 * mask) + 2.6 * blur(mask, 1.6) * mask
@@ -330,42 +199,20 @@ def colour_fields(rng, size):
     _, y = grid(size)
     scene = numpy.tile(colours('3a0a18'), (size * size, 1)).reshape(size, size, 3)
     rgb, height = scene.copy(), numpy.zeros((size, size), numpy.float32)
-    fields = [
-        ('b01226', -0.1, 0.29),
-        ('f2601a', 0.255, 0.475),
-        ('12040c', 0.45, 0.66),
-        ('ffa42c', 0.63, 0.83),
-        ('641040', 0.80, 1.1),
-    ]
+    tops, bottoms = (-0.1, 0.255, 0.45, 0.63, 0.80), (0.29, 0.475, 0.66, 0.83, 1.1)
     sheet = bristles(rng, 110, 4.0)
-    for colour, top, bottom in fields:
+    for colour, top, bottom in zip(colours('b01226 f2601a 12040c ffa42c 641040'), tops, bottoms):
         edge = 20 * (noise(rng, size, 90, 2) - 0.5) + 34 * (noise(rng, size, 11, 3, 0.6, (9, 0.8)) - 0.5)
         inside = numpy.minimum(y - top * size, bottom * size - y) + edge
-        tint = colours(colour) * (0.62 + 0.75 * noise(rng, size, 120, 4, stretch=(2.2, 1))[..., None])
+        tint = colour * (0.62 + 0.75 * noise(rng, size, 120, 4, stretch=(2.2, 1))[..., None])
         tint = mix(tint, scene * 0.5, 0.5 * step(26, 4, inside))  # the ground shows through at the borders
         rgb = mix(rgb, tint, step(-6, 16, inside) * (0.82 + 0.16 * noise(rng, size, 14, 3, 0.6, (7, 0.8))))
     rgb = numpy.ascontiguousarray(rgb, numpy.float32)
     angle = 0.5 * (noise(rng, size, 120, 2) - 0.5)
     upright = (angle + numpy.where(noise(rng, size, 150, 2) > 0.62, 1.45, 0)).astype(numpy.float32)
+    scumble = dict(sheet=sheet, streak=0.13, body=1.0, dry=0.9, ragged=0.35)
     for veil, way in ((0.55, upright), (0.45, angle)):
-        paint_over(
-            rng,
-            rgb,
-            height,
-            rgb.copy(),
-            way,
-            17,
-            (50, 120),
-            (18, 38),
-            0.045,
-            0.12,
-            sheet=sheet,
-            opacity=veil,
-            streak=0.13,
-            body=1.0,
-            dry=0.9,
-            ragged=0.35,
-        )
+        paint_over(rng, rgb, height, rgb.copy(), way, 17, (50, 120), (18, 38), 0.045, 0.12, opacity=veil, **scumble)
     glow = noise(rng, size, 50, 5)
     rgb = rgb * (0.85 + 0.3 * glow[..., None]) * (0.9 + 0.14 * weave(size, 4)[..., None])
     return light(rgb, blur(height, 0.8) + 0.5 * weave(size, 4), 0.55, 0.06)
@@ -414,54 +261,20 @@ def soft_pastel(rng, size):
         ramp(tone, colours('3a1a2c 8c4444 d07c58 eaa47c f6d4ac')),
         step(0.42, 0.58, warm),
     )
-    rgb = numpy.ascontiguousarray(numpy.broadcast_to(colours('54463f'), scene.shape) * (0.9 + 0.2 * paper[..., None]))
+    rgb = numpy.ascontiguousarray(colours('54463f') * (0.9 + 0.2 * paper[..., None]))
     lines = flow_angle(blur(tone, 8))
     angle = mix(numpy.full_like(lines, -0.95), lines, (noise(rng, size, 130, 2) > 0.62).astype(numpy.float32))
-    sheet = bristles(rng, 10, 1.2)
+    side, lit = dict(follow=False, sheet=bristles(rng, 10, 1.2)), numpy.clip(scene * 1.06, 0, 1)
     for spacing, width, open_, jitter, amount in (
         (11, (10, 16), 0.12, 0.05, 0.95),
         (9, (5, 8), 0.30, 0.12, 0.75),
         (10, (3, 5), 0.38, 0.15, 0.6),
     ):
-        tooth = step(open_ - 0.30, open_ + 0.30, paper)
-        paint_over(
-            rng,
-            rgb,
-            None,
-            numpy.clip(scene * 1.06, 0, 1),
-            angle,
-            spacing,
-            (26, 56),
-            width,
-            jitter,
-            0.12,
-            False,
-            density=amount,
-            sheet=sheet,
-            tooth=tooth,
-            streak=0.06,
-            dry=0.3,
-            opacity=0.9,
-        )
-    accents = colours('f6e27a 57b7a5 e86a8a fdf4e2 6a4aa0')
-    paint_over(
-        rng,
-        rgb,
-        None,
-        scene,
-        angle,
-        20,
-        (24, 54),
-        (3.5, 6),
-        0.03,
-        0.2,
-        False,
-        density=0.5,
-        sheet=sheet,
-        tooth=step(0.1, 0.6, paper),
-        opacity=0.85,
-        choose=lambda r, c: accents[r.randint(5, size=len(c))],
-    )
+        side.update(density=amount, tooth=step(open_ - 0.30, open_ + 0.30, paper), streak=0.06, dry=0.3, opacity=0.9)
+        paint_over(rng, rgb, None, lit, angle, spacing, (26, 56), width, jitter, 0.12, **side)
+    accents = some_of('f6e27a 57b7a5 e86a8a fdf4e2 6a4aa0', 1)
+    side.update(density=0.5, tooth=step(0.1, 0.6, paper), streak=0.15, dry=0, opacity=0.85, choose=accents)
+    paint_over(rng, rgb, None, scene, angle, 20, (24, 54), (3.5, 6), 0.03, 0.2, **side)
     return rgb
 
 
@@ -487,40 +300,10 @@ def sinuous_sunset(rng, size):
     paint_over(
         rng, rgb, height, scene, angle, 11, (60, 110), (7, 12), 0.05, 0.06, body=1.0, streak=0.13, dry=0.4, taper=0.6
     )
-    paint_over(
-        rng,
-        rgb,
-        height,
-        scene,
-        angle,
-        10,
-        (40, 90),
-        (2.5, 4.5),
-        0.11,
-        0.08,
-        density=0.7,
-        body=1.4,
-        streak=0.12,
-        dry=0.4,
-        taper=0.8,
-    )
-    accents = colours('fbe7a2 2a1712 3f8f9a e8481c')
-    paint_over(
-        rng,
-        rgb,
-        height,
-        scene,
-        angle,
-        22,
-        (50, 100),
-        (2, 3.5),
-        0.03,
-        0.08,
-        density=0.4,
-        taper=0.9,
-        dry=0.5,
-        choose=lambda r, c: mix(c, accents[r.randint(4, size=len(c))], 0.7),
-    )
+    thin = dict(density=0.7, body=1.4, streak=0.12, dry=0.4, taper=0.8)
+    paint_over(rng, rgb, height, scene, angle, 10, (40, 90), (2.5, 4.5), 0.11, 0.08, **thin)
+    accent = dict(density=0.4, taper=0.9, dry=0.5, choose=some_of('fbe7a2 2a1712 3f8f9a e8481c', 0.7))
+    paint_over(rng, rgb, height, scene, angle, 22, (50, 100), (2, 3.5), 0.03, 0.08, **accent)
     return light(rgb * (0.95 + 0.06 * weave(size, 3)[..., None]), blur(height, 0.7), 0.5, 0.1)
 
 
@@ -543,40 +326,11 @@ def palette_knife(rng, size):
         rng, rgb, height, scene, angle, 16, (16, 34), (9, 17), 0.11, 0.4, density=0.75, body=4.0, dry=0.3, **knife
     )
     bark = mix(ramp(noise(rng, size, 12, 3, stretch=(2, 0.7)), colours('2a2a26 b9bcae f2f2e6 ffffff')), scene, 0.1)
-    paint_over(
-        rng,
-        rgb,
-        height,
-        bark,
-        numpy.full_like(x, 0.12),
-        9,
-        (12, 22),
-        (7, 12),
-        0.05,
-        0.3,
-        mask=trunks,
-        body=4.0,
-        dry=0.4,
-        **knife,
-    )
-    sparks = colours('f4f27a e8f6e0 f0902c 0a1a12')
-    paint_over(
-        rng,
-        rgb,
-        height,
-        scene,
-        angle,
-        24,
-        (12, 26),
-        (7, 14),
-        0.06,
-        0.5,
-        density=0.3,
-        body=4.5,
-        dry=0.4,
-        choose=lambda r, c: mix(c, sparks[r.choice(4, len(c), p=[0.35, 0.25, 0.12, 0.28])], 0.6),
-        **knife,
-    )
+    knife.update(dry=0.4)
+    level = numpy.full_like(x, 0.12)
+    paint_over(rng, rgb, height, bark, level, 9, (12, 22), (7, 12), 0.05, 0.3, mask=trunks, body=4.0, **knife)
+    knife.update(choose=some_of('f4f27a e8f6e0 f0902c 0a1a12', 0.6, [0.35, 0.25, 0.12, 0.28]))
+    paint_over(rng, rgb, height, scene, angle, 24, (12, 26), (7, 14), 0.06, 0.5, density=0.3, body=4.5, **knife)
     return light(rgb, blur(height, 0.6), 0.6, 0.3)
 
 
@@ -603,40 +357,15 @@ def lily_pond(rng, size):
     paint_over(
         rng, rgb, height, scene, upright, 7, (9, 20), (3, 5), 0.09, 0.2, False, density=0.7, body=2.0, streak=0.1
     )
-    glints = colours('f2eef6 e9c6dc 8fb8d8 d8e4b8 6a5ca8')
-    paint_over(
-        rng,
-        rgb,
-        height,
-        scene,
-        angle,
-        13,
-        (8, 18),
-        (2.5, 4),
-        0.03,
-        0.2,
-        density=0.4,
-        body=2.4,
-        choose=lambda r, c: mix(c, glints[r.randint(5, size=len(c))], 0.6),
-    )
+    glint = dict(density=0.4, body=2.4, choose=some_of('f2eef6 e9c6dc 8fb8d8 d8e4b8 6a5ca8', 0.6))
+    paint_over(rng, rgb, height, scene, angle, 13, (8, 18), (2.5, 4), 0.03, 0.2, **glint)
     sheet, pinks = bristles(rng, 12), colours('f7c9d8 ea7fa4 fff0ee d84a7c f6d46a')
     for bx, by in blossoms:
         for _ in range(20):
             at = (bx + rng.normal(0, 8), by + rng.normal(0, 4.5))
-            stroke(
-                rng,
-                rgb,
-                height,
-                at,
-                rng.uniform(0, 3.2),
-                rng.uniform(9, 16),
-                rng.uniform(4, 6),
-                pinks[rng.choice(5, p=[0.32, 0.25, 0.25, 0.13, 0.05])],
-                sheet,
-                body=3.0,
-                taper=0.8,
-                streak=0.08,
-            )
+            turn, long, width = rng.uniform(0, 3.2), rng.uniform(9, 16), rng.uniform(4, 6)
+            pink = pinks[rng.choice(5, p=[0.32, 0.25, 0.25, 0.13, 0.05])]
+            stroke(rng, rgb, height, at, turn, long, width, pink, sheet, body=3.0, taper=0.8, streak=0.08)
     return light(rgb, blur(height, 0.7), 0.6, 0.12)
 
 
@@ -659,19 +388,6 @@ def orphic_discs(rng, size):
     angle = numpy.arctan2(x - centres[owner, 0], -(y - centres[owner, 1])).astype(numpy.float32)
     rgb, height = scene.copy(), numpy.zeros((size, size), numpy.float32)
     paint_over(rng, rgb, height, scene, angle, 7, (14, 28), (5, 8), 0.05, 0.12, body=1.3, streak=0.11, dry=0.3)
-    paint_over(
-        rng,
-        rgb,
-        height,
-        numpy.clip(scene * 1.2, 0, 1),
-        angle,
-        11,
-        (10, 20),
-        (2, 4),
-        0.08,
-        0.15,
-        density=0.5,
-        body=1.5,
-        streak=0.1,
-    )
+    lit = numpy.clip(scene * 1.2, 0, 1)
+    paint_over(rng, rgb, height, lit, angle, 11, (10, 20), (2, 4), 0.08, 0.15, density=0.5, body=1.5, streak=0.1)
     return light(rgb * (0.94 + 0.08 * weave(size, 4)[..., None]), blur(height, 0.7), 0.55, 0.08)

@@ -2,28 +2,9 @@
 
 import numpy
 
-from style_brushes import (
-    blur,
-    bristles,
-    cells,
-    colours,
-    curve,
-    dots,
-    draw_path,
-    drawn,
-    flow_angle,
-    grain,
-    grid,
-    mix,
-    noise,
-    paint_over,
-    ramp,
-    sample,
-    scatter,
-    step,
-    vary,
-    wobble,
-)
+from style_brushes import blur, cells, flow_angle, grid, noise, sample, scatter, step, wobble
+from style_brushes import bristles, curve, dots, draw_path, drawn, paint_over, some_of
+from style_brushes import colours, grain, mix, ramp, vary
 
 
 def woodcut_waves(rng, size):
@@ -47,8 +28,8 @@ def woodcut_waves(rng, size):
         line = depth / spacing + 0.55 * numpy.sin(lean * 2 + i) + 0.5 * (noise(rng, size, 30, 2) - 0.5)
         cut = numpy.abs((line % 1) - 0.5) * 2
         thick = 0.30 + 0.34 * numpy.sin(lean + i) + 0.25 * (noise(rng, size, 70, 2) - 0.5)
-        sea = mix(bands, numpy.broadcast_to(ivory, bands.shape), step(thick + 0.08, thick - 0.08, 1 - cut) * 0.9)
-        sea = mix(sea, numpy.broadcast_to(prussian, bands.shape), step(0.14, 0.02, numpy.abs((line % 2) - 1)) * 0.9)
+        sea = mix(bands, ivory, step(thick + 0.08, thick - 0.08, 1 - cut) * 0.9)
+        sea = mix(sea, prussian, step(0.14, 0.02, numpy.abs((line % 2) - 1)) * 0.9)
 
         along, tier = (a.ravel() for a in numpy.meshgrid(numpy.arange(0, size, 6), numpy.arange(3), indexing='ij'))
         claws = numpy.stack([along, front[along] + 5 * tier - 4], -1) + rng.normal(0, (3, 2.5), (len(along), 2))
@@ -56,17 +37,15 @@ def woodcut_waves(rng, size):
         outline = drawn(size, lambda d, s: dots(d, s, claws, radii + 1.3), 2)
         foam = drawn(size, lambda d, s: dots(d, s, claws, radii), 2)
         rgb = mix(rgb, sea, inside)
-        rgb = mix(
-            rgb, numpy.broadcast_to(prussian, rgb.shape), numpy.maximum(outline, step(2.2, 0.9, numpy.abs(depth)))
-        )
-        rgb = mix(rgb, numpy.broadcast_to(ivory, rgb.shape), foam)
+        rgb = mix(rgb, prussian, numpy.maximum(outline, step(2.2, 0.9, numpy.abs(depth))))
+        rgb = mix(rgb, ivory, foam)
         flung = rng.randint(size, size=70)
         spray, radii = numpy.stack([flung, front[flung] - rng.gamma(1.5, 9, 70)], -1), rng.uniform(0.7, 2.1, 70)
         drops = drawn(size, lambda d, s: dots(d, s, spray, radii))
-        rgb = mix(rgb, numpy.broadcast_to(ivory, rgb.shape), drops)
+        rgb = mix(rgb, ivory, drops)
     rgb = wobble(rng, rgb, 1.2, 9)
     worn = step(0.80, 0.95, noise(rng, size, 4, 2, 0.7, (8, 1)))
-    return mix(rgb, numpy.broadcast_to(colours('dcd0b4'), rgb.shape), worn * 0.35) * (0.9 + 0.14 * wood[..., None])
+    return mix(rgb, colours('dcd0b4'), worn * 0.35) * (0.9 + 0.14 * wood[..., None])
 
 
 def engraving(rng, size):
@@ -96,7 +75,7 @@ def engraving(rng, size):
     paper = grain(rng, size, 2)
     cream = ramp(noise(rng, size, 140, 5), colours('dcc79c ecdcb8 f4ead0')) * (0.93 + 0.1 * paper[..., None])
     ink = numpy.clip(ink * (0.86 + 0.25 * noise(rng, size, 30, 3)), 0, 1)
-    return mix(cream, numpy.broadcast_to(colours('1e140e'), cream.shape), ink)
+    return mix(cream, colours('1e140e'), ink)
 
 
 def op_art(rng, size):
@@ -162,7 +141,7 @@ def halftone(rng, size):
     ink = step(swell + 0.8, swell - 0.8, far - near)
     folds = flow_lines(rng, size, height)
     ink = numpy.maximum(ink, folds)
-    rgb = mix(rgb, numpy.broadcast_to(colours('141016'), rgb.shape), ink * 0.97)
+    rgb = mix(rgb, colours('141016'), ink * 0.97)
     return rgb * (0.94 + 0.08 * grain(rng, size, 2)[..., None])
 
 
@@ -170,22 +149,8 @@ def flow_lines(rng, size, height):
     """Tapering brush lines along the level lines of `height`."""
     angle = flow_angle(blur(height, 6))
     black = numpy.zeros((size, size, 3), numpy.float32)
-    paint_over(
-        rng,
-        black,
-        None,
-        numpy.ones_like(black),
-        angle,
-        46,
-        (40, 90),
-        (2.5, 5),
-        0,
-        0.1,
-        taper=1.0,
-        streak=0,
-        ragged=0.1,
-        sheet=bristles(rng, 60),
-    )
+    pen = dict(sheet=bristles(rng, 60), taper=1.0, streak=0, ragged=0.1)
+    paint_over(rng, black, None, numpy.ones_like(black), angle, 46, (40, 90), (2.5, 5), 0, 0.1, **pen)
     return numpy.clip(black[..., 0], 0, 1)
 
 
@@ -195,26 +160,10 @@ def chalk_slate(rng, size):
     dust = noise(rng, size, size * 0.2, 5, 0.6, (1.6, 1))
     rgb = ramp(dust, colours('14201e 1d2c2a 2b3d3b 47595a')) * (0.9 + 0.2 * tooth_map[..., None])
     rgb = numpy.ascontiguousarray(rgb, numpy.float32)
-    sheet = bristles(rng, 4, 1.0)
-    chalks = colours('f4f2ea f4f2ea f4f2ea f3b8c4 f7e28c 9fd4e6 b5e0b0')
-    smear = step(0.35, 0.8, tooth_map)
-    paint_over(
-        rng,
-        rgb,
-        None,
-        rgb.copy(),
-        (noise(rng, size, 150, 2) - 0.5) * 4,
-        26,
-        (50, 120),
-        (18, 34),
-        0.02,
-        0.2,
-        density=step(0.4, 0.8, dust),
-        sheet=sheet,
-        opacity=0.13,
-        tooth=0.3 + 0.7 * smear,
-        choose=lambda r, c: chalks[r.randint(7, size=len(c))],
-    )
+    sheet, names = bristles(rng, 4, 1.0), 'f4f2ea f4f2ea f4f2ea f3b8c4 f7e28c 9fd4e6 b5e0b0'
+    chalks, smear, way = colours(names), step(0.35, 0.8, tooth_map), (noise(rng, size, 150, 2) - 0.5) * 4
+    sponge = dict(density=step(0.4, 0.8, dust), choose=some_of(names, 1), opacity=0.13, tooth=0.3 + 0.7 * smear)
+    paint_over(rng, rgb, None, rgb.copy(), way, 26, (50, 120), (18, 34), 0.02, 0.2, sheet=sheet, **sponge)
     tooth = step(0.18, 0.55, tooth_map)
     labels, _, _ = cells(
         scatter(rng, size, size * 0.13, size * 0.05), size, [50 * (noise(rng, size, 80, 3) - 0.5) for _ in range(2)]
@@ -222,44 +171,15 @@ def chalk_slate(rng, size):
     count = labels.max() + 1
     turn, tint = rng.uniform(0, numpy.pi, count), chalks[rng.randint(7, size=count)]
     hatched = rng.uniform(size=count) < 0.45
+    way = turn[labels].astype(numpy.float32)
+    chalk = dict(follow=False, sheet=sheet, tooth=tooth, ragged=0.4, dry=0.2, opacity=0.9, streak=0.05)
     paint_over(
-        rng,
-        rgb,
-        None,
-        tint[labels],
-        turn[labels].astype(numpy.float32),
-        10,
-        (34, 64),
-        (3.0, 5.0),
-        0.04,
-        0.07,
-        False,
-        density=hatched[labels] * 0.6,
-        sheet=sheet,
-        tooth=tooth,
-        ragged=0.4,
-        dry=0.2,
-        opacity=0.9,
-        streak=0.05,
+        rng, rgb, None, tint[labels], way, 10, (34, 64), (3, 5), 0.04, 0.07, density=hatched[labels] * 0.6, **chalk
     )
-    paint_over(
-        rng,
-        rgb,
-        None,
-        tint[labels],
-        (turn[labels] + 1.1).astype(numpy.float32),
-        14,
-        (28, 50),
-        (3, 4.5),
-        0.04,
-        0.07,
-        False,
-        density=(hatched & (rng.uniform(size=count) < 0.4))[labels] * 0.8,
-        sheet=sheet,
-        tooth=tooth,
-        opacity=0.8,
-        streak=0.05,
-    )
+    crossed = (hatched & (rng.uniform(size=count) < 0.4))[labels] * 0.8
+    way = (turn[labels] + 1.1).astype(numpy.float32)
+    chalk.update(ragged=0.5, dry=0, opacity=0.8)
+    paint_over(rng, rgb, None, tint[labels], way, 14, (28, 50), (3, 4.5), 0.04, 0.07, density=crossed, **chalk)
     for i in range(44):
         cx, cy = rng.uniform(0, size, 2)
         if i % 3:
@@ -283,66 +203,19 @@ def linocut(rng, size):
     rgb = numpy.broadcast_to(colours('f3ead6'), (size, size, 3)) * (0.93 + 0.1 * grain(rng, size, 2)[..., None])
     red = wobble(rng, step(0.50, 0.53, noise(rng, size, size * 0.26, 3)), 3, 16)
     salt = 1 - 0.35 * step(0.84, 0.95, noise(rng, size, 3, 2))
-    rgb = mix(rgb, numpy.broadcast_to(colours('d2301c'), rgb.shape), red * salt * 0.97)
+    rgb = mix(rgb, colours('d2301c'), red * salt * 0.97)
     black = numpy.ones((size, size, 3), numpy.float32)
     cut = numpy.zeros_like(black)
-    sheet = bristles(rng, 40)
-    paint_over(
-        rng,
-        black,
-        None,
-        cut,
-        angle,
-        9,
-        (24, 46),
-        (5, 7.5),
-        0,
-        0.08,
-        density=step(0.30, 0.55, tone),
-        taper=1.0,
-        ragged=0.22,
-        streak=0,
-        sheet=sheet,
-    )
-    paint_over(
-        rng,
-        black,
-        None,
-        cut,
-        angle + numpy.pi / 2,
-        11,
-        (9, 18),
-        (3, 5),
-        0,
-        0.2,
-        False,
-        density=step(0.45, 0.2, tone) * 0.35,
-        taper=1.0,
-        ragged=0.22,
-        streak=0,
-        sheet=sheet,
-    )
-    paint_over(
-        rng,
-        black,
-        None,
-        cut,
-        angle,
-        14,
-        (40, 70),
-        (8, 12),
-        0,
-        0.06,
-        density=step(0.72, 0.8, tone),
-        taper=0.8,
-        ragged=0.2,
-        streak=0,
-        sheet=sheet,
-    )
+    gouge, across = dict(sheet=bristles(rng, 40), taper=1.0, ragged=0.22, streak=0), angle + numpy.pi / 2
+    greys, darks, lights = step(0.30, 0.55, tone), step(0.45, 0.2, tone) * 0.35, step(0.72, 0.8, tone)
+    paint_over(rng, black, None, cut, angle, 9, (24, 46), (5, 7.5), 0, 0.08, density=greys, **gouge)
+    paint_over(rng, black, None, cut, across, 11, (9, 18), (3, 5), 0, 0.2, False, density=darks, **gouge)
+    gouge.update(taper=0.8, ragged=0.2)
+    paint_over(rng, black, None, cut, angle, 14, (40, 70), (8, 12), 0, 0.06, density=lights, **gouge)
     ink = step(0.4, 0.6, black[..., 0])
     contour = numpy.abs(form * 9 % 1 - 0.5) < 0.035 + 0.03 * tone
     ink = numpy.maximum(ink, wobble(rng, contour.astype(numpy.float32), 1.5, 8) * (tone > 0.25))
-    return mix(rgb, numpy.broadcast_to(colours('15110f'), rgb.shape), ink * salt * 0.97)
+    return mix(rgb, colours('15110f'), ink * salt * 0.97)
 
 
 def psychedelic(rng, size):
@@ -364,11 +237,9 @@ def psychedelic(rng, size):
     rgb = mix(rgb, inks[(index + 6) % len(inks)], step(0.35, 0.55, dots))
     slope = numpy.hypot(*numpy.gradient(bands)) + 1e-3
     distance = numpy.minimum(inner, 1 - inner) / slope
-    rgb = mix(
-        rgb, numpy.broadcast_to(colours('220a3c'), rgb.shape), step(2.9, 1.5, distance + (noise(rng, size, 8, 2) - 0.5))
-    )
+    rgb = mix(rgb, colours('220a3c'), step(2.9, 1.5, distance + (noise(rng, size, 8, 2) - 0.5)))
     fade = noise(rng, size, 90, 4)
     worn = step(0.78, 0.95, noise(rng, size, 3, 3, 0.7))
     rgb = rgb * (0.80 + 0.32 * fade[..., None])
-    rgb = mix(rgb, numpy.broadcast_to(colours('f6e2c4'), rgb.shape), worn * 0.3)
+    rgb = mix(rgb, colours('f6e2c4'), worn * 0.3)
     return rgb * (0.95 + 0.08 * grain(rng, size, 2)[..., None])
