@@ -112,7 +112,7 @@ class ConditionalInstanceNormLayer(lasagne.layers.MergeLayer):
     style, and a convex combination blends styles (section 3.5 of the paper):
     :math:`\gamma_n = \sum_s w_{ns} \gamma_s`, and so for beta. Weights of four dimensions, (N, styles, H, W) at the
     size of the image, are a style map: each pixel of a feature map has the mean of the weights of the pixels that
-    it stands for.
+    it stands for. Where the image is mirrored at its borders so are the weights, and what feature maps lose they lose.
 
     Parameters
     ----------
@@ -146,9 +146,17 @@ class ConditionalInstanceNormLayer(lasagne.layers.MergeLayer):
     def get_output_for(self, inputs, **kwargs):
         x, style = inputs
         if style.ndim == 4:
-            weights = mean_pool(style, _stride(self.input_layers[0]))
-            return mapped_instance_norm(x, self.gamma, self.beta, weights, self.epsilon)
+            return mapped_instance_norm(x, self.gamma, self.beta, self.weights_at(style), self.epsilon)
         return instance_norm(x, T.dot(style, self.gamma), T.dot(style, self.beta), self.epsilon)
+
+    def weights_at(self, style_map):
+        """The weights of a style map (N, styles, H, W), for the pixels of the feature maps that are normalized."""
+        stride, lost = _place(self.input_layers[0])
+        if lost < 0:
+            style_map = reflect_pad(style_map, -lost)
+        elif lost:
+            style_map = style_map[:, :, lost:-lost, lost:-lost]
+        return mean_pool(style_map, stride)
 
 
 def mean_pool(maps, side):
@@ -159,18 +167,35 @@ def mean_pool(maps, side):
     return maps.reshape((n, s, height // side, side, width // side, side)).mean(axis=(3, 5))
 
 
-def _stride(layer):
-    """How many pixels of the image a pixel of a layer's feature maps stands for, in height and in width."""
-    stride = Fraction(1)
+def _place(layer):
+    """Where in the image a layer's feature maps lie, which are in the middle of it.
+
+    Returns
+    -------
+    stride : int
+        How many pixels of the image a pixel of them stands for, in height and in width.
+    lost : int
+        How many pixels of the image they lack on each side; below zero if they have so many more, by reflection.
+    """
+    path = []
     while not isinstance(layer, lasagne.layers.InputLayer):
+        path.append(layer)
+        # The layers of several inputs have inputs that lie alike.
+        layer = layer.input_layers[0] if hasattr(layer, 'input_layers') else layer.input_layer
+    stride, lost = Fraction(1), Fraction(0)
+    for layer in reversed(path):
         if isinstance(layer, ConvLayer):
+            lost += stride * (layer.filter_size // 2) * (layer.pad == 'none')
             stride *= layer.stride
+        elif isinstance(layer, ReflectPadLayer):
+            lost -= stride * layer.pad
+        elif isinstance(layer, CropLayer):
+            lost += stride * layer.crop
         elif isinstance(layer, UpsampleNearestLayer):
             stride /= layer.scale
         elif isinstance(layer, FractionalConvLayer):
             stride /= 2
-        layer = layer.input_layers[0] if hasattr(layer, 'input_layers') else layer.input_layer
-    return int(stride)
+    return int(stride), int(lost)
 
 
 class BatchNormLayer(lasagne.layers.Layer):

@@ -234,18 +234,21 @@ def pastiche_function(network):
     """
     pastiche = T.clip(lasagne.layers.get_output(network.output, deterministic=True), 0, 1)
     inputs = [network.image.input_var] + ([network.style.input_var] if network.style else [])
-    function = theano.function(inputs, pastiche)
-    if network.architecture.pad != 'reflect-start':
+    return _with_enough_to_reflect(theano.function(inputs, pastiche), network.architecture)
+
+
+def _with_enough_to_reflect(function, architecture):
+    """A function of images, and of styles or style maps, that takes images smaller than the border they are given."""
+    if architecture.pad != 'reflect-start':
         return function
-    smallest = network.architecture.smallest_side
 
-    def with_enough_to_reflect(image, *style):
+    def of_any_size(image, *style):
         height, width = image.shape[2:]
-        extra = [(0, max(0, smallest - side)) for side in (height, width)]
-        pastiche = function(numpy.pad(image, [(0, 0), (0, 0)] + extra, mode='symmetric'), *style)
-        return pastiche[:, :, : -(-height // 4) * 4, : -(-width // 4) * 4]
+        extra = [(0, 0), (0, 0)] + [(0, max(0, architecture.smallest_side - side)) for side in (height, width)]
+        padded = [numpy.pad(maps, extra, mode='symmetric') if maps.ndim == 4 else maps for maps in (image, *style)]
+        return function(*padded)[:, :, : -(-height // 4) * 4, : -(-width // 4) * 4]
 
-    return with_enough_to_reflect
+    return of_any_size
 
 
 def mapped_function(network):
@@ -255,25 +258,21 @@ def mapped_function(network):
     -------
     callable
         Of images as for `pastiche_function` and of weights (N, styles, H, W) of the same height and width, which are
-        multiples of 4; returns the pastiches.
+        multiples of 4; returns the pastiches, as `pastiche_function` does.
 
     Raises
     ------
     utils.UserError
-        If the network has a single style, or its feature maps are not the image at a half and a quarter of its size.
+        If the network has a single style.
     """
     if not network.style:
         raise utils.UserError('a network of a single style has nothing to mix in one photo')
-    if network.architecture.pad in ('reflect-start', 'none'):
-        raise utils.UserError(
-            'style maps are for networks that pad every convolution, and the padding of this one is %s'
-            % network.architecture.pad
-        )
     maps = T.tensor4('style maps')
     weights = turn(maps) if network.architecture.pad == 'same' else maps
     inputs = {network.image: network.image.input_var, network.style: weights}
     pastiche = lasagne.layers.get_output(network.output, inputs, deterministic=True)
-    return theano.function([network.image.input_var, maps], T.clip(pastiche, 0, 1))
+    function = theano.function([network.image.input_var, maps], T.clip(pastiche, 0, 1))
+    return _with_enough_to_reflect(function, network.architecture)
 
 
 def save_network(path, network):

@@ -61,19 +61,31 @@ def test_the_gradient_is_that_of_the_formula(compile, generator):
             numpy.testing.assert_allclose(gradient[place], (sums[0] - sums[1]) / 2e-4, rtol=2e-3, atol=2e-3)
 
 
-@pytest.fixture(scope='module', params=['plain', 'onednn'])
-def stylist(request, tmp_path_factory):
-    """A network of three styles that differ, on each backend; with more maps than a block of channels has."""
-    if request.param == 'onednn':
+def random_stylist(folder, backend, **settings):
+    """A network of three styles that differ, on a backend."""
+    if backend == 'onednn':
         pytest.importorskip('backend.onednn')
-    network = transformer(styles=STYLES, widths=(3, 18, 5))
+    network = transformer(styles=STYLES, **settings)
     randomize(network)
-    path = str(tmp_path_factory.mktemp('maps') / 'cin.npz')
+    path = str(folder / 'cin.npz')
     models.save_network(path, network)
-    stylist = Stylist(path, device=Device(backend=request.param))
-    if stylist.device.backend != request.param:
+    stylist = Stylist(path, device=Device(backend=backend))
+    if stylist.device.backend != backend:
         pytest.skip('oneDNN cannot be had')
     return stylist
+
+
+@pytest.fixture(scope='module', params=['plain', 'onednn'])
+def stylist(request, tmp_path_factory):
+    """On each backend, with more maps than a block of channels has."""
+    return random_stylist(tmp_path_factory.mktemp('maps'), request.param, widths=(3, 18, 5))
+
+
+@pytest.fixture(scope='module', params=['plain none', 'onednn none', 'onednn reflect-start'])
+def cropping(request, tmp_path_factory):
+    """A network whose residual blocks take pixels away: 16 of the photo on each side."""
+    backend, pad = request.param.split()
+    return random_stylist(tmp_path_factory.mktemp('cropping'), backend, pad=pad, residual_blocks=2)
 
 
 @pytest.fixture(scope='module')
@@ -94,26 +106,99 @@ def test_an_even_map_is_a_blend(stylist, photo):
     numpy.testing.assert_allclose(even.astype(int), stylist(photo, {'sun': 0.75, 'ink': 0.25}), atol=1)
 
 
-def test_a_map_is_the_papers_network_with_gamma_and_beta_at_each_pixel(stylist, photo, monkeypatch):
-    """The reference network in float64, whose normalization is replaced by the formula with maps."""
-    weights = numpy.random.RandomState(2).uniform(0, 1, (1, 3, 36, 52))
-    weights /= weights.sum(axis=1, keepdims=True)
+def reference_pastiche(stylist, photo, weights, monkeypatch):
+    """The reference network in float64, whose normalization is replaced by the formula with maps (1, styles, H, W)."""
     params = lasagne.layers.get_all_param_values(stylist.network.output)
     rows = {id(gamma): beta for beta, gamma in zip(params[1::3], params[2::3])}
     assert len(rows) == len(params) // 3
+    architecture = stylist.architecture
+    blocks = architecture.residual_blocks
+    if architecture.pad == 'reflect-start':
+        border = [(0, 0), (0, 0)] + [(architecture.border, architecture.border)] * 2
+        weights = numpy.pad(weights, border, mode='reflect')
+    sides = iter([1, 2, 4] + [4] * 2 * blocks + [2, 1, 1])
 
     def norm(x, gamma, beta, epsilon=1e-5):
-        side = weights.shape[2] // x.shape[2]
+        side = next(sides)
         n, s, h, w = weights.shape
         means = weights.reshape(n, s, h // side, side, w // side, side).mean(axis=(3, 5))
+        # Whatever was lost was lost on all sides alike.
+        top, left = ((a - b) // 2 for a, b in zip(means.shape[2:], x.shape[2:]))
+        means = means[:, :, top : top + x.shape[2], left : left + x.shape[3]]
         return mapped_norm(x, gamma, beta, means, epsilon)
 
     monkeypatch.setattr(reference, 'instance_norm', norm)
     # The reference takes rows of weights for gamma and beta: as the identity they give all rows.
     image = files.to_float(photo).astype('float64')
-    expected = reference.transformer(image, params, numpy.eye(3), residual_blocks=1)
+    pastiche = reference.transformer(image, params, numpy.eye(3), residual_blocks=blocks, pad=architecture.pad)
+    return files.to_uint8(pastiche)[0]
+
+
+def test_a_map_is_the_papers_network_with_gamma_and_beta_at_each_pixel(stylist, photo, monkeypatch):
+    weights = numpy.random.RandomState(2).uniform(0, 1, (1, 3, 36, 52))
+    weights /= weights.sum(axis=1, keepdims=True)
     style_map = stylemaps.of_masks(dict(enumerate(weights[0])))
-    numpy.testing.assert_allclose(stylist(photo, style_map).astype(int), files.to_uint8(expected)[0], atol=1)
+    expected = reference_pastiche(stylist, photo, weights, monkeypatch)
+    numpy.testing.assert_allclose(stylist(photo, style_map).astype(int), expected, atol=1)
+
+
+# Networks that crop ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def large():
+    return numpy.random.RandomState(3).randint(0, 256, (56, 64, 3)).astype('uint8')
+
+
+def test_a_map_of_one_style_is_that_style_to_the_bit_where_blocks_crop(cropping, large):
+    ones, zeros = numpy.ones((56, 64)), numpy.zeros((56, 64))
+    for style in STYLES:
+        mixed = cropping(large, {other: ones if other == style else zeros for other in STYLES})
+        numpy.testing.assert_array_equal(mixed, cropping(large, style))
+    odd = cropping(large[:51, :54], {'sun': ones[:51, :54]})
+    numpy.testing.assert_array_equal(odd, cropping(large[:51, :54], 'sun'))
+
+
+def test_a_map_is_cropped_and_mirrored_as_feature_maps_are(cropping, large, monkeypatch):
+    weights = numpy.random.RandomState(4).uniform(0, 1, (1, 3, 56, 64))
+    weights /= weights.sum(axis=1, keepdims=True)
+    pastiche = cropping(large, stylemaps.of_masks(dict(enumerate(weights[0])))).astype(int)
+    expected = reference_pastiche(cropping, large, weights, monkeypatch)
+    numpy.testing.assert_allclose(pastiche, expected, atol=1)
+    assert expected.shape == (56 - 2 * cropping.architecture.lost, 64 - 2 * cropping.architecture.lost, 3)
+
+
+def test_a_seam_is_where_the_photo_has_it(cropping, large):
+    """Styles that differ in the last normalization alone have the same feature maps up to there."""
+    left = numpy.zeros((56, 64))
+    params = lasagne.layers.get_all_params(cropping.network.output)
+    values = [param.get_value() for param in params]
+    for param in params[:-2]:
+        if param.name in ('gamma', 'beta'):
+            param.set_value(numpy.repeat(param.get_value()[:1], 3, axis=0))
+    left[:, :24] = 1
+    a, b, mixed = (cropping(large, style) for style in ('sun', 'ink', {'sun': left, 'ink': 1 - left}))
+    for param, value in zip(params, values):
+        param.set_value(value)
+    seam = 24 - cropping.architecture.lost
+    assert (a != b).any(axis=(0, 2)).all()
+    numpy.testing.assert_array_equal(mixed, numpy.concatenate([a[:, :seam], b[:, seam:]], axis=1))
+
+
+def test_small_photos_have_maps_where_the_image_is_mirrored():
+    """So small that the network is given more of it to mirror."""
+    network = transformer(styles=STYLES, pad='reflect-start', residual_blocks=2)
+    assert network.architecture.smallest_side > 16
+    randomize(network)
+    image = numpy.random.RandomState(5).uniform(0, 1, (1, 3, 16, 32)).astype('float32')
+    weights = numpy.zeros((1, 3, 16, 32), 'float32')
+    weights[:, 1] = 1
+    plain = models.pastiche_function(network)(image, layers.style_weights(1, 3))
+    numpy.testing.assert_array_equal(models.mapped_function(network)(image, weights), plain)
+    assert plain.shape == (1, 3, 16, 32)
+
+
+# Edges, sizes, boards -------------------------------------------------------------------------------------------
 
 
 def test_soft_edges_go_from_one_style_to_the_other(stylist, photo):
@@ -164,20 +249,27 @@ def test_maps_that_are_none_are_refused(stylist, photo, masks, message):
         stylist(photo, masks)
 
 
-@pytest.mark.parametrize('settings', [dict(network='fns'), dict(pad='none'), dict(pad='reflect-start')], ids=str)
-def test_networks_that_have_no_maps_say_so(settings):
-    with pytest.raises(utils.UserError, match='single style|pad every convolution'):
-        models.mapped_function(transformer(styles=['a'], **settings))
+def test_a_network_of_a_single_style_has_no_maps():
+    with pytest.raises(utils.UserError, match='single style'):
+        models.mapped_function(transformer(styles=['a'], network='fns'))
 
 
-def test_layers_know_how_many_pixels_a_pixel_stands_for():
-    network = transformer(styles=STYLES)
+@pytest.mark.parametrize(
+    'pad, lost',
+    [
+        ('reflect', [0] * 10),
+        ('none', [0, 0, 0, 4, 8, 12, 16, 16, 16, 16]),
+        ('reflect-start', [-16, -16, -16, -12, -8, -4, 0, 0, 0, 0]),
+    ],
+)
+def test_layers_know_where_in_the_image_their_pixels_lie(pad, lost):
+    network = transformer(styles=STYLES, pad=pad, residual_blocks=2)
     norms = [
-        layer
+        layer.input_layers[0]
         for layer in lasagne.layers.get_all_layers(network.output)
         if isinstance(layer, layers.ConditionalInstanceNormLayer)
     ]
-    assert [layers._stride(layer.input_layers[0]) for layer in norms] == [1, 2, 4, 4, 4, 2, 1, 1]
+    assert [layers._place(layer) for layer in norms] == list(zip([1, 2, 4, 4, 4, 4, 4, 2, 1, 1], lost))
 
 
 def test_the_formula_without_maps_is_another_operation():
