@@ -165,6 +165,16 @@ def stylizing(results, graphs):
     results['stylizing'] = [[function(images, styles)]]
 
 
+def mapped(results, graphs):
+    """Style maps, with feature maps of which the residual block takes pixels away."""
+    lasagne.random.set_rng(numpy.random.RandomState(4))
+    function = models.mapped_function(transformer(residual_blocks=1, pad='none', **NETWORKS['cin']))
+    graphs['transfers_mapped'] = transfers(function)
+    generator = numpy.random.RandomState(6)
+    images, weights = generator.rand(1, 3, 40, 28).astype('float32'), generator.rand(1, 2, 40, 28)
+    results['mapped'] = [[function(images, (weights / weights.sum(axis=1, keepdims=True)).astype('float32'))]]
+
+
 def main():
     device, path = sys.argv[1:]
     devices.use(devices.Device(device))
@@ -173,6 +183,7 @@ def main():
     norms(results)
     loss_values(results)
     stylizing(results, graphs)
+    mapped(results, graphs)
     training_steps(results, graphs)
     arrays = {
         '%s/%d/%d' % (name, i, j): numpy.asarray(array)

@@ -65,7 +65,7 @@ def _formula_on_device(node):
         outputs = _expand_gradient(node.inputs[1], 1, of.pad) if gradient else _expand(node.inputs[0], 1, of.pad)
     elif isinstance(of, formulas.UpsampleNearest):
         outputs = _expand_gradient(node.inputs[1], of.scale, 0) if gradient else _expand(node.inputs[0], of.scale, 0)
-    elif isinstance(of, formulas.InstanceNorm):
+    elif type(of) is formulas.InstanceNorm:  # that with maps is left to Theano's own operations
         outputs = _norm_gradient(of.epsilon, *node.inputs) if gradient else _norm(of.epsilon, *node.inputs)[:1]
     else:
         return False
