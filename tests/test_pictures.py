@@ -203,6 +203,8 @@ def test_photos_of_phones_are_read_where_pillow_can(tmp_path, extension):
         with pytest.raises(utils.UserError, match=f'a{extension}: not an image .* reads it'):
             files.read_image(path)
         return
-    image = Image.fromarray(numpy.full((32, 32, 3), 90, 'uint8'))
-    image.save(path)
-    assert abs(files.read_image(path).astype(int) - 90).max() < 5
+    values, exif = numpy.full((32, 48, 3), 90, 'uint8'), Image.Exif()
+    values[:16], exif[0x0112] = 200, 6
+    Image.fromarray(values).save(path, exif=exif.tobytes())
+    # Turned to the right, once: its upper half is on the right.
+    assert abs(files.read_image(path).astype(int) - numpy.rot90(values, -1))[:, [4, -5]].max() < 5
