@@ -155,8 +155,9 @@ def parse_maps(items, names):
         found = [(style, path) for style, path in styles if style.strip() in names]
         found += [(style, path) for style, path in styles if re.fullmatch(r'\s*[0-9]{1,6}\s*', style)]
         if not found:
+            hint = '' if places else '; photos are named before this option, or after another'
             raise utils.UserError(
-                f'--style-map: {item!r} is not STYLE=MASK, such as 0=sky.png, of a style that --list-styles shows'
+                f'--style-map: {item!r} is not STYLE=MASK, such as 0=sky.png, of a style that --list-styles shows{hint}'
             )
         style, path = found[0]
         number = by_name(style, names) if style.strip() in names else by_index(style, names)
