@@ -113,16 +113,51 @@ class Controls:
                     pastiche[:, rows] += (DETAIL * detail).astype('float32')
         result = numpy.empty(photo.shape, 'uint16' if deep else 'uint8')
         for rows in _bands(photo):
-            values = numpy.clip(pastiche[:, rows], 0, 1)
-            if self.strength < 1 or self.preserve_color:
-                content = _values(photo[rows])
-                if self.preserve_color:
-                    values = colors.restore_color(values, content)
-                values = content + self.strength * (values - content) if self.strength < 1 else values
-            result[rows] = _rounded(values, white)
-        if self.median_filter:
-            result = files.median_filter(result, self.median_filter)
-        return result
+            result[rows] = self._mixed(pastiche[:, rows], photo[rows], white)
+        return files.median_filter(result, self.median_filter) if self.median_filter else result
+
+    def finish_bands(self, bands, photo, lost=0, deep=False):
+        """The pastiche of a photo as it is to be written, of what the network makes of it some rows at a time.
+
+        Parameters
+        ----------
+        bands : iterable of pairs (int, float32 array (rows, w, 3))
+            The first of the rows, and their values.
+        photo, lost, deep
+            As for `finish`.
+
+        Returns
+        -------
+        uint8 or uint16 array (H', W', 3), or None
+            None if there are values that are not finite.
+        """
+        height, width = (side - 2 * lost for side in self.seen_shape(*photo.shape[:2]))
+        resized, kept = self.stroke_scale != 1, photo[lost:-lost, lost:-lost] if lost else photo
+        if resized:
+            result = numpy.empty((3, height, width), 'float32')
+        else:
+            result = numpy.empty((height, width, 3), 'uint16' if deep else 'uint8')
+        for start, band in bands:
+            if not numpy.isfinite(band).all():
+                return None
+            rows, values = slice(start, start + len(band)), band.transpose(2, 0, 1)
+            if resized:
+                result[:, rows] = values
+            else:
+                result[rows] = self._mixed(values, kept[rows], 65535 if deep else 255)
+        if resized:
+            return self.finish(result, photo, lost, deep)
+        return files.median_filter(result, self.median_filter) if self.median_filter else result
+
+    def _mixed(self, values, photo, white):
+        """Rows of a pastiche, (3, rows, W), with what strength and colours take from the photo, as integers."""
+        values = numpy.clip(values, 0, 1)
+        if self.strength < 1 or self.preserve_color:
+            content = _values(photo)
+            if self.preserve_color:
+                values = colors.restore_color(values, content)
+            values = content + self.strength * (values - content) if self.strength < 1 else values
+        return _rounded(values, white)
 
 
 def _bands(photo):

@@ -30,6 +30,7 @@ __all__ = [
     'save_network',
     'load_network',
     'pastiche_function',
+    'check_mapped',
     'mapped_function',
     'VGG_MEAN',
     'vgg_preprocess',
@@ -251,6 +252,18 @@ def _with_enough_to_reflect(function, architecture):
     return of_any_size
 
 
+def check_mapped(network):
+    """Refuse a network that takes no style maps.
+
+    Raises
+    ------
+    utils.UserError
+        If it has a single style.
+    """
+    if not network.style:
+        raise utils.UserError('a network of a single style has nothing to mix in one photo')
+
+
 def mapped_function(network):
     """Compile the network for stylizing with a style map.
 
@@ -263,10 +276,9 @@ def mapped_function(network):
     Raises
     ------
     utils.UserError
-        If the network has a single style.
+        As `check_mapped`.
     """
-    if not network.style:
-        raise utils.UserError('a network of a single style has nothing to mix in one photo')
+    check_mapped(network)
     maps = T.tensor4('style maps')
     weights = turn(maps) if network.architecture.pad == 'same' else maps
     inputs = {network.image: network.image.input_var, network.style: weights}

@@ -29,19 +29,25 @@ __all__ = ['Stylist']
 MULTIPLE, SMALLEST = 4, 16
 # For each pixel of the photo and the pastiche, when all else is in the memory of a GPU.
 HOST_BYTES = 36
-# For each pixel of a photo in bands: the photo, what the network makes of it, and the pastiche.
-BAND_BYTES = 32
+# For each pixel of a photo in bands: the photo, the pastiche, and what it is written from.
+BAND_BYTES = 16
+# For each pixel and style of a style map.
+MAP_BYTES = 12
 # For each pixel of a photo, while its pastiche is finished.
 FINISHING_BYTES = 30
 
 
-class Job(collections.namedtuple('Job', 'name label picture frame seen mixture')):
-    """A frame of a picture that is to be stylized, and what the network is shown of it."""
+class Job(collections.namedtuple('Job', 'name label picture frame seen mixture in_bands')):
+    """A frame of a picture that is to be stylized, what the network is shown of it, and whether in bands."""
 
-    def finished(self, pastiche, controls, lost):
-        """The frame of the pastiche, of what the network computed; None for what is not finite."""
-        deep = self.picture.deep and len(self.picture.frames) == 1
-        return None if pastiche is None else controls.finish(pastiche, self.picture.frames[self.frame], lost, deep)
+    @property
+    def deep(self):
+        """Whether its pastiche is to have 16 bits."""
+        return self.picture.deep and len(self.picture.frames) == 1
+
+    @property
+    def photo(self):
+        return self.picture.frames[self.frame]
 
     def together(self, frames):
         """The pastiche of the whole picture, or the error that it is."""
@@ -63,7 +69,8 @@ class Stylist:
     device : backend.devices.Device, optional
         What computes, in this process and from now on.
     tile : bool
-        Whether to compute in bands, which takes far less memory and gives the same: see `tiles.Tiler`.
+        Whether to compute in bands, which takes far less memory and gives the same: see `tiles.Tiler`. Photos that do
+        not fit into the memory otherwise are computed so in any case.
 
     Attributes
     ----------
@@ -84,6 +91,7 @@ class Stylist:
         self.device = devices.use(device or devices.Device())
         self.network = models.load_network(path, network)
         self.architecture = self.network.architecture
+        self._backend = 'onednn' if self.device.name != 'cpu' else self.device.backend
         self.styles = self.network.styles or ['style']
         self._function = models.pastiche_function(self.network)
         self._map_network: Any = None
@@ -130,14 +138,15 @@ class Stylist:
                     'image %d: expected uint8 of shape (height, width, 3), and this is %s of %s'
                     % (number, photo.dtype, photo.shape)
                 )
-            self.check('image %d' % number, photo, wished)
-            jobs.append(Job('image %d' % number, '', files.Picture([photo]), 0, wished.seen(photo), mixture))
+            name = 'image %d' % number
+            in_bands = self.check(name, photo, wished, mixture)
+            jobs.append(Job(name, '', files.Picture([photo]), 0, wished.seen(photo), mixture, in_bands))
         results = []
         for batch in self._batches(jobs, batch_size):
-            for job, pastiche in zip(batch, self._compute(batch)):
+            for job, pastiche in zip(batch, self._compute(batch, wished)):
                 if pastiche is None:
                     raise utils.UserError(f'{job.name}: its pastiche holds numbers that are not finite')
-                results.append(wished.finish(pastiche, job.picture.frames[0], self.architecture.lost))
+                results.append(pastiche)
         return [
             Image.fromarray(pastiche) if isinstance(image, Image.Image) else pastiche
             for image, pastiche in zip(images, results)
@@ -175,19 +184,20 @@ class Stylist:
                     continue
                 try:
                     picture = files.read_picture(path, size=size)
-                    self.check(files.source_name(path), picture.frames[0], controls)
+                    name, first = files.source_name(path), picture.frames[0]
+                    in_bands = [self.check(name, first, controls, mixture) for _, mixture in wanted]
                 except utils.UserError as error:
                     failed.append((path, None, None, error))
                 else:
-                    for label, mixture in wanted:
+                    for (label, mixture), tiled in zip(wanted, in_bands):
                         for number, photo in enumerate(picture.frames):
-                            yield Job(path, label, picture, number, controls.seen(photo), mixture)
+                            yield Job(path, label, picture, number, controls.seen(photo), mixture, tiled)
 
         for batch in self._batches(jobs(), min(batch_size, len(paths) * len(styles)) if batch_size > 1 else 1):
             yield from failed
             failed.clear()
             try:
-                pastiches = self._compute(batch)
+                pastiches = self._compute(batch, controls)
             except MemoryError:
                 for path in dict.fromkeys(job.name for job in batch):
                     name = files.source_name(path)
@@ -197,7 +207,7 @@ class Stylist:
             for job, pastiche in zip(batch, pastiches):
                 # Batches are in the order of the jobs; frames are missing where memory ran out.
                 finished = finished if job.frame else []
-                finished.append(job.finished(pastiche, controls, self.architecture.lost))
+                finished.append(pastiche)
                 if len(finished) == len(job.picture.frames):
                     yield job.name, job.label, job.picture, job.together(finished)
         yield from failed
@@ -231,34 +241,51 @@ class Stylist:
         """Write the network, with the styles that were added; see `models.save_network`."""
         models.save_network(path, self.network)
 
-    def check(self, name, photo, controls=Controls()):  # noqa: B008, it is frozen
-        """Refuse a photo (H, W, 3) that is too small, or whose pastiche would not fit into the memory.
+    def check(self, name, photo, controls=Controls(), mixture=None):  # noqa: B008, it is frozen
+        """See whether a photo (H, W, 3) is to be computed in bands.
+
+        Returns
+        -------
+        bool
+            True if `tile` is set, or if the memory does not suffice for the whole.
 
         Raises
         ------
         utils.UserError
-            Naming the size that would fit.
+            If the photo is too small, or does not fit into the memory in bands either: naming the size that would.
         """
         shape = controls.seen_shape(*photo.shape[:2])
         if shape != photo.shape[:2]:
             name = '%s at the scale %g of strokes' % (name, controls.stroke_scale)
             photo = numpy.broadcast_to(numpy.uint8(0), shape + (3,))
+        check_size(name, photo, self.architecture)
         finishing = 0 if controls.is_plain else FINISHING_BYTES * max(1, controls.stroke_scale**2)
-        bytes_per_pixel = (BAND_BYTES if self.tile else self._bytes_per_pixel) + finishing
-        remedy = '' if self.tile else ', and --tile takes less'
-        check_photo(name, photo, self.architecture, bytes_per_pixel, devices.held_memory(), remedy)
+        maps = MAP_BYTES * len(mixture.numbers) if isinstance(mixture, StyleMap) else 0
+        added, held = self.architecture.border - self.architecture.lost, devices.held_memory()
+        whole = self._bytes_per_pixel + finishing + maps
+        if not self.tile and utils.needed_memory(photo, whole, added) <= utils.available_memory(held=held):
+            return False
+        # What is finished band by band takes no more for that.
+        in_bands = BAND_BYTES + (finishing if controls.stroke_scale != 1 else 0)
+        least = tiles.least_bytes(self.architecture.pastiche_bytes(self._backend), photo.shape[1] + 2 * added)
+        smallest = SMALLEST + 2 * self.architecture.lost
+        utils.check_memory(name, photo, in_bands, held=held, added=added, smallest=smallest, fixed=least)
+        return True
 
     def _batches(self, jobs, most):
         """Lists of jobs whose photos have the same padded shape."""
+
+        def alone(job):
+            return job.in_bands or isinstance(job.mixture, StyleMap)
+
         batch, limit = [], 0
         for job in jobs:
             if batch and (len(batch) >= limit or pad_image(batch[0].seen).shape != pad_image(job.seen).shape):
                 yield batch
                 batch = []
             if not batch:
-                alone = self.tile or isinstance(job.mixture, StyleMap)
-                limit = 1 if alone else self._fitting(job.seen, most)
-            elif isinstance(job.mixture, StyleMap):
+                limit = 1 if alone(job) else self._fitting(job.seen, most)
+            elif alone(job):
                 yield batch
                 batch, limit = [], 1
             batch.append(job)
@@ -278,14 +305,14 @@ class Stylist:
             )
         return fit
 
-    def _compute(self, batch):
-        """What the network makes of a batch, as arrays (3, H, W); None where it is not finite.
+    def _compute(self, batch, controls):
+        """The pastiches of a batch, as integers (H, W, 3); None where what the network makes is not finite.
 
         Half by half where memory runs out after all.
         """
         try:
-            if self.tile:
-                return [self._in_bands(job) for job in batch]
+            if batch[0].in_bands:
+                return [self._in_bands(job, controls) for job in batch]
             images = files.to_float(numpy.stack([pad_image(job.seen) for job in batch]))
             if isinstance(batch[0].mixture, StyleMap):
                 pastiches = self._mapped(images, batch[0].seen.shape[:2], batch[0].mixture)
@@ -294,28 +321,34 @@ class Stylist:
                 pastiches = self._function(images, numpy.concatenate(rows))
             else:
                 pastiches = self._function(images)
-            finite, lost = numpy.isfinite(pastiches).all(axis=(1, 2, 3)), 2 * self.architecture.lost
-            return [
-                pastiche[:, : job.seen.shape[0] - lost, : job.seen.shape[1] - lost] if good else None
-                for pastiche, good, job in zip(pastiches, finite, batch)
-            ]
+            finite, lost = numpy.isfinite(pastiches).all(axis=(1, 2, 3)), self.architecture.lost
+            results = []
+            for pastiche, good, job in zip(pastiches, finite, batch):
+                kept = pastiche[:, : job.seen.shape[0] - 2 * lost, : job.seen.shape[1] - 2 * lost]
+                results.append(controls.finish(kept, job.photo, lost, job.deep) if good else None)
+            return results
         except MemoryError:
             if len(batch) == 1:
                 raise
         # Not in the handler, which keeps what was computed so far.
         utils.say_once(f'not enough memory for {len(batch)} pastiches at once: computing them half by half')
-        return self._compute(batch[: len(batch) // 2]) + self._compute(batch[len(batch) // 2 :])
+        half = len(batch) // 2
+        return self._compute(batch[:half], controls) + self._compute(batch[half:], controls)
 
-    def _in_bands(self, job):
-        """What the network makes of a photo, computed in bands, (3, H, W); None where it is not finite."""
-        if isinstance(job.mixture, StyleMap):
-            raise utils.UserError(f'{files.source_name(job.name)}: style maps are not computed in bands')
-        self._tiler = self._tiler or tiles.Tiler(self.network)
-        lost = 2 * self.architecture.lost
-        pastiche = numpy.empty((3, job.seen.shape[0] - lost, job.seen.shape[1] - lost), 'float32')
-        for start, band in self._tiler.bands(job.seen, job.mixture):
-            pastiche[:, start : start + len(band)] = band.transpose(2, 0, 1)
-        return pastiche if all(numpy.isfinite(channel).all() for channel in pastiche) else None
+    def _in_bands(self, job, controls):
+        """The pastiche of a photo, computed in bands, as integers (H, W, 3); None where it is not finite."""
+        if not self.tile:
+            height, width = job.seen.shape[:2]
+            utils.say_once(
+                f'{files.source_name(job.name)}: {width} x {height} pixels do not fit into the memory at once: '
+                'computing them in bands'
+            )
+        self._tiler = self._tiler or tiles.Tiler(self.network, self._backend)
+        # The photo is in memory already; what its pastiche takes is kept free.
+        kept = utils.FIXED_BYTES + BAND_BYTES * job.seen[..., 0].size
+        room = max(0, utils.available_memory(held=devices.held_memory()) - kept)
+        bands = self._tiler.bands(job.seen, job.mixture, room=room)
+        return controls.finish_bands(bands, job.photo, self.architecture.lost, job.deep)
 
     def _mapped(self, images, shape, style_map):
         """The pastiche of a photo, which was padded, by a style map for its size before."""
@@ -334,29 +367,11 @@ def pad_image(image):
     return numpy.pad(image, [(0, extra[0]), (0, extra[1]), (0, 0)], mode='symmetric')
 
 
-def check_photo(name, photo, architecture, bytes_per_pixel, held=0, remedy=''):
-    """Refuse a photo that a network leaves next to nothing of, or whose pastiche would not fit into the memory.
-
-    Parameters
-    ----------
-    name : str
-        What to call the photo.
-    photo : uint8 array (H, W, 3)
-    architecture : Architecture
-    bytes_per_pixel : float
-        See `Architecture.pastiche_bytes`.
-    held : int
-        Bytes that the process holds and can use again.
-    remedy : str
-        What else can be done where the memory does not suffice.
-    """
+def check_size(name, photo, architecture):
+    """Refuse a photo (H, W, 3) that a network leaves next to nothing of."""
     lost = architecture.lost
     if lost and min(photo.shape[:2]) < SMALLEST + 2 * lost:
         raise utils.UserError(
             '%s: %d x %d pixels, of which the network loses %d on each side: it takes %d at least; '
             '--size enlarges photos' % (name, photo.shape[1], photo.shape[0], lost, SMALLEST + 2 * lost)
         )
-    added = architecture.border - lost
-    utils.check_memory(
-        name, photo, bytes_per_pixel, held=held, added=added, smallest=SMALLEST + 2 * lost, remedy=remedy
-    )

@@ -10,6 +10,8 @@ __all__ = ['StyleMap', 'of_masks', 'checkerboard', 'read_mask', 'resize']
 
 # How far the channels of a mask may differ that is grey: JPEGs round.
 GREY = 8
+# Of a style map that are drawn at once.
+ROWS = 64
 
 
 class StyleMap:
@@ -20,7 +22,8 @@ class StyleMap:
     numbers : list of int
         The styles.
     draw : callable
-        Of height and width; returns the weights, an array (styles, H, W) that need not sum to one.
+        Of height and width, and of the first row and that after the last one; returns the weights of these rows, an
+        array (styles, rows, W) that need not sum to one.
 
     See Also
     --------
@@ -30,10 +33,15 @@ class StyleMap:
     def __init__(self, numbers, draw):
         self.numbers, self._draw = list(numbers), draw
 
-    def weights(self, height, width):
-        """The weights for a photo of this size, a float32 array (styles, H, W)."""
-        weights = self._draw(height, width)
-        return (weights / weights.sum(axis=0)).astype('float32')
+    def weights(self, height, width, start=0, end=None):
+        """The weights for a photo of this size, or for some rows of it, a float32 array (styles, rows, W)."""
+        end = height if end is None else end
+        result = numpy.empty((len(self.numbers), end - start, width), 'float32')
+        for first in range(start, end, ROWS):
+            last = min(end, first + ROWS)
+            weights = self._draw(height, width, first, last)
+            result[:, first - start : last - start] = weights / weights.sum(axis=0)
+        return result
 
 
 def of_masks(masks, rest=None):
@@ -68,8 +76,8 @@ def of_masks(masks, rest=None):
     if empty:
         raise utils.UserError('%d pixels of a style map have no style: one of the styles is to be for the rest' % empty)
 
-    def draw(height, width):
-        return numpy.stack([resize(mask, height, width) for mask in masks.values()])
+    def draw(height, width, start, end):
+        return numpy.stack([resize(mask, height, width, start, end) for mask in masks.values()])
 
     return StyleMap(masks, draw)
 
@@ -89,9 +97,9 @@ def checkerboard(numbers, squares):
     StyleMap
     """
 
-    def draw(height, width):
+    def draw(height, width, start, end):
         side = max(1.0, min(height, width) / squares)
-        y, x = ((numpy.arange(length) // side).astype(int) for length in (height, width))
+        y, x = ((numpy.arange(*ends) // side).astype(int) for ends in ((start, end), (0, width)))
         board = (y[:, numpy.newaxis] + x) % len(numbers)
         return (board == numpy.arange(len(numbers))[:, numpy.newaxis, numpy.newaxis]).astype('float64')
 
@@ -112,9 +120,20 @@ def read_mask(path):
     return mask[..., 1] / 255.0
 
 
-def resize(mask, height, width):
-    """A mask in another size: means of its weights where it becomes smaller, in between where it becomes larger."""
+def resize(mask, height, width, start=0, end=None):
+    """A mask in another size: means of its weights where it becomes smaller, in between where it becomes larger.
+
+    Parameters
+    ----------
+    mask : array (h, w)
+    height, width : int
+    start, end : int, optional
+        The rows that are wanted of it.
+    """
+    end = height if end is None else end
     if mask.shape == (height, width):
-        return mask
-    image = Image.fromarray(mask.astype('float32')).resize((width, height), Image.Resampling.BILINEAR)
+        return mask[start:end]
+    h, w = mask.shape
+    size, box = (width, end - start), (0, start * h / height, w, end * h / height)
+    image = Image.fromarray(mask.astype('float32')).resize(size, Image.Resampling.BILINEAR, box)
     return numpy.maximum(numpy.asarray(image, 'float64'), 0)

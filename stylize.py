@@ -60,7 +60,8 @@ def parse_arguments():
     parser.add_argument(
         '--tile',
         action='store_true',
-        help='compute in bands: the same pastiche, in far less memory (feature maps that do not fit in go to TMPDIR)',
+        help='compute in bands: the same pastiche, in far less memory (feature maps that do not fit in go to TMPDIR); '
+        'photos that do not fit otherwise are computed so in any case',
     )
     options.add_overwrite(parser)
     parser.add_argument(
@@ -82,8 +83,6 @@ def parse_arguments():
     args = parser.parse_args()
     if not (args.model or args.info):
         parser.error(f'--model is missing; these networks come with the project: {", ".join(networks.shipped())}')
-    if args.tile and (args.style_map or args.checkerboard):
-        parser.error('--tile: style maps are not computed in bands')
     return args
 
 

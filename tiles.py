@@ -6,30 +6,40 @@ is kept for the next one: the feature maps of the residual blocks, at a quarter 
 convolution. What is wide (a full-sized map of the first convolution takes 128 bytes for a pixel) is computed anew from
 what was kept last, by filters that the normalization has been multiplied into as soon as it was known: the first
 convolution three times, the second and the last but one twice, which is half as much work again as the network's own.
+
+Gamma and beta of a style map differ from pixel to pixel, and cannot be multiplied into filters: there only mean and
+deviation are, and gamma and beta are mixed for each band, of the weights of its pixels.
 """
 
 from __future__ import annotations
 
+import collections
 import tempfile
-from typing import Any, Iterator
+from typing import Any, Iterator, Union
 
 import numpy
 
 import models
 import utils
 from architecture import Architecture
-from backend import lasagne, theano
+from backend import T, lasagne, theano
 from backend.formulas import ROUNDING, rectify
-from layers import ConvLayer, FractionalConvLayer, UpsampleNearestLayer
+from layers import ConvLayer, FractionalConvLayer, UpsampleNearestLayer, mean_pool
+from stylemaps import StyleMap
 
 from lasagne.layers import InputLayer, NonlinearityLayer
 
-__all__ = ['Tiler']
+__all__ = ['Tiler', 'least_bytes']
+
+Mixture = Union['dict[int, float]', StyleMap]
 
 # Sides that the network keeps, and the fewest pixels that its inner layers can reflect.
 MULTIPLE, SMALLEST = 4, 16
-# Rows of feature maps that those of an upsampled one, or of the two after it, depend on beyond their own.
-HALO = 4
+# Rows of a feature map that those of the first upsampled one, of the second, and of the last convolution depend on
+# beyond their own.
+HALOS = 1, 1, 2
+# Rows that a band is computed with beyond its own, about.
+BEYOND = 16
 # Columns whose moments are taken at once, in single precision.
 PIECE = 4096
 
@@ -111,20 +121,54 @@ class Moments:
             self.count = total
 
 
+# A convolution after those before it, compiled; its layer, which has the filters; the `_Mixer` after it; and whether it
+# takes the weights of a style map.
+_Link = collections.namedtuple('_Link', 'function convolution mixer mapped')
+
+# What a normalization does with a feature map: scale and shift of each channel; with a style map these are of mean and
+# deviation alone, and what is then mixed for each pixel are the rows of gamma and beta (styles, C).
+_Norm = collections.namedtuple('_Norm', 'scale shift gamma beta', defaults=(None, None))
+
+
+class _Mixer(lasagne.layers.Layer):
+    """Scales and shifts each pixel by gamma and beta, mixed by the weights of its styles."""
+
+    def __init__(self, incoming, weights, stride):
+        super().__init__(incoming)
+        self.weights, self.stride = weights, stride
+        self.gamma, self.beta = (theano.shared(numpy.zeros((1, self.input_shape[1]), 'float32')) for _ in range(2))
+
+    def get_output_for(self, input, **kwargs):
+        weights = mean_pool(self.weights, self.stride)
+        gamma, beta = (
+            T.tensordot(weights, rows, [[1], [0]]).dimshuffle(0, 3, 1, 2) for rows in (self.gamma, self.beta)
+        )
+        return input * gamma + beta
+
+
 class Tiler:
     """A network that stylizes in bands.
 
     Parameters
     ----------
     network : models.Network
+    backend : {'onednn', 'plain'}
+        What computes on the CPU, for the memory that it takes.
     """
 
-    def __init__(self, network: models.Network) -> None:
+    def __init__(self, network: models.Network, backend: str = 'onednn') -> None:
         self.network, self.architecture = network, network.architecture
-        a = self.architecture
-        self._crops = a.pad in ('reflect-start', 'none')
-        pad = 'zero' if self._crops or a.pad == 'same' else a.pad
+        self._bytes = self.architecture.pastiche_bytes(backend)
+        self._crops = self.architecture.pad in ('reflect-start', 'none')
         self._convolutions = _parameters(network)
+        self._compiled: dict[bool, Any] = {}
+
+    def _links(self, mapped):
+        """The `_Link` of each convolution: on the way down, of the residual blocks, and up; for style maps or not."""
+        if mapped in self._compiled:
+            return self._compiled[mapped]
+        a = self.architecture
+        pad = 'zero' if self._crops or a.pad == 'same' else a.pad
         (c1, c2, c3), (u1, u2), (k1, k2, k3) = a.widths, a.up_widths, a.filter_sizes
 
         def conv(layer, filters, size, stride=1, pad=pad):
@@ -135,30 +179,33 @@ class Tiler:
                 return conv(UpsampleNearestLayer(layer, 2), filters, 3)
             return FractionalConvLayer(layer, filters, 3, b=numpy.zeros(filters, 'float32'))
 
-        def chain(channels, *steps):
-            """What compiles the first steps, the last of them not rectified; and the layers with the parameters."""
+        def chain(channels, strides, *steps):
+            """What compiles the first steps, the last of them neither mixed nor rectified."""
             image = layer = InputLayer((1, channels, None, None))
-            outputs, own = [], []
-            for step in steps:
-                layer = step(layer)
-                outputs.append(layer)
-                own.append(layer)
-                layer = NonlinearityLayer(layer, rectify)
-            functions = [theano.function([image.input_var], lasagne.layers.get_output(output)) for output in outputs]
-            return functions, own
+            weights, links = T.tensor4('weights'), []
+            for step, stride in zip(steps, strides):
+                layer = convolution = step(layer)
+                inputs = [image.input_var, weights] if mapped and links else [image.input_var]
+                function = theano.function(inputs, lasagne.layers.get_output(layer))
+                mixer = _Mixer(layer, weights, stride) if mapped else None
+                links.append(_Link(function, convolution, mixer, len(inputs) > 1))
+                layer = NonlinearityLayer(mixer or layer, rectify)
+            return links
 
-        self._down, self._down_layers = chain(
-            3, lambda x: conv(x, c1, k1), lambda x: conv(x, c2, k2, 2), lambda x: conv(x, c3, k3, 2)
+        down = [lambda x: conv(x, c1, k1), lambda x: conv(x, c2, k2, 2), lambda x: conv(x, c3, k3, 2)]
+        up_again = [lambda x: up(x, u1), lambda x: up(x, u2), lambda x: conv(x, 3, 9)]
+        residual = lambda x: conv(x, c3, 3, pad='none' if self._crops else pad)  # noqa: E731, as the others
+        self._compiled[mapped] = (
+            chain(3, (1, 2, 4), *down),
+            chain(c3, (4,), residual)[0],
+            chain(c3, (2, 1, 1), *up_again),
         )
-        self._up, self._up_layers = chain(c3, lambda x: up(x, u1), lambda x: up(x, u2), lambda x: conv(x, 3, 9))
-        (self._residual,), self._residual_layers = chain(
-            c3, lambda x: conv(x, c3, 3, pad='none' if self._crops else pad)
-        )
+        return self._compiled[mapped]
 
     def bands(
         self,
         photo: numpy.ndarray,
-        mixture: dict[int, float],
+        mixture: Mixture,
         rows: int | None = None,
         room: float | None = None,
         moments_of: numpy.ndarray | None = None,
@@ -168,7 +215,7 @@ class Tiler:
         Parameters
         ----------
         photo : uint8 array (H, W, 3), RGB
-        mixture : dict
+        mixture : dict or stylemaps.StyleMap
             {number of a style: weight}
         rows : int, optional
             Rows of a band, a multiple of 4 at least; by default as many as there is room for.
@@ -185,29 +232,37 @@ class Tiler:
         band : float32 array (rows, W, 3), RGB in [0, 1]
         """
         room = max(utils.available_memory() - utils.FIXED_BYTES, 2**26) if room is None else room
-        scales = None if moments_of is None else self._run(moments_of, mixture, rows, room, None)[1]
-        maps, _ = self._run(photo, mixture, rows, room, scales)
+        norms = None if moments_of is None else self._run(moments_of, mixture, rows, room, None)[1]
+        maps, _ = self._run(photo, mixture, rows, room, norms)
         yield from self._finished(maps, photo.shape, max(MULTIPLE, rows or 64))
 
-    def _run(self, photo, mixture, rows, room, scales):
-        """The maps of the last convolution, and the scale and shift of each normalization, which may be given."""
+    def _run(self, photo, mixture, rows, room, norms):
+        """The maps of the last convolution, and the `_Norm` after each one, which may be given."""
         a = self.architecture
-        source = _Photo(photo, a)
-        if rows is None:
-            rows = int(room / 3 / (1.5 * a.pastiche_bytes() * source.columns))
-        rows = max(2 * MULTIPLE, min(rows, source.height) // MULTIPLE * MULTIPLE)
+        source, weights = _Photo(photo, a), None
+        if isinstance(mixture, StyleMap):
+            models.check_mapped(self.network)
+            weights = _Weights(mixture, photo.shape, a)
+        down, residual, up = self._links(weights is not None)
         # At most four maps of the residual blocks are there at once.
         on_disk = a.widths[2] * source.height * source.columns > room / 3
-        given, scales, number = scales is not None, list(scales or []), 0
+        if rows is None:
+            row = _row_bytes(self._bytes, a, mixture) * source.columns
+            rows = int(room * (2 / 3 if on_disk else 1 / 3) / row) - BEYOND
+        rows = max(2 * MULTIPLE, min(rows, source.height) // MULTIPLE * MULTIPLE)
+        given, norms, number = norms is not None, list(norms or []), 0
 
-        def sweep(function, layer, source, rows, ratio, halo, lost=0, kept=None):
+        def sweep(link, source, rows, ratio, halo, lost=0, kept=None):
             """Compute a convolution, the number of which is next, of all rows; settles the norm that follows it."""
-            moments = Moments()
-            self._set(layer, number)
+            moments, pixels = Moments(), MULTIPLE if source.height < photo_rows else 1
+            self._set(link, number)
             for start in range(0, source.height - lost, rows) if kept or not given else ():
                 end = min(source.height - lost, start + rows)
                 low, high = max(0, start - halo), min(source.height, end + (lost or halo))
-                maps = function(source.read(low, high)[numpy.newaxis])[0]
+                inputs = [source.read(low, high)[numpy.newaxis]]
+                if link.mapped:
+                    inputs.append(weights.read(low * pixels, high * pixels, lost=cropped)[numpy.newaxis])
+                maps = link.function(*inputs)[0]
                 first = int((start - low) * ratio)
                 maps = maps[:, first : first + int((end - start) * ratio)]
                 if not given:
@@ -216,33 +271,36 @@ class Tiler:
                     kept.write(int(start * ratio), maps)
                 bar.update()
             if not given:
-                scales.append(self._convolutions[number][1](mixture)(moments))
-            self._set(layer, number, *scales[number])
+                norms.append(self._convolutions[number][1](mixture, moments))
+            self._set(link, number, norms[number])
 
         def bands(rows, height):
             return -(-height // rows)
 
-        wide = 1 if given else 3
+        # Pixels of what the network sees that feature maps lack on each side.
+        wide, photo_rows, cropped = 1 if given else 3, source.height, 0
         quarter = rows // MULTIPLE
         total = wide * bands(rows, source.height) + (2 * a.residual_blocks + wide) * bands(quarter, source.height // 4)
         with utils.progress(total=total, desc='in bands', unit='band', leave=False) as bar:
             # To a quarter of the size.
-            halo = MULTIPLE * -(-sum(size // 2 * 2**i for i, size in enumerate(a.filter_sizes)) // MULTIPLE)
-            quarter_size = a.widths[2], source.height // MULTIPLE, source.columns // MULTIPLE
-            for step, layer in enumerate(self._down_layers):
-                kept = Map(quarter_size, on_disk) if step == 2 else None
-                sweep(self._down[step], layer, source, rows, 0.5**step, halo, kept=kept)
+            (k1, k2, k3), quarter_size = a.filter_sizes, (source.height // MULTIPLE, source.columns // MULTIPLE)
+            reach = k1 // 2, k1 // 2 + k2 // 2, k1 // 2 + k2 // 2 + k3 // 2 * 2
+            for step, link in enumerate(down):
+                kept = Map((a.widths[2], *quarter_size), on_disk) if step == 2 else None
+                halo = -(-reach[step] // MULTIPLE) * MULTIPLE
+                sweep(link, source, rows, 0.5**step, halo, kept=kept)
                 number += 1
-            source = _Normalized(kept, *scales[2], True)
+            source = _Normalized(kept, norms[2], weights, MULTIPLE, rectified=True)
 
             # The residual blocks.
-            layer, lost = self._residual_layers[0], 2 if self._crops else 0
+            lost = 2 if self._crops else 0
             for _ in range(a.residual_blocks):
                 before = source
                 for rectified in (True, False):
                     kept = Map((a.widths[2], source.height - lost, source.columns - lost), on_disk)
-                    sweep(self._residual, layer, source, quarter, 1, 0 if lost else 1, lost, kept)
-                    source = _Normalized(kept, *scales[number], rectified)
+                    sweep(residual, source, quarter, 1, 0 if lost else 1, lost, kept)
+                    cropped += MULTIPLE * lost // 2
+                    source = _Normalized(kept, norms[number], weights, MULTIPLE, cropped, rectified)
                     number += 1
                 summed = Map((a.widths[2], source.height, source.columns), on_disk)
                 for start in range(0, summed.height, quarter):
@@ -253,21 +311,25 @@ class Tiler:
                 source = _Normalized(summed)
 
             # And back to its size.
-            for step, layer in enumerate(self._up_layers):
+            for step, link in enumerate(up):
                 ratio = (2, 4, 4)[step]
                 kept = Map((3, ratio * source.height, ratio * source.columns), on_disk) if step == 2 else None
-                sweep(self._up[step], layer, source, quarter, ratio, HALO, kept=kept)
+                sweep(link, source, quarter, ratio, HALOS[step], kept=kept)
                 number += 1
-        return _Normalized(kept, *scales[-1]), scales
+        return _Normalized(kept, norms[-1], weights, 1, cropped), norms
 
-    def _set(self, layer, number, scale=None, shift=None):
-        """Give a layer the filters of a convolution, which the normalization may be multiplied into."""
+    def _set(self, link, number, norm=None):
+        """Give a link the filters of a convolution, which the normalization may be multiplied into."""
         (filters, bias), _ = self._convolutions[number]
-        if scale is not None:
+        layer = link.convolution
+        if norm is not None and norm.scale is not None:
             spread = (1, -1, 1, 1) if isinstance(layer, FractionalConvLayer) else (-1, 1, 1, 1)
-            filters, bias = filters * scale.reshape(spread), shift
+            filters, bias = filters * norm.scale.reshape(spread), norm.shift
         layer.W.set_value(filters)
         layer.b.set_value(bias)
+        if norm is not None and link.mixer:
+            link.mixer.gamma.set_value(norm.gamma)
+            link.mixer.beta.set_value(norm.beta)
 
     def _finished(self, maps, shape, rows):
         """The bands of the pastiche from the last convolution's maps."""
@@ -305,18 +367,44 @@ class _Photo:
         return numpy.ascontiguousarray(band, 'float32')
 
 
-class _Normalized:
-    """A kept map, scaled, shifted and rectified as it is read."""
+class _Weights:
+    """The weights of a style map for what the network sees of a photo, read by rows."""
 
-    def __init__(self, kept, scale=None, shift=None, rectified=False):
-        self.kept, self.scale, self.shift, self.rectified = kept, scale, shift, rectified
+    def __init__(self, style_map, shape, a):
+        self.style_map, self.shape = style_map, shape
+        self._down, self._across = _indices(shape[0], a), _indices(shape[1], a)
+
+    def read(self, start, end, side=1, lost=0):
+        """Means over squares of so many pixels: float32 (styles, rows, W / side).
+
+        Feature maps may have lost so many pixels of the photo on each side.
+        """
+        rows = self._down[lost + side * start : lost + side * end]
+        columns, first = self._across[lost : len(self._across) - lost], rows.min()
+        weights = self.style_map.weights(*self.shape[:2], first, rows.max() + 1)[:, rows - first][:, :, columns]
+        if side > 1:
+            styles, height, width = weights.shape
+            weights = weights.reshape(styles, height // side, side, width // side, side).mean(axis=(2, 4))
+        return numpy.ascontiguousarray(weights, 'float32')
+
+
+class _Normalized:
+    """A kept map, normalized and rectified as it is read."""
+
+    def __init__(self, kept, norm=None, weights=None, side=1, lost=0, rectified=False):
+        self.kept, self.norm, self.rectified = kept, norm, rectified
+        self.weights, self.side, self.lost = weights, side, lost
         self.height, self.columns = kept.height, kept.columns
 
     def read(self, start, end):
         maps = self.kept.read(start, end)
-        if self.scale is not None:
-            maps *= self.scale[:, numpy.newaxis, numpy.newaxis]
-            maps += self.shift[:, numpy.newaxis, numpy.newaxis]
+        if self.norm and self.norm.scale is not None:
+            maps *= self.norm.scale[:, numpy.newaxis, numpy.newaxis]
+            maps += self.norm.shift[:, numpy.newaxis, numpy.newaxis]
+            if self.weights:
+                weights = self.weights.read(start, end, self.side, self.lost)
+                maps *= numpy.tensordot(self.norm.gamma.T, weights, 1)
+                maps += numpy.tensordot(self.norm.beta.T, weights, 1)
         return numpy.maximum(maps, 0) if self.rectified else maps
 
 
@@ -350,26 +438,46 @@ def _deconvolutions(a: Architecture) -> tuple[int, ...]:
 
 
 def _norm(own: dict[str, numpy.ndarray], a: Architecture) -> Any:
-    """What makes, of a mixture, what makes of moments the scale and shift of a normalization."""
+    """What makes, of a mixture and the moments of a feature map, the `_Norm` that is to be done with it."""
 
-    def of_mixture(mixture):
-        def row(values):
-            if values.ndim == 1:
-                return values
-            return sum(numpy.float32(weight) * values[style] for style, weight in mixture.items())
+    def row(values, mixture):
+        if values.ndim == 1:
+            return values
+        return sum(numpy.float32(weight) * values[style] for style, weight in mixture.items())
 
-        def of_moments(moments):
-            if 'gamma' not in own:
-                return None, None
-            if a.norm == 'batch':
-                mean, variance = own['mean'].astype('float64'), own['variance'].astype('float64')
-            else:
-                mean, variance = moments.mean, moments.squares / moments.count
-            scale = row(own['gamma']) / numpy.sqrt(variance + a.epsilon)
-            if a.norm == 'instance':
-                scale = numpy.where(variance > ROUNDING[0] * a.epsilon + ROUNDING[1] * mean**2, scale, 0)
-            return scale.astype('float32'), (row(own['beta']) - mean * scale).astype('float32')
+    def of(mixture, moments):
+        if 'gamma' not in own:
+            return _Norm(None, None)
+        if a.norm == 'batch':
+            mean, variance = own['mean'].astype('float64'), own['variance'].astype('float64')
+        else:
+            mean, variance = moments.mean, moments.squares / moments.count
+        scale = 1 / numpy.sqrt(variance + a.epsilon)
+        if a.norm == 'instance':
+            scale = numpy.where(variance > ROUNDING[0] * a.epsilon + ROUNDING[1] * mean**2, scale, 0)
+        if isinstance(mixture, StyleMap):
+            rows = [own[name][mixture.numbers] for name in ('gamma', 'beta')]
+            return _Norm(scale.astype('float32'), (-mean * scale).astype('float32'), *rows)
+        scale = row(own['gamma'], mixture) * scale
+        return _Norm(scale.astype('float32'), (row(own['beta'], mixture) - mean * scale).astype('float32'))
 
-        return of_moments
+    return of
 
-    return of_mixture
+
+def _row_bytes(bytes_per_pixel: float, a: Architecture, mixture: Mixture) -> float:
+    """About how much memory a pixel of a band takes."""
+    if isinstance(mixture, StyleMap):
+        bytes_per_pixel += 16 * max(a.widths[0], a.up_widths[1]) + 12 * len(mixture.numbers)
+    return 1.5 * bytes_per_pixel
+
+
+def least_bytes(bytes_per_pixel: float, columns: int) -> float:
+    """About how much memory the lowest bands of a photo take.
+
+    Parameters
+    ----------
+    bytes_per_pixel : float
+        See `Architecture.pastiche_bytes`.
+    columns : int
+    """
+    return 1.5 * bytes_per_pixel * columns * (2 * MULTIPLE + BEYOND)

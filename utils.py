@@ -184,6 +184,12 @@ def _container_memory(root):
     return left
 
 
+def needed_memory(image: Any, bytes_per_pixel: float, added: int = 0, fixed: float = 0) -> float:
+    """Bytes of memory that computing with an image takes; see `check_memory`."""
+    height, width = (side + 2 * added for side in image.shape[:2])
+    return bytes_per_pixel * height * width + FIXED_BYTES + fixed
+
+
 def check_memory(
     path: str,
     image: Any,
@@ -192,7 +198,7 @@ def check_memory(
     held: float = 0,
     added: int = 0,
     smallest: int = 16,
-    remedy: str = '',
+    fixed: float = 0,
 ) -> None:
     """Refuse an image that would take more memory than is available.
 
@@ -211,8 +217,8 @@ def check_memory(
         Pixels that are computed with beyond each side of the image.
     smallest : int
         Least shorter side that can be computed with.
-    remedy : str
-        What else can be done, for the end of the line.
+    fixed : float
+        Bytes that come on top of all that.
 
     Raises
     ------
@@ -220,9 +226,9 @@ def check_memory(
         Naming the size that would fit.
     """
     height, width = (side + 2 * added for side in image.shape[:2])
-    needed, available = bytes_per_pixel * height * width + FIXED_BYTES, available_memory(held=held)
+    needed, available = needed_memory(image, bytes_per_pixel, added, fixed), available_memory(held=held)
     if needed > available:
-        pixels = max(0, available - FIXED_BYTES) / bytes_per_pixel
+        pixels = max(0, available - FIXED_BYTES - fixed) / bytes_per_pixel
         # Sides are rounded, at most to the next multiple of 4.
         fits = int(math.sqrt(pixels * min(height, width) / max(height, width))) - 4 - 2 * added
         raise UserError(
@@ -233,7 +239,7 @@ def check_memory(
                 image.shape[0],
                 needed / 1e9,
                 available / 1e9,
-                ('%s %d would fit' % (option, fits) if fits >= smallest else 'GOGH_MAX_MEMORY allows more') + remedy,
+                '%s %d would fit' % (option, fits) if fits >= smallest else 'GOGH_MAX_MEMORY allows more',
             )
         )
 

@@ -90,25 +90,48 @@ def test_what_is_no_image_is_refused(stylist, image):
         stylist(image, 0)
 
 
-def test_a_photo_that_does_not_fit_into_the_memory_is_refused(stylist, photos, monkeypatch):
+def test_a_photo_that_does_not_fit_in_bands_either_is_refused(stylist, photos, monkeypatch):
     monkeypatch.setenv('GOGH_MAX_MEMORY', str(utils.FIXED_BYTES + 1000))
     with pytest.raises(utils.UserError, match='image 0: 28 x 20 pixels take about'):
         stylist(photos[0], 0)
 
 
-def test_bands_give_the_same_and_take_less_memory(stylist, photos, tmp_path, monkeypatch):
+@pytest.fixture(scope='module')
+def in_bands(stylist, tmp_path_factory):
+    path = str(tmp_path_factory.mktemp('bands') / 'cin.npz')
+    stylist.save(path)
+    return Stylist(path, device=Device(backend='plain'), tile=True)
+
+
+def test_bands_give_the_same(stylist, in_bands, photos):
+    left = numpy.linspace(0, 1, 15).reshape(3, 5)
+    for style in ('sun', {'ink': 2, 'sun': 1}, {'ink': left, 'waves': 1 - left}):
+        for controls in ({}, dict(strength=0.8, median_filter=3), dict(preserve_color=True, stroke_scale=1.5)):
+            whole, banded = (s(photos[0], style, **controls).astype(int) for s in (stylist, in_bands))
+            assert abs(whole - banded).max() <= 1
+
+
+def test_a_style_that_is_added_is_there_in_bands(stylist, tmp_path, photos):
     stylist.save(str(tmp_path / 'cin.npz'))
-    in_bands = Stylist(str(tmp_path / 'cin.npz'), device=Device(backend='plain'), tile=True)
-    for photo in photos:
-        whole, banded = (s(photo, {'ink': 2, 'sun': 1}, strength=0.8).astype(int) for s in (stylist, in_bands))
-        assert abs(whole - banded).max() <= 1
-    in_bands.add_style('new', [value.mean(axis=0) for value in layer_rows(in_bands.network)])
-    assert (in_bands(photos[0], 'new') != in_bands(photos[0], 'ink')).any()
-    photo = numpy.zeros((800, 900, 3), 'uint8')
-    monkeypatch.setenv('GOGH_MAX_MEMORY', str(int(utils.FIXED_BYTES + 0.5 * stylist._bytes_per_pixel * 800 * 900)))
-    in_bands.check('a.png', photo)
-    with pytest.raises(utils.UserError, match='would fit, and --tile takes less'):
-        stylist.check('a.png', photo)
+    added = Stylist(str(tmp_path / 'cin.npz'), device=Device(backend='plain'), tile=True)
+    added(photos[0], 'ink')
+    added.add_style('new', [value.mean(axis=0) for value in layer_rows(added.network)])
+    assert (added(photos[0], 'new') != added(photos[0], 'ink')).any()
+
+
+def test_a_photo_that_does_not_fit_whole_is_computed_in_bands_and_one_line_says_so(stylist, monkeypatch, capsys):
+    photo = numpy.random.RandomState(3).randint(0, 256, (240, 60, 3)).astype('uint8')
+    whole = stylist(photo, 'sun').astype(int)
+    assert capsys.readouterr().err == ''
+    least = 0.9 * stylist._bytes_per_pixel * 240 * 60
+    monkeypatch.setenv('GOGH_MAX_MEMORY', str(int(utils.FIXED_BYTES + least)))
+    assert abs(stylist(photo, 'sun') - whole).max() <= 1
+    lines = capsys.readouterr().err.splitlines()
+    said = 'image 0: 60 x 240 pixels do not fit into the memory at once: computing them in bands'
+    assert lines.count(said) == 1
+    monkeypatch.setenv('GOGH_MAX_MEMORY', str(utils.FIXED_BYTES + 10**5))
+    with pytest.raises(utils.UserError, match='image 0: 60 x 240 pixels take about .* would fit|allows more'):
+        stylist(photo, 'sun')
 
 
 def layer_rows(network):

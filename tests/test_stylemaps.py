@@ -233,6 +233,16 @@ def test_masks_of_other_sizes_are_resized_by_means():
     numpy.testing.assert_allclose(weights.sum(axis=0), 1, rtol=1e-6)
 
 
+def test_rows_of_a_map_are_those_of_the_whole(generator):
+    for style_map in (
+        stylemaps.of_masks({0: generator.rand(17, 9)}, {1: 1.0}),
+        stylemaps.of_masks({0: generator.rand(170, 90) + 1e-3}),
+        stylemaps.checkerboard([0, 1, 2], 3),
+    ):
+        whole = style_map.weights(150, 40)
+        numpy.testing.assert_allclose(style_map.weights(150, 40, 31, 111), whole[:, 31:111], atol=1e-6)
+
+
 @pytest.mark.parametrize(
     'masks, message',
     [

@@ -168,17 +168,21 @@ def test_a_network_that_loses_its_border(run, place):
 
 @pytest.mark.parametrize('pad, added', [('reflect', 0), ('reflect-start', 16), ('none', 0)])
 def test_the_memory_estimate_counts_what_the_network_adds_to_the_photo(pad, added, monkeypatch):
-    architecture = Architecture(pad=pad, residual_blocks=2)
-    photo = numpy.zeros((100, 204, 3), 'uint8')
-    needed = 300 * (100 + 2 * added) * (204 + 2 * added) + utils.FIXED_BYTES
+    stylist = pastiches.Stylist.__new__(pastiches.Stylist)
+    stylist.architecture, stylist.tile, stylist._backend = Architecture(pad=pad, residual_blocks=2), False, 'onednn'
+    stylist._bytes_per_pixel = 300
+    photo = numpy.zeros((400, 204, 3), 'uint8')
+    needed = 300 * (400 + 2 * added) * (204 + 2 * added) + utils.FIXED_BYTES
     monkeypatch.setenv('GOGH_MAX_MEMORY', str(needed))
-    pastiches.check_photo('a.png', photo, architecture, 300)
+    assert not stylist.check('a.png', photo)
     monkeypatch.setenv('GOGH_MAX_MEMORY', str(needed - 1))
-    with pytest.raises(utils.UserError, match='a.png: 204 x 100 pixels take') as caught:
-        pastiches.check_photo('a.png', photo, architecture, 300)
+    assert stylist.check('a.png', photo)
+    monkeypatch.setenv('GOGH_MAX_MEMORY', str(utils.FIXED_BYTES + 3_200_000))
+    with pytest.raises(utils.UserError, match='a.png: 204 x 400 pixels take') as caught:
+        stylist.check('a.png', photo)
     # What it advises fits.
     size = int(re.search(r'--size ([0-9]+) would fit', str(caught.value)).group(1))
-    pastiches.check_photo('a.png', numpy.zeros((size, round(2.04 * size), 3), 'uint8'), architecture, 300)
+    stylist.check('a.png', numpy.zeros((round(size * 400 / 204), size, 3), 'uint8'))
 
 
 def test_default_names_and_size(run, place):

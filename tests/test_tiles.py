@@ -5,7 +5,9 @@ import tempfile
 import numpy
 import pytest
 
+import files
 import models
+import stylemaps
 import tiles
 import utils
 from backend import lasagne
@@ -53,6 +55,21 @@ def test_bands_of_any_height_give_the_pastiche_of_the_whole(name, generator):
         whole = function(*inputs)[0].transpose(1, 2, 0)[: height - lost, : width - lost]
         for options in (dict(rows=8), dict(rows=20, room=0), dict()):
             numpy.testing.assert_allclose(pastiche(tiler, photo, mixture, **options), whole, atol=2e-4)
+
+
+@pytest.mark.parametrize('pad', ['reflect', 'same', 'reflect-start', 'none'])
+def test_bands_give_the_pastiche_of_a_style_map(pad, generator):
+    network = transformer('cin', ['a', 'b', 'c'], pad=pad, upsampling='deconv' if pad == 'same' else 'nearest')
+    randomize(network)
+    photo = generator.randint(0, 256, (52, 36, 3)).astype('uint8')
+    style_map = stylemaps.of_masks({2: generator.rand(11, 9), 0: generator.rand(11, 9)})
+    network_of_two = models.with_styles(network, ['c', 'a'])
+    weights = style_map.weights(52, 36)[numpy.newaxis]
+    whole = models.mapped_function(network_of_two)(files.to_float(photo), weights)[0].transpose(1, 2, 0)
+    assert whole.shape[:2] == (52 - 2 * network.architecture.lost, 36 - 2 * network.architecture.lost)
+    for options in (dict(rows=8), dict(rows=20, room=0), dict()):
+        result = pastiche(tiles.Tiler(network), photo, style_map, **options)
+        numpy.testing.assert_allclose(result, whole, atol=2e-4)
 
 
 def test_moments_are_those_of_the_whole(generator):
