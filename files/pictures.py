@@ -7,13 +7,13 @@ import dataclasses
 import io
 import struct
 import sys
-import zlib
 from typing import Optional
 
 import numpy
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
 import utils
+import files.strips as strips
 from files.atomic import atomic_write
 from files.images import (
     READ_FORMATS,
@@ -112,6 +112,10 @@ def read_picture(source, size=None, max_pixels=None):
                 'allow more' % ((name, count) + image.size + (max_pixels,))
             )
         deep = _is_deep(image)
+        large = strips.read(image) if count == 1 and size is None else None
+        if large:
+            pixels, described = large
+            return Picture([pixels], None, deep, _profile(described), _description(described))
         # The picture that shows where animations do not move is not one of the animation.
         first = 1 if count > 1 and image.info.get('default_image') else 0
         frames, alphas, durations, turned = [], [], [], None
@@ -132,18 +136,23 @@ def read_picture(source, size=None, max_pixels=None):
         transparent = None
         if any(alpha is not None for alpha in alphas):
             transparent = [numpy.full(f.shape[:2], 255, 'uint8') if a is None else a for a, f in zip(alphas, frames)]
-        profile = image.info.get('icc_profile')
-        good = isinstance(profile, bytes) and profile[16:20] == b'RGB ' and len(profile) <= MOST_PROFILE
         loop = image.info.get('loop')
         return Picture(
             frames,
             transparent,
             deep,
-            profile if good else None,
+            _profile(image),
             _description(image),
             tuple(durations) if len(frames) > 1 else (),
             loop if isinstance(loop, int) and 0 <= loop < 2**16 else None,
         )
+
+
+def _profile(image):
+    """The ICC profile of an open file, if it is one for RGB."""
+    profile = image.info.get('icc_profile')
+    good = isinstance(profile, bytes) and profile[16:20] == b'RGB ' and len(profile) <= MOST_PROFILE
+    return profile if good else None
 
 
 def _alpha(image):
@@ -230,16 +239,17 @@ def write_picture(path, picture, origin=None, extension=None):
         As `files.write_image`.
     """
     name, options = WRITE_FORMATS[extension or check_extension(path)]
-    data = _encode(getattr(path, 'name', path), name, options, picture, origin)
     if hasattr(path, 'write'):
-        path.write(data)
+        encoded = io.BytesIO()
+        _encode(encoded, getattr(path, 'name', path), name, options, picture, origin)
+        path.write(encoded.getbuffer())
         return
     with atomic_write(path) as file:
-        file.write(data)
+        _encode(file, path, name, options, picture, origin)
 
 
-def _encode(path, name, options, picture, origin):
-    """The bytes of a picture in one of Pillow's formats."""
+def _encode(file, path, name, options, picture, origin):
+    """Write a picture in one of Pillow's formats."""
     frames, alphas = picture.frames, picture.alphas if name in WITH_ALPHA else None
     if len(frames) > 1 and name not in WITH_FRAMES:
         print('%s: of %d frames the first: %s holds no animation' % (path, len(frames), name), file=sys.stderr)
@@ -256,8 +266,12 @@ def _encode(path, name, options, picture, origin):
     if picture.profile:
         options['icc_profile'] = picture.profile
     try:
-        if frames[0].dtype == numpy.uint16 and name in WITH_16_BITS and len(frames) == 1:
-            return (_png if name == 'PNG' else _tiff)(frames[0], alphas and alphas[0], options)
+        deep, large = frames[0].dtype == numpy.uint16, frames[0][..., 0].size >= strips.LARGE
+        if len(frames) == 1 and name in WITH_16_BITS and (deep or large):
+            write = strips.write_png if name == 'PNG' else strips.write_tiff
+            return write(file, frames[0], alphas and alphas[0], options)
+        if name == 'PPM' and large:
+            return strips.write_ppm(file, eight_bits(frames[0]))
         pillow = [
             Image.fromarray(numpy.dstack([frame, alphas[i]]) if alphas else frame)
             for i, frame in enumerate(map(eight_bits, frames))
@@ -271,8 +285,10 @@ def _encode(path, name, options, picture, origin):
                 options['loop'] = picture.loop if picture.loop is not None else 1
         encoded = io.BytesIO()
         pillow[0].save(encoded, name, **options)
-        return encoded.getbuffer()
+        file.write(encoded.getbuffer())
     except (OSError, ValueError, struct.error) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # a full disk
         raise utils.UserError(
             '%s: cannot write %d x %d pixels as %s: %s'
             % (path, frames[0].shape[1], frames[0].shape[0], name, utils.reason(error))
@@ -286,71 +302,3 @@ def eight_bits(frame):
 
 def _durations(name, durations):
     return [int(round(duration)) for duration in durations] if name == 'WEBP' else list(durations)
-
-
-def _with_alpha(frame, alpha):
-    """Channels of 16 bits, with the opacity as one of them."""
-    return frame if alpha is None else numpy.dstack([frame, alpha.astype(numpy.uint16) * 257])
-
-
-def _png(frame, alpha, options):
-    """A PNG of 16 bits a channel (ISO 15948), which Pillow does not write.
-
-    Each row is stored as the difference from the one above it.
-    """
-    pixels = _with_alpha(frame, alpha)
-    height, width, channels = pixels.shape
-    rows = pixels.astype('>u2').view(numpy.uint8).reshape(height, -1)
-    filtered = numpy.empty((height, rows.shape[1] + 1), numpy.uint8)
-    filtered[:, 0] = 2  # the filter "up"
-    filtered[0, 1:] = rows[0]
-    filtered[1:, 1:] = rows[1:] - rows[:-1]
-    chunks = [(b'IHDR', struct.pack('>IIBBBBB', width, height, 16, 6 if channels == 4 else 2, 0, 0, 0))]
-    if 'icc_profile' in options:
-        chunks.append((b'iCCP', b'ICC Profile\0\0' + zlib.compress(options['icc_profile'])))
-    if 'exif' in options:
-        chunks.append((b'eXIf', options['exif'].tobytes()[6:]))
-    if 'pnginfo' in options:
-        chunks += [chunk[:2] for chunk in options['pnginfo'].chunks]
-    chunks += [(b'IDAT', zlib.compress(filtered.tobytes(), 6)), (b'IEND', b'')]
-    return b'\x89PNG\r\n\x1a\n' + b''.join(
-        struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data)) for kind, data in chunks
-    )
-
-
-def _tiff(frame, alpha, options):
-    """A TIFF of 16 bits a channel, deflated, in one strip; its directory is written by Pillow."""
-    pixels = _with_alpha(frame, alpha)
-    height, width, channels = pixels.shape
-    data = zlib.compress(pixels.astype('<u2'), 6)
-    directory = TiffImagePlugin.ImageFileDirectory_v2(prefix=b'II')
-    if 'exif' in options:
-        for tag, value in options['exif'].items():
-            directory[tag] = dict(value) if isinstance(value, dict) else value
-        for tag in (0x8769, 0x8825):
-            block = options['exif'].get_ifd(tag)
-            if block:
-                directory[tag] = dict(block)
-    values = {
-        256: width,
-        257: height,
-        258: (16,) * channels,
-        259: 8,
-        262: 2,
-        273: 0,
-        277: channels,
-        278: height,
-        279: len(data),
-        284: 1,
-    }
-    if channels == 4:
-        values[338] = 2
-    if 'icc_profile' in options:
-        values[34675] = options['icc_profile']
-    for tag, value in values.items():
-        directory[tag] = value
-    directory.tagtype[34675] = 7
-    file = io.BytesIO()
-    directory.save(file)
-    file.write(data)
-    return file.getvalue()

@@ -1,7 +1,11 @@
 """Pictures as people have them: what is read beside the colours, and written again."""
 
+import contextlib
 import io
+import os
+import struct
 import sys
+import zlib
 
 import numpy
 import pytest
@@ -11,6 +15,7 @@ import files
 import models
 import stylize
 import utils
+from files import atomic, pictures, strips
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
 
@@ -90,8 +95,6 @@ def test_a_profile_of_another_colour_space_is_not_carried_over(stylized):
 
 def sixteen(path):
     """The channels of a 16-bit PNG or TIFF of ours, decoded without Pillow's reduction to 8 bits."""
-    import struct
-    import zlib
 
     data = open(path, 'rb').read()
     if path.endswith('.png'):
@@ -110,8 +113,8 @@ def sixteen(path):
     with Image.open(path) as image:
         tags = image.tag_v2
         assert set(tags[258]) == {16} and tags[259] == 8
-        data = zlib.decompress(data[tags[273][0] : tags[273][0] + tags[279][0]])
-        return numpy.frombuffer(data, '<u2').reshape(image.size[1], image.size[0], tags[277])
+        strips = [zlib.decompress(data[start : start + size]) for start, size in zip(tags[273], tags[279])]
+        return numpy.frombuffer(b''.join(strips), '<u2').reshape(image.size[1], image.size[0], tags[277])
 
 
 @pytest.mark.parametrize('extension', ['png', 'tif'])
@@ -208,3 +211,117 @@ def test_photos_of_phones_are_read_where_pillow_can(tmp_path, extension):
     Image.fromarray(values).save(path, exif=exif.tobytes())
     # Turned to the right, once: its upper half is on the right.
     assert abs(files.read_image(path).astype(int) - numpy.rot90(values, -1))[:, [4, -5]].max() < 5
+
+
+# Large pictures, by strips -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def in_strips(tmp_path, monkeypatch):
+    """Every picture counts as a large one, whose strips have a few rows; tells which were read by strips."""
+    found = []
+
+    def read(image, read=strips.read):
+        pixels = read(image)
+        found.append(bool(pixels))
+        return pixels
+
+    monkeypatch.setattr(strips, 'LARGE', 1)
+    monkeypatch.setattr(strips, 'STRIP_PIXELS', 5 * 24)
+    monkeypatch.setattr(strips, 'read', read)
+    monkeypatch.chdir(tmp_path)
+    return found
+
+
+def test_all_filters_of_png_are_read_by_strips(in_strips):
+    """Each row by another filter, in chunks of a few bytes."""
+    pixels = rgba()[..., :3].reshape(20, 72).astype(int)
+    rows, above = b'', numpy.zeros(72, int)
+    for number, row in enumerate(pixels):
+        left, corner = (numpy.concatenate([numpy.zeros(3, int), values[:-3]]) for values in (row, above))
+        first = left + above - corner
+        nearest = numpy.argmin([abs(first - left), abs(first - above), abs(first - corner)], axis=0)
+        paeth = numpy.choose(nearest, [left, above, corner])
+        predicted = [0 * row, left, above, (left + above) // 2, paeth][number % 5]
+        rows, above = rows + bytes([number % 5]) + ((row - predicted) % 256).astype('uint8').tobytes(), row
+    data = zlib.compress(rows)
+    chunks = [(b'IHDR', struct.pack('>IIBBBBB', 24, 20, 8, 2, 0, 0, 0)), (b'tEXt', b'Comment\0odd')]
+    chunks += [(b'IDAT', data[start : start + 7]) for start in range(0, len(data), 7)] + [(b'IEND', b'')]
+    with open('a.png', 'wb') as file:
+        file.write(strips.SIGNATURE)
+        for kind, content in chunks:
+            file.write(struct.pack('>I', len(content)) + kind + content + struct.pack('>I', zlib.crc32(kind + content)))
+    numpy.testing.assert_array_equal(numpy.asarray(Image.open('a.png')), pixels.reshape(20, 24, 3))
+    numpy.testing.assert_array_equal(files.read_picture('a.png').frames[0], pixels.reshape(20, 24, 3))
+    assert in_strips == [True]
+    whole = open('a.png', 'rb').read()
+    for end in (100, len(whole) // 2, len(whole) - 30):
+        open('a.png', 'wb').write(whole[:end])
+        with pytest.raises(utils.UserError, match='a.png: cannot read this image'):
+            files.read_picture('a.png')
+
+
+@pytest.mark.parametrize('compression', ['raw', 'tiff_lzw', 'tiff_adobe_deflate', 'packbits'])
+def test_tiffs_of_several_strips_are_read_by_strips(in_strips, compression):
+    pixels = rgba()[..., :3]
+    Image.fromarray(pixels).save('a.tif', compression=compression, strip_size=24 * 3 * 3)
+    numpy.testing.assert_array_equal(files.read_picture('a.tif').frames[0], pixels)
+    assert in_strips == [True]
+    data = open('a.tif', 'rb').read()
+    open('a.tif', 'wb').write(data[: len(data) // 2])
+    with pytest.raises(utils.UserError, match='a.tif: '):
+        files.read_picture('a.tif')
+
+
+@pytest.mark.parametrize('extension', ['png', 'tif', 'ppm'])
+@pytest.mark.parametrize('with_alpha', [False, True])
+def test_what_is_written_by_strips_is_what_was_read(in_strips, extension, with_alpha):
+    frame, alpha = rgba()[..., :3], rgba()[..., 3] if with_alpha else None
+    exif = Image.Exif()
+    exif[0x010F] = 'Maker'
+    picture = files.Picture([frame], [alpha] if with_alpha else None, False, PROFILE, exif.tobytes())
+    files.write_picture(f'a.{extension}', picture, 'gogh-figure of a test')
+    with Image.open(f'a.{extension}') as image:
+        assert image.mode == ('RGBA' if with_alpha and extension != 'ppm' else 'RGB')
+        numpy.testing.assert_array_equal(numpy.asarray(image)[..., :3], frame)
+    assert extension == 'ppm' or files.read_origin(f'a.{extension}') == 'gogh-figure of a test'
+    again = files.read_picture(f'a.{extension}')
+    assert in_strips == [not with_alpha or extension == 'ppm']
+    if extension != 'ppm':
+        assert again.profile == PROFILE and b'Maker' in again.exif
+        assert with_alpha == (again.alphas is not None)
+    if not with_alpha:
+        numpy.testing.assert_array_equal(again.frames[0], frame)
+    else:
+        assert extension == 'ppm' or (again.alphas[0] == alpha).all()
+
+
+def test_what_cannot_be_read_by_strips_is_read_whole(in_strips):
+    pixels = rgba()[..., :3]
+    Image.fromarray(pixels).save('a.bmp')
+    Image.fromarray(pixels).save('one-strip.tif', compression='tiff_lzw', strip_size=10**6)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save('turned.png', exif=exif)
+    for name in ('a.bmp', 'one-strip.tif'):
+        numpy.testing.assert_array_equal(files.read_picture(name).frames[0], pixels)
+    assert files.read_picture('turned.png').frames[0].shape == (24, 20, 3)
+    assert files.read_picture('a.bmp', size=10).frames[0].shape == (10, 12, 3)
+    assert not any(in_strips)
+
+
+def test_a_disk_that_fills_up_meanwhile_is_one_line_and_leaves_nothing(in_strips, monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, data):
+            raise OSError(28, 'No space left on device')
+
+    @contextlib.contextmanager
+    def full(path):
+        with atomic.atomic_path(path):
+            yield Full()
+
+    monkeypatch.setattr(pictures, 'atomic_write', full)
+    for extension in ('png', 'tif', 'ppm', 'jpg'):
+        with pytest.raises(utils.UserError, match=f'a.{extension}: cannot write: No space left on device'):
+            files.write_picture(f'a.{extension}', files.Picture([rgba()[..., :3]]))
+    assert os.listdir('.') == []
