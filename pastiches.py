@@ -33,6 +33,8 @@ HOST_BYTES = 36
 BAND_BYTES = 16
 # For each pixel and style of a style map.
 MAP_BYTES = 12
+# The shorter side of what moments of feature maps are taken of for a preview.
+THUMBNAIL = 512
 # For each pixel of a photo, while its pastiche is finished.
 FINISHING_BYTES = 30
 
@@ -71,6 +73,9 @@ class Stylist:
     tile : bool
         Whether to compute in bands, which takes far less memory and gives the same: see `tiles.Tiler`. Photos that do
         not fit into the memory otherwise are computed so in any case.
+    statistics : {'exact', 'thumbnail'}
+        In bands, what the moments of feature maps are taken of. 'thumbnail': a small version of the photo, for
+        previews, which are computed in less time and are not quite the pastiches.
 
     Attributes
     ----------
@@ -86,7 +91,7 @@ class Stylist:
         If there is no such network, its file is damaged, or the device cannot be used.
     """
 
-    def __init__(self, model, network=None, device=None, tile=False):
+    def __init__(self, model, network=None, device=None, tile=False, statistics='exact'):
         path = networks.find(model)
         self.device = devices.use(device or devices.Device())
         self.network = models.load_network(path, network)
@@ -97,7 +102,7 @@ class Stylist:
         self._map_network: Any = None
         self._map_function: Any = None
         self._tiler: Any = None
-        self.tile = tile
+        self.tile, self.statistics = tile, statistics
         self._bytes_per_pixel = (
             self.architecture.pastiche_bytes(self.device.backend) if self.device.name == 'cpu' else HOST_BYTES
         )
@@ -347,7 +352,11 @@ class Stylist:
         # The photo is in memory already; what its pastiche takes is kept free.
         kept = utils.FIXED_BYTES + BAND_BYTES * job.seen[..., 0].size
         room = max(0, utils.available_memory(held=devices.held_memory()) - kept)
-        bands = self._tiler.bands(job.seen, job.mixture, room=room)
+        small = None
+        if self.statistics == 'thumbnail':
+            height, width = job.seen.shape[:2]
+            small = files.thumbnail(job.seen, height * min(THUMBNAIL, height, width) // min(height, width))
+        bands = self._tiler.bands(job.seen, job.mixture, room=room, moments_of=small)
         return controls.finish_bands(bands, job.photo, self.architecture.lost, job.deep)
 
     def _mapped(self, images, shape, style_map):

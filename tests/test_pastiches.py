@@ -7,6 +7,7 @@ from PIL import Image
 import files
 import layers
 import models
+import pastiches
 import utils
 from backend.devices import Device
 from pastiches import Stylist
@@ -109,6 +110,17 @@ def test_bands_give_the_same(stylist, in_bands, photos):
         for controls in ({}, dict(strength=0.8, median_filter=3), dict(preserve_color=True, stroke_scale=1.5)):
             whole, banded = (s(photos[0], style, **controls).astype(int) for s in (stylist, in_bands))
             assert abs(whole - banded).max() <= 1
+
+
+def test_a_preview_is_near_and_exact_where_the_thumbnail_is_the_photo(stylist, in_bands, monkeypatch):
+    small = numpy.random.RandomState(4).randint(0, 256, (24, 32, 3)).astype('uint8')
+    photo = small.repeat(2, axis=0).repeat(2, axis=1)
+    monkeypatch.setattr(in_bands, 'statistics', 'thumbnail')
+    whole = stylist(photo, 'sun').astype(int)
+    assert abs(in_bands(photo, 'sun') - whole).max() <= 1
+    monkeypatch.setattr(pastiches, 'THUMBNAIL', 24)
+    away = abs(in_bands(photo, 'sun') - whole)
+    assert 1 < away.max() and away.mean() < abs(whole - whole.mean(axis=(0, 1))).mean()
 
 
 def test_a_style_that_is_added_is_there_in_bands(stylist, tmp_path, photos):
