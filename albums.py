@@ -11,7 +11,7 @@ import time
 import files
 import utils
 
-__all__ = ['Album', 'file_names', 'find_photos']
+__all__ = ['Album', 'Entry', 'file_names', 'find_photos', 'store']
 
 THUMBNAIL = 256
 # A table at the end repeats the failures of longer runs, whose lines have scrolled away.
@@ -104,6 +104,49 @@ def small(image):
     return files.thumbnail(image, max(1, min(THUMBNAIL, 4 * THUMBNAIL * height // width)))
 
 
+# What became of a pastiche: what --json prints of it; the photo and the pastiche as the contact sheet shows them.
+Entry = collections.namedtuple('Entry', 'photo label report photo_small small')
+
+
+def store(path, photo, label, picture, pastiche, device, seconds, for_sheet=False):
+    """Write a pastiche, or note why there is none.
+
+    Parameters
+    ----------
+    path : str
+        Where to, or '-' for the standard output.
+    photo : str or binary file
+    label : str
+        Its style.
+    picture, pastiche : files.Picture
+        As `pastiches.Stylist.stylize_files` yields them.
+    device : str
+    seconds : float
+        For the report.
+    for_sheet : bool
+        Whether a contact sheet is to be made.
+
+    Returns
+    -------
+    Entry
+    """
+    report, small_pastiche = {'photo': _name(photo), 'style': label}, None
+    try:
+        if isinstance(pastiche, utils.UserError):
+            raise pastiche
+        if path == '-':
+            files.write_picture(sys.stdout.buffer, pastiche, extension=_extension(photo))
+        else:
+            files.write_picture(path, pastiche, _origin(photo))
+        height, width = pastiche.frames[0].shape[:2]
+        report.update(pastiche=path, width=width, height=height, seconds=round(seconds, 3), device=device)
+        small_pastiche = small(files.eight_bits(pastiche.frames[0])) if for_sheet else None
+    except utils.UserError as error:
+        report['error'] = utils.one_line(error)
+    photo_small = small(picture.frames[0]) if for_sheet and picture is not None else None
+    return Entry(photo, label, report, photo_small, small_pastiche)
+
+
 class Album:
     """What is to be made of photos, and what became of it.
 
@@ -185,44 +228,42 @@ class Album:
         styles, size, batch_size, controls
             As its `stylize_files` takes them.
         """
-        made = stylist.stylize_files(self.photos, styles, size, batch_size, controls, self.skipped)
-        self._start = time.perf_counter()
-        with utils.progress(total=len(self.outputs), desc='stylizing', unit='image') as bar:
-            for photo, label, picture, pastiche in made:
-                self._add(photo, label, picture, pastiche, stylist.device.name, bar.write)
-                bar.update(label is not None)
+        start = time.perf_counter()
 
-    def _add(self, photo, label, picture, pastiche, device, show):
-        """Write a pastiche, or note that there is none, and say so."""
-        thumbnail, now = None, time.perf_counter()
-        report = {'photo': _name(photo), 'style': label}
-        try:
-            if isinstance(pastiche, utils.UserError):
-                raise pastiche
-            path = self.outputs[photo, label]
-            if self.to_stdout:
-                files.write_picture(sys.stdout.buffer, pastiche, extension=_extension(photo))
-            else:
-                files.write_picture(path, pastiche, _origin(photo))
-            height, width = pastiche.frames[0].shape[:2]
-            report.update(pastiche=path, width=width, height=height, seconds=round(now - self._start, 3), device=device)
-            thumbnail = small(files.eight_bits(pastiche.frames[0])) if self.grid else None
-        except utils.UserError as error:
-            report['error'] = utils.one_line(error)
-            self._failures.setdefault(photo, report['error'])
-            print(f'error: {report["error"]}', file=sys.stderr)
-        if self.as_json:
-            show(json.dumps(report))
-        elif 'error' not in report and not self.to_stdout:
-            show(report['pastiche'])
-        if self.grid and picture is not None:
-            self._sheet.setdefault(photo, [small(picture.frames[0])]).append(thumbnail)
-        self._start = time.perf_counter()
+        def made():
+            nonlocal start
+            stylized = stylist.stylize_files(self.photos, styles, size, batch_size, controls, self.skipped)
+            for photo, label, picture, pastiche in stylized:
+                path, seconds = self.outputs.get((photo, label)), time.perf_counter() - start
+                yield store(path, photo, label, picture, pastiche, stylist.device.name, seconds, bool(self.grid))
+                start = time.perf_counter()
+
+        self.note(made())
+
+    def note(self, entries):
+        """Say what became of the pastiches, an iterable of `Entry`, with a progress bar."""
+        with utils.progress(total=len(self.outputs), desc='stylizing', unit='image') as bar:
+            for entry in entries:
+                report = entry.report
+                if 'error' in report:
+                    self._failures.setdefault(entry.photo, report['error'])
+                    print(f'error: {report["error"]}', file=sys.stderr)
+                if self.as_json:
+                    bar.write(json.dumps(report))
+                elif 'error' not in report and not self.to_stdout:
+                    bar.write(report['pastiche'])
+                if entry.photo_small is not None:
+                    self._sheet.setdefault(entry.photo, {})[entry.label] = entry
+                bar.update(entry.label is not None)
 
     def close(self):
         """Write the contact sheet, say what failed, and return the status of the program."""
         if self._sheet:
-            sheet = files.style_sheet(list(self._sheet.values()), ['photo'] + self.labels)
+            rows = [
+                [next(iter(made.values())).photo_small] + [made[label].small for label in self.labels if label in made]
+                for made in (self._sheet[photo] for photo in self.photos if photo in self._sheet)
+            ]
+            sheet = files.style_sheet(rows, ['photo'] + self.labels)
             files.write_image(self.grid, sheet, files.origin('sheet'))
             print(self.grid, file=sys.stderr if self.as_json else sys.stdout)
         if not self._failures:

@@ -99,6 +99,19 @@ def add_device(parser):
     )
 
 
+def add_cluster(parser):
+    """Add the options that spread work over a cluster to a parser: see `cluster`."""
+    parser.add_argument(
+        '--scheduler',
+        metavar='ADDRESS',
+        help="spread the photos over the workers of Dask's scheduler, such as tcp://host:8786; they read and write the "
+        'same folders',
+    )
+    parser.add_argument(
+        '--workers', type=positive_int, metavar='N', help='spread the photos over so many processes of this machine'
+    )
+
+
 def device(args):
     """The `devices.Device` that the options of `add_device` name, with the --precision of a parser that has one."""
     return devices.Device(args.device, args.backend, getattr(args, 'precision', 'float32'), args.tf32)

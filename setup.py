@@ -33,6 +33,8 @@ setup(
         'onnx': ['onnx>=1.14'],
         # Training on several processes and machines; a wheel of MPI comes along, another one serves as well.
         'mpi': ['mpi4py>=4', 'mpich; sys_platform == "linux"'],
+        # Many photos on many machines; without the tables and arrays that Dask has as well.
+        'dask': ['distributed>=2021.10'],
         # Photos of phones, in HEIC.
         'heif': ['pillow-heif'],
         # Clips (video.py). FFmpeg comes with av; OpenCV's optical flow and cameras need no window of its own, whose
@@ -46,6 +48,7 @@ setup(
             'onnxruntime>=1.16',
             'av>=12',
             'opencv-python-headless>=4.5',
+            'distributed>=2021.10',
             'mpi4py>=4; sys_platform == "linux" and platform_machine == "x86_64"',
             'mpich; sys_platform == "linux" and platform_machine == "x86_64"',
         ],

@@ -16,6 +16,7 @@ import sys
 sys.path.insert(0, os.path.dirname(__file__))  # which PYTHONSAFEPATH leaves out
 import environment  # noqa: F401, before all others: it names what is missing
 
+import cluster
 import options
 import utils
 from albums import Album, find_photos
@@ -63,6 +64,13 @@ def parse_arguments():
         help='compute in bands: the same pastiche, in far less memory (feature maps that do not fit in go to TMPDIR); '
         'photos that do not fit otherwise are computed so in any case',
     )
+    parser.add_argument(
+        '--tile-statistics',
+        choices=['exact', 'thumbnail'],
+        default='exact',
+        help="with --tile: 'thumbnail' normalizes by the statistics of a small version of the photo, for previews "
+        '(docs/scale.md says how near they come)',
+    )
     options.add_overwrite(parser)
     parser.add_argument(
         '--skip-existing',
@@ -79,10 +87,13 @@ def parse_arguments():
         metavar='FILE',
         help='write a contact sheet as well: photos down, styles across, eight beside each other',
     )
+    options.add_cluster(parser)
     options.add_device(parser)
     args = parser.parse_args()
     if not (args.model or args.info):
         parser.error(f'--model is missing; these networks come with the project: {", ".join(networks.shipped())}')
+    if args.tile_statistics != 'exact' and not args.tile:
+        parser.error('--tile-statistics is for --tile')
     return args
 
 
@@ -97,7 +108,11 @@ def main():
         print('\n'.join(networks.list_styles(names)))
         return None
     controls, new = options.controls(args), options.new_styles(args, path, names or ['style'])
-    styles = options.styles(args, names or ['style'], new)
+    styles, spread = options.styles(args, names or ['style'], new), cluster.is_wanted(args.scheduler, args.workers)
+    if spread and (new or '-' in (*args.images, args.output)):
+        raise utils.UserError(
+            '--scheduler and --workers are for files, and styles that the network has: --save-style adds one to it'
+        )
     if not args.images:
         print('no photos named: stylizing those of data/samples', file=sys.stderr)
     photos = find_photos(args.images or [SAMPLES])
@@ -108,10 +123,16 @@ def main():
         print('all pastiches are there already', file=sys.stderr)
         return None
 
+    settings = path, args.network, options.device(args), args.tile, args.tile_statistics
+    if spread:
+        with cluster.connected(args.scheduler, args.workers) as client:
+            cluster.make(client, album, settings, styles, args.size, args.batch_size, controls)
+        return album.close()
+
     # Theano takes seconds to import: all that needs none of it has been answered or refused by now.
     from pastiches import Stylist
 
-    stylist = Stylist(path, args.network, options.device(args), args.tile)
+    stylist = Stylist(*settings)
     stylist.make_styles(new, [photo for photo in photos if isinstance(photo, str)], args.loss_weights)
     if args.save_style is not None:
         stylist.save(path)

@@ -9,6 +9,7 @@ from files.atomic import (
     check_regular,
     cut_name,
     make_folder,
+    remove_leftovers,
     sync_folder,
 )
 from files.hdf5 import hdf5_datasets
@@ -49,6 +50,7 @@ __all__ = [
     'check_regular',
     'cut_name',
     'make_folder',
+    'remove_leftovers',
     'sync_folder',
     'hdf5_datasets',
     'MAX_PIXELS',

@@ -39,7 +39,7 @@ def atomic_path(path: str) -> Iterator[str]:
             raise utils.UserError(f'{path}: cannot write: it is a folder')
         target = os.path.realpath(path) if os.path.islink(path) else path
         folder = os.path.dirname(target) or '.'
-        stem = f'.{cut_name(os.path.basename(target), 100)}.'
+        stem = _stem(target)
         _remove_leftovers(folder, stem)
         temporary = os.path.join(folder, '%s%d-%s.tmp' % (stem, os.getpid(), secrets.token_hex(4)))
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -82,6 +82,11 @@ def cut_name(name: str, most: int) -> str:
     )
 
 
+def _stem(path):
+    """What the names of a file's temporary files begin with."""
+    return f'.{cut_name(os.path.basename(path), 100)}.'
+
+
 # The temporary files that lay in a folder when this process first wrote there, and the stems of what it wrote.
 _leftovers, _stems = {}, set()
 
@@ -104,6 +109,15 @@ def _remove_leftovers(folder, stem):
                     os.remove(os.path.join(folder, name))
             except PermissionError:
                 pass
+
+
+def remove_leftovers(paths: Iterable[str]) -> None:
+    """Remove what processes that were killed have left behind where they wrote these files, which none writes now."""
+    _leftovers.clear()
+    for path in paths:
+        target = os.path.realpath(path) if os.path.islink(path) else path
+        with contextlib.suppress(OSError):
+            _remove_leftovers(os.path.dirname(target) or '.', _stem(target))
 
 
 def sync_folder(folder: str) -> None:
