@@ -1,5 +1,7 @@
 """Stylizing in bands is stylizing the whole photo."""
 
+import os
+import signal
 import tempfile
 
 import numpy
@@ -124,6 +126,17 @@ def test_what_is_kept_on_the_disk_has_no_name(tmp_path, monkeypatch):
     kept.write(3, maps[:, :2])
     numpy.testing.assert_array_equal(kept.read(3, 5), maps[:, :2])
     numpy.testing.assert_array_equal(kept.read(5, 8), maps[:, 5:])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_is_killed_leaves_no_feature_maps(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+    child = os.fork()
+    if not child:
+        kept = tiles.Map((2, 8, 5), on_disk=True)
+        kept.write(0, numpy.zeros((2, 8, 5), 'float32'))
+        os.kill(os.getpid(), signal.SIGKILL)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     assert list(tmp_path.iterdir()) == []
 
 
