@@ -105,6 +105,9 @@ def spread(client: Any, function: Any, items: Iterable[tuple]) -> Iterator[tuple
         error = future.exception()
         if isinstance(error, distributed.scheduler.KilledWorker):
             yield item, utils.UserError('the workers that it was given to died')
+        elif isinstance(error, ModuleNotFoundError) or 'deserializ' in str(error):
+            folder = os.path.dirname(os.path.abspath(__file__))
+            raise utils.UserError(f'the scheduler or a worker lacks this project: start them with PYTHONPATH={folder}')
         elif error is not None:
             raise error
         else:

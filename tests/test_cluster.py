@@ -133,3 +133,17 @@ def test_without_dask_one_line_says_what_to_install_and_nothing_is_imported(plac
     subprocess.check_call(
         [sys.executable, '-c', "import sys, cluster; assert not {'dask', 'distributed'} & set(sys.modules)"], cwd=ROOT
     )
+
+
+def test_a_scheduler_that_lacks_the_project_is_one_line(monkeypatch):
+    class Future:
+        def exception(self):
+            return RuntimeError('Error during deserialization of the task graph')
+
+    class Client:
+        def submit(self, function, *arguments, pure):
+            return Future()
+
+    monkeypatch.setattr(distributed, 'as_completed', list)
+    with pytest.raises(utils.UserError, match=f'start them with PYTHONPATH={ROOT}$'):
+        list(cluster.spread(Client(), len, [('a',)]))
