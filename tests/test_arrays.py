@@ -168,18 +168,23 @@ def test_files_that_are_no_npz(tmp_path):
         refused(files.load_npz, str(tmp_path / 'z.npz'))
 
 
+def damaged(data, whole):
+    """The bytes of a file, cut off somewhere and with up to three others in their place."""
+    whole = bytearray(whole)
+    del whole[data.draw(st.integers(1, len(whole))) :]
+    changes = st.tuples(st.integers(0, len(whole) - 1), st.integers(0, 255))
+    for place, value in data.draw(st.lists(changes, max_size=3)):
+        whole[place] = value
+    return bytes(whole)
+
+
 @SETTINGS
 @given(st.data())
 def test_truncated_or_damaged_npz(tmp_path, data):
     file = io.BytesIO()
     numpy.savez_compressed(file, numpy.arange(100.0), numpy.array('text'))
-    whole = bytearray(file.getvalue())
-    del whole[data.draw(st.integers(1, len(whole))) :]
-    changes = st.tuples(st.integers(0, len(whole) - 1), st.integers(0, 255))
-    for place, value in data.draw(st.lists(changes, max_size=3)):
-        whole[place] = value
     try:
-        files.load_npz(write(tmp_path, bytes(whole)))
+        files.load_npz(write(tmp_path, damaged(data, file.getvalue())))
     except utils.UserError:
         pass
 
@@ -548,18 +553,12 @@ def test_files_that_are_no_pickles(tmp_path):
 @SETTINGS
 @given(st.data())
 def test_truncated_or_damaged_pickles(tmp_path, data):
-    whole = bytearray(
-        pickle.dumps(
-            {'values': [numpy.arange(9.0), numpy.float32(1)], 'text': ['a', b'b', 3]},
-            data.draw(st.integers(0, pickle.HIGHEST_PROTOCOL)),
-        )
+    whole = pickle.dumps(
+        {'values': [numpy.arange(9.0), numpy.float32(1)], 'text': ['a', b'b', 3]},
+        data.draw(st.integers(0, pickle.HIGHEST_PROTOCOL)),
     )
-    del whole[data.draw(st.integers(1, len(whole))) :]
-    changes = st.tuples(st.integers(0, len(whole) - 1), st.integers(0, 255))
-    for place, value in data.draw(st.lists(changes, max_size=3)):
-        whole[place] = value
     try:
-        files.load_pickle(write(tmp_path, bytes(whole)))
+        files.load_pickle(write(tmp_path, damaged(data, whole)))
     except utils.UserError:
         pass
 

@@ -10,21 +10,10 @@ import pytest
 
 from backend import T, cache, theano, theano_setup
 from conftest import ROOT
+from support.processes import SCRIPTS
 
 
-@pytest.mark.parametrize(
-    'script',
-    [
-        'train.py',
-        'stylize.py',
-        'optimize.py',
-        'evaluate.py',
-        'figures.py',
-        'data/download.py',
-        'data/make_dataset.py',
-        'data/make_styles.py',
-    ],
-)
+@pytest.mark.parametrize('script', SCRIPTS)
 def test_help_waits_for_neither_theano_nor_a_compiler(without_theano, script):
     done = without_theano(script, '--help')
     assert done.returncode == 0 and done.stdout.startswith(f'usage: {os.path.basename(script)}') and not done.stderr

@@ -14,18 +14,9 @@ import pytest
 import environment
 from backend import T, compat, theano
 from conftest import ROOT
+from support.processes import python
 
 import install
-
-
-def python(code, *arguments, **environment):
-    return subprocess.run(
-        [sys.executable, '-c', code] + list(arguments),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env=dict(os.environ, **environment),
-    )
 
 
 # ---------------------------------------------------------------------------------------------

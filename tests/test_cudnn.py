@@ -52,6 +52,11 @@ def build(*arguments):
     subprocess.run(['g++', '-shared', '-fPIC'] + list(arguments), check=True)
 
 
+def build_standin(path, *options):
+    """The stand-in of cuDNN 9.1.2, as a library."""
+    build(f'-I{dnn.INCLUDE}', os.path.join(TESTS, 'cudnn_standin.cpp'), *options, '-o', str(path))
+
+
 @pytest.fixture(scope='module')
 def standin(tmp_path_factory):
     """A folder like that of pip's package, with the stand-in of cuDNN 9.1.2."""
@@ -59,13 +64,7 @@ def standin(tmp_path_factory):
     for name in ('include', 'lib'):
         (folder / name).mkdir()
     shutil.copy(os.path.join(TESTS, 'cudnn_standin.h'), str(folder / 'include' / 'cudnn.h'))
-    build(
-        f'-I{dnn.INCLUDE}',
-        os.path.join(TESTS, 'cudnn_standin.cpp'),
-        '-Wl,-soname,libcudnn.so.9',
-        '-o',
-        str(folder / 'lib' / 'libcudnn.so.9'),
-    )
+    build_standin(folder / 'lib' / 'libcudnn.so.9', '-Wl,-soname,libcudnn.so.9')
     return folder
 
 
@@ -263,13 +262,7 @@ def test_a_cudnn_that_does_not_start_is_reported(standin, tmp_path):
     need_pygpu()
     shutil.copytree(str(standin / 'include'), str(tmp_path / 'include'))
     (tmp_path / 'lib').mkdir()
-    build(
-        f'-I{dnn.INCLUDE}',
-        os.path.join(TESTS, 'cudnn_standin.cpp'),
-        '-DBODY={ return (cudnnStatus_t)1001; }',
-        '-o',
-        str(tmp_path / 'lib' / 'libcudnn.so'),
-    )
+    build_standin(tmp_path / 'lib' / 'libcudnn.so', '-DBODY={ return (cudnnStatus_t)1001; }')
     result = subprocess.run(
         [sys.executable, '-c', HANDLE_OF_CUDNN, ROOT],
         stderr=subprocess.PIPE,

@@ -17,7 +17,7 @@ import scores
 import utils
 from objective import Objective
 from formats import vgg
-from support.tiny import transformer
+from support import tiny
 
 from lasagne.layers import get_all_param_values, set_all_param_values
 
@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
         image_size=16,
         style_size=24,
     )
-    network = transformer('cin', STYLES, (2, 2, 3), (3, 2), 1, dict(training=training))
+    network = tiny.transformer('cin', STYLES, (2, 2, 3), (3, 2), 1, dict(training=training))
     set_all_param_values(
         network.output,
         [generator.normal(0, 0.5, value.shape).astype('float32') for value in get_all_param_values(network.output)],
@@ -55,32 +55,14 @@ def folder(tmp_path_factory):
     ):
         (folder / name).parent.mkdir(exist_ok=True)
         files.write_image(str(folder / name), generator.randint(256, size=shape).astype('uint8'))
-    weights, channels = {}, 3
-    for name in ('conv1_1', 'conv1_2'):
-        weights[f'{name}_W'] = generator.normal(0, 0.05, (4, channels, 3, 3)).astype('float32')
-        weights[f'{name}_b'] = generator.normal(0, 0.1, 4).astype('float32')
-        channels = 4
-    files.save_npz(str(folder / 'vgg.npz'), weights)
+    tiny.loss_network(folder / 'vgg.npz', generator, ('conv1_1', 'conv1_2'), 0.05)
     return folder
 
 
-COMMAND = [
-    'evaluate.py',
-    '--model',
-    'cin.npz',
-    '--style-dir',
-    'styles',
-    '--photos',
-    'photos',
-    '--count',
-    2,
-    '--iterations',
-    2,
-    '--loss-weights',
-    'vgg.npz',
-    '--output',
-    'evaluation',
-]
+COMMAND = (
+    'evaluate.py --model cin.npz --style-dir styles --photos photos --count 2 --iterations 2 --loss-weights '
+    'vgg.npz --output evaluation'
+).split()
 
 
 @pytest.fixture(scope='module')
@@ -145,23 +127,10 @@ def test_a_network_that_loses_its_border_is_judged_by_the_middle_of_the_photo(fo
     cropping = network._replace(architecture=dataclasses.replace(network.architecture, pad='none'))
     models.save_network(str(folder / 'none.npz'), cropping)
     process = run(
-        'evaluate.py',
-        '--model',
-        'none.npz',
-        '--style-dir',
-        'styles',
-        '--photos',
-        'photos',
-        '--count',
-        1,
-        '--image-size',
-        32,
-        '--loss-weights',
-        'vgg.npz',
-        '--iterations',
-        0,
-        '--output',
-        'none',
+        *(
+            'evaluate.py --model none.npz --style-dir styles --photos photos --count 1 --image-size 32 '
+            '--loss-weights vgg.npz --iterations 0 --output none'
+        ).split(),
         cwd=str(folder),
     )
     assert process.returncode == 0, process.stderr
@@ -334,7 +303,7 @@ def test_bad_input_is_one_line(fails, folder):
 def test_settings_come_from_the_network_unless_they_are_given(monkeypatch):
     monkeypatch.setattr(vgg, 'random_weights', dict)
 
-    network = transformer('fns', widths=(2, 2, 3), up_widths=(3, 2))
+    network = tiny.transformer('fns', widths=(2, 2, 3), up_widths=(3, 2))
 
     def settings(training, **given):
         args = argparse.Namespace(**dict(dict.fromkeys(evaluation.KINDS), loss_weights=['random'], **given))

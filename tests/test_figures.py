@@ -16,46 +16,25 @@ import models
 import train
 import utils
 from architecture import Architecture
-from support.tiny import transformer
+from support import tiny
 from papers import common, learned_representation
 
 from lasagne.layers import get_all_param_values, set_all_param_values
 
-SCALE = [
-    '--set',
-    'styles=2',
-    'width=2',
-    'residual_blocks=1',
-    'image_size=16',
-    'style_size=16',
-    'batch_size=1',
-    'iterations=2',
-    'many_iterations=4',
-    'checkpoint_every=1',
-    'shown=2',
-    'picture_size=32',
-    'steps=3',
-    'timed_steps=1',
-    'timed_sizes=16,24',
-]
+SCALE = (
+    '--set styles=2 width=2 residual_blocks=1 image_size=16 style_size=16 batch_size=1 iterations=2 '
+    'many_iterations=4 checkpoint_every=1 shown=2 picture_size=32 steps=3 timed_steps=1 timed_sizes=16,24'
+).split()
 
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp('figures')
     generator = numpy.random.RandomState(0)
-    for name in (
-        ['styles/%d_style-%s.png' % (i, 'abcde'[i]) for i in range(5)]
-        + ['photos/%d.png' % i for i in range(3)]
-        + ['content/%d.png' % i for i in range(4)]
-    ):
-        (folder / name).parent.mkdir(exist_ok=True)
-        files.write_image(str(folder / name), generator.randint(256, size=(36, 36, 3)).astype('uint8'))
-    weights = {
-        'conv1_1_W': generator.normal(0, 0.02, (4, 3, 3, 3)).astype('float32'),
-        'conv1_1_b': generator.normal(0, 0.1, 4).astype('float32'),
-    }
-    files.save_npz(str(folder / 'vgg.npz'), weights)
+    names = [f'styles/{i}_style-{"abcde"[i]}.png' for i in range(5)]
+    names += [f'photos/{i}.png' for i in range(3)] + [f'content/{i}.png' for i in range(4)]
+    tiny.noise(folder, names, generator, (36, 36, 3))
+    tiny.loss_network(folder / 'vgg.npz', generator)
     return folder
 
 
@@ -85,25 +64,11 @@ def make(folder, monkeypatch, trainings):
             [
                 'figures.py',
                 figure,
-                '--style-dir',
-                'styles',
-                '--content',
-                'content',
-                '--photos',
-                'photos',
-                '--loss-weights',
-                'vgg.npz',
-                '--style-layers',
-                'conv1_1',
-                '--content-layers',
-                'conv1_1',
-                '--normalize-losses',
-                '--style-weight',
-                '1',
-                '--output',
-                'out',
-                '--run-dir',
-                'runs',
+                *(
+                    '--style-dir styles --content content --photos photos --loss-weights vgg.npz --style-layers '
+                    'conv1_1 --content-layers conv1_1 --normalize-losses --style-weight 1 --output out --run-dir '
+                    'runs'
+                ).split(),
             ]
             + SCALE
             + list(more),
@@ -202,7 +167,7 @@ def test_norm_borders_and_objective(make, folder):
 def misc32(folder):
     """A network of the styles of data/styles/misc32, not trained."""
     names = [models.style_name(path) for path in files.find_images(os.path.join(figures.ROOT, 'data/styles/misc32'))]
-    network = transformer('cin', names, (2, 2, 3), (3, 2), 1)
+    network = tiny.transformer('cin', names, (2, 2, 3), (3, 2), 1)
     generator = numpy.random.RandomState(1)
     set_all_param_values(
         network.output,
@@ -219,12 +184,7 @@ def test_table_of_32_styles_and_blend_of_a_given_network(make, folder, misc32):
     height, width, _ = size(folder, 'pastiches.jpg')
     assert width == 8 + 9 * 40 and 4 * 2 * 40 < height < 4 * 2 * 40 + 4 * 40
     rows, trained = make(
-        'blend',
-        '--model',
-        'misc32.npz',
-        '--run-dir',
-        'runs32',
-        '--style-dir',
+        *'blend --model misc32.npz --run-dir runs32 --style-dir'.split(),
         os.path.join(figures.ROOT, 'data/styles/misc32'),
     )
     assert not trained and len(rows) == 11
@@ -303,15 +263,7 @@ def test_bad_input_is_one_line(fails, folder):
     assert 'FIGURE' in fails('figures.py', 'figure-1')
     assert 'iteration' in fails('figures.py', 'norm', '--set', 'iteration=3')
     assert 'needs 4' in fails(
-        'figures.py',
-        'pastiches',
-        '--quick',
-        '--style-dir',
-        'photos',
-        '--content',
-        'content',
-        '--loss-weights',
-        'vgg.npz',
+        *'figures.py pastiches --quick --style-dir photos --content content --loss-weights vgg.npz'.split(),
         cwd=str(folder),
     )
 

@@ -7,7 +7,7 @@ import pytest
 
 import files
 import models
-from support.tiny import transformer
+from support import tiny
 
 from lasagne.layers import get_all_params
 
@@ -17,7 +17,7 @@ OLD, NEW = ['dots', 'waves', 'stripes'], ['chalk', 'ink']
 def random_network(kind='cin', **meta):
     """A network with filters and styles as they may be after training: no two alike, few maps without life."""
     generator = numpy.random.RandomState(0)
-    network = transformer(kind, OLD if kind == 'cin' else OLD[:1], (4, 4, 4), (4, 4), 1, meta)
+    network = tiny.transformer(kind, OLD if kind == 'cin' else OLD[:1], (4, 4, 4), (4, 4), 1, meta)
     for param in get_all_params(network.output):
         value = param.get_value()
         param.set_value(value + generator.normal(0, 0.2, value.shape).astype('float32'))
@@ -30,44 +30,17 @@ def folder(tmp_path_factory):
     generator = numpy.random.RandomState(1)
     models.save_network(str(folder / 'old.npz'), random_network(training=dict(iterations=7)))
     models.save_network(str(folder / 'fns.npz'), random_network('fns'))
-    for name in ('new/1_chalk.png', 'new/ink.png', 'old/waves.png', 'photos/a.png', 'photos/b.png', 'photos/c.png'):
-        (folder / name).parent.mkdir(exist_ok=True)
-        files.write_image(str(folder / name), generator.randint(256, size=(20, 20, 3)).astype('uint8'))
-    weights = {
-        'conv1_1_W': generator.normal(0, 0.02, (4, 3, 3, 3)).astype('float32'),
-        'conv1_1_b': generator.normal(0, 0.1, 4).astype('float32'),
-    }
-    files.save_npz(str(folder / 'vgg.npz'), weights)
+    names = ('new/1_chalk.png', 'new/ink.png', 'old/waves.png', 'photos/a.png', 'photos/b.png', 'photos/c.png')
+    tiny.noise(folder, names, generator)
+    tiny.loss_network(folder / 'vgg.npz', generator)
     return folder
 
 
-COMMAND = [
-    'train.py',
-    '--finetune',
-    'old.npz',
-    '--style-dir',
-    'new',
-    '--content',
-    'photos',
-    '--loss-weights',
-    'vgg.npz',
-    '--style-layers',
-    'conv1_1',
-    '--content-layers',
-    'conv1_1',
-    '--style-weight',
-    1,
-    '--image-size',
-    16,
-    '--style-size',
-    20,
-    '--batch-size',
-    2,
-    '--checkpoint-every',
-    2,
-    '--output',
-    'more.npz',
-]
+COMMAND = (
+    'train.py --finetune old.npz --style-dir new --content photos --loss-weights vgg.npz --style-layers conv1_1 '
+    '--content-layers conv1_1 --style-weight 1 --image-size 16 --style-size 20 --batch-size 2 --checkpoint-every '
+    '2 --output more.npz'
+).split()
 
 
 @pytest.fixture(scope='module')

@@ -20,21 +20,10 @@ import reference
 import utils
 from backend import devices
 from backend.gpu import setup
-from conftest import ROOT
+from support.processes import python
 from support.tiny import transformer
 
 DEVICE = os.environ.get('GOGH_TEST_DEVICE') or 'opencl0:0'
-
-
-def python(code, *arguments, **environment):
-    """Run code in a process of its own; returns the finished process."""
-    return subprocess.run(
-        [sys.executable, '-c', code] + list(arguments),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env=dict(os.environ, **environment),
-    )
 
 
 USE = """
@@ -207,29 +196,10 @@ def succeeds(result):
 
 
 def test_a_run_moves_from_the_device_to_the_cpu_and_back(device, run, place):
-    train = [
-        'train.py',
-        '--network',
-        'fns',
-        '--style-dir',
-        'styles',
-        '--content',
-        'photos',
-        '--width',
-        4,
-        '--residual-blocks',
-        0,
-        '--image-size',
-        32,
-        '--style-size',
-        32,
-        '--batch-size',
-        2,
-        '--output',
-        'fns.npz',
-        '--checkpoint-every',
-        1,
-    ] + LOSS
+    train = (
+        'train.py --network fns --style-dir styles --content photos --width 4 --residual-blocks 0 --image-size 32 '
+        '--style-size 32 --batch-size 2 --output fns.npz --checkpoint-every 1'
+    ).split() + LOSS
     result = succeeds(run(*(train + ['--iterations', 1, '--device', device]), cwd=str(place)))
     assert f'computing on {device}: ' in result.stderr
     succeeds(run(*(train + ['--iterations', 2, '--resume']), cwd=str(place)))
@@ -237,17 +207,7 @@ def test_a_run_moves_from_the_device_to_the_cpu_and_back(device, run, place):
     images = []
     for where in (device, 'cpu'):
         succeeds(
-            run(
-                'stylize.py',
-                '--model',
-                'fns.npz',
-                'photos/a.png',
-                '--device',
-                where,
-                '--output',
-                'a.png',
-                cwd=str(place),
-            )
+            run(*'stylize.py --model fns.npz photos/a.png --device'.split(), where, '--output', 'a.png', cwd=str(place))
         )
         images.append(files.read_image(str(place / 'a.png')).astype(int))
     assert abs(images[0] - images[1]).max() <= 1
@@ -258,20 +218,10 @@ def test_optimizing_is_that_of_the_cpu(device, run, place):
     for where in (device, 'cpu'):
         succeeds(
             run(
-                'optimize.py',
-                '--content',
-                'photos/a.png',
-                '--style',
-                'styles/dots.png',
-                '--size',
-                32,
-                '--iterations',
-                2,
-                '--optimizer',
-                'adam',
-                '--output',
-                'optimized.png',
-                '--device',
+                *(
+                    'optimize.py --content photos/a.png --style styles/dots.png --size 32 --iterations 2 '
+                    '--optimizer adam --output optimized.png --device'
+                ).split(),
                 where,
                 *LOSS,
                 cwd=str(place),
@@ -288,14 +238,7 @@ def test_a_photo_that_the_device_has_no_memory_for_fails_alone(device, run, plac
     network = transformer(residual_blocks=0, **on_device.NETWORKS['fns'])
     models.save_network(str(place / 'random.npz'), network)
     result = run(
-        'stylize.py',
-        '--model',
-        'random.npz',
-        'large.png',
-        'photos/b.png',
-        '--output',
-        'some',
-        '--device',
+        *'stylize.py --model random.npz large.png photos/b.png --output some --device'.split(),
         device,
         cwd=str(place),
         POCL_MEMORY_LIMIT='1',

@@ -331,40 +331,17 @@ def folder(tmp_path_factory, weights):
     return folder
 
 
-LOSS = [
-    '--loss-weights',
-    'vgg.npz',
-    '--style-layers',
-    'conv1_2=2,conv2_2',
-    '--content-layers',
-    'conv2_1',
-    '--normalize-losses',
-    '--style-weight',
-    '1',
-    '--size',
-    '16',
-]
+LOSS = (
+    '--loss-weights vgg.npz --style-layers conv1_2=2,conv2_2 --content-layers conv2_1 --normalize-losses '
+    '--style-weight 1 --size 16'
+).split()
 
 
 def test_script(run, folder):
     result = run(
-        'optimize.py',
-        '--content',
-        'photo.png',
-        '--style',
-        'a.png=3',
-        'b.png',
+        *'optimize.py --content photo.png --style a.png=3 b.png'.split(),
         *LOSS,
-        '--output',
-        'out/p.png',
-        '--iterations',
-        4,
-        '--image-every',
-        2,
-        '--preserve-color',
-        'luminance',
-        '--init',
-        'noise',
+        *'--output out/p.png --iterations 4 --image-every 2 --preserve-color luminance --init noise'.split(),
         cwd=str(folder),
     )
     assert result.returncode == 0, result.stderr
@@ -456,24 +433,11 @@ def test_script_with_the_other_choices(folder, monkeypatch):
             sys,
             'argv',
             [
-                'optimize.py',
-                '--content',
-                'photo.png',
-                '--style',
-                'b.png',
-                '--output',
+                *'optimize.py --content photo.png --style b.png --output'.split(),
                 f'{init}.png',
-                '--optimizer',
-                'adam',
-                '--learning-rate',
-                '0.1',
-                '--iterations',
-                '1',
-                '--preserve-color',
-                'match',
-                '--pool',
-                'average',
-                '--init',
+                *(
+                    '--optimizer adam --learning-rate 0.1 --iterations 1 --preserve-color match --pool average --init'
+                ).split(),
                 init,
                 *LOSS,
             ],

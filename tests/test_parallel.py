@@ -64,18 +64,7 @@ def train(folder, name, processes, iterations, *more, **options):
         command = [MPIRUN, '-n', str(processes)] + command
     command += ['--style-dir', 'styles', '--content', 'content.h5', '--loss-weights', 'vgg.npz', '--width', '4']
     command += ['--content-layers', 'conv1_2', '--style-layers', 'conv1_2', '--residual-blocks', '1']
-    command += [
-        '--image-size',
-        '16',
-        '--style-size',
-        '16',
-        '--batch-size',
-        '2',
-        '--checkpoint-every',
-        '10',
-        '--learning-rate',
-        '1e-5',
-    ]
+    command += '--image-size 16 --style-size 16 --batch-size 2 --checkpoint-every 10 --learning-rate 1e-5'.split()
     command += ['--output', f'{name}.npz', '--iterations', str(iterations), *more]
     environment = dict(os.environ, OMP_NUM_THREADS='1')
     streams = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)

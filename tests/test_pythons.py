@@ -11,8 +11,8 @@ import sys
 import numpy
 import pytest
 
-import files
 from conftest import ROOT
+from support import tiny
 
 OTHER = os.environ.get('GOGH_OTHER_PYTHON')
 
@@ -68,43 +68,19 @@ def test_pastiches_are_the_same(network, tmp_path):
 def test_a_training_is_resumed_by_the_other_python(tmp_path):
     """Four iterations here, four there: the numbers of eight on either, to rounding or to the last bit."""
     generator = numpy.random.RandomState(0)
-    for name in ('styles/waves.png', 'styles/dots.png', 'photos/a.png', 'photos/b.png', 'photos/c.png'):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        files.write_image(str(tmp_path / name), generator.randint(256, size=(24, 24, 3)).astype('uint8'))
-    weights = {
-        'conv1_1_W': generator.normal(0, 0.02, (4, 3, 3, 3)).astype('float32'),
-        'conv1_1_b': generator.normal(0, 0.1, 4).astype('float32'),
-    }
-    files.save_npz(str(tmp_path / 'vgg.npz'), weights)
+    names = ('styles/waves.png', 'styles/dots.png', 'photos/a.png', 'photos/b.png', 'photos/c.png')
+    tiny.noise(tmp_path, names, generator, (24, 24, 3))
+    tiny.loss_network(tmp_path / 'vgg.npz', generator)
 
     def train(python, output, iterations, *more):
         on(
             python,
             os.path.join(ROOT, 'train.py'),
-            '--style-dir',
-            'styles',
-            '--content',
-            'photos',
-            '--loss-weights',
-            'vgg.npz',
-            '--content-layers',
-            'conv1_1',
-            '--style-layers',
-            'conv1_1',
-            '--normalize-losses',
-            '--width',
-            8,
-            '--residual-blocks',
-            1,
-            '--image-size',
-            16,
-            '--style-size',
-            24,
-            '--batch-size',
-            2,
-            '--checkpoint-every',
-            4,
-            '--iterations',
+            *(
+                '--style-dir styles --content photos --loss-weights vgg.npz --content-layers conv1_1 '
+                '--style-layers conv1_1 --normalize-losses --width 8 --residual-blocks 1 --image-size 16 '
+                '--style-size 24 --batch-size 2 --checkpoint-every 4 --iterations'
+            ).split(),
             iterations,
             '--output',
             output,

@@ -323,16 +323,7 @@ def training(place, vgg):
         '--content',
         'content',
         *vgg,
-        '--image-size',
-        '16',
-        '--style-size',
-        '16',
-        '--width',
-        '4',
-        '--residual-blocks',
-        '0',
-        '--backend',
-        'plain',
+        *'--image-size 16 --style-size 16 --width 4 --residual-blocks 0 --backend plain'.split(),
     ]
 
 
@@ -470,20 +461,7 @@ def test_a_pastiche_that_cannot_be_written_is_that_photos_failure(place, main, i
         files, 'read_picture', lambda path, size=None: wide if path == 'wide.webp' else read(path, size)
     )
     assert (
-        main(
-            stylize,
-            '--model',
-            'cin.npz',
-            '--style',
-            'waves',
-            'photo.png',
-            'wide.webp',
-            'z.png',
-            '--output',
-            'out',
-            '--grid',
-            'sheet.png',
-        )
+        main(stylize, *'--model cin.npz --style waves photo.png wide.webp z.png --output out --grid sheet.png'.split())
         == 1
     )
     assert sorted(os.listdir('out')) == ['photo_waves.png', 'z_waves.png']
@@ -588,17 +566,7 @@ def test_an_optimization_that_would_not_fit_is_refused_with_the_size_that_would(
 def test_a_style_image_that_would_not_fit_is_refused_with_the_size_that_would(place, training, refuses, monkeypatch):
     monkeypatch.setenv('GOGH_MAX_MEMORY', str(utils.FIXED_BYTES + 100 * 10**6))
     line = refuses(
-        *training[:-6],
-        '--style-size',
-        '900',
-        '--backend',
-        'plain',
-        '--width',
-        '4',
-        '--residual-blocks',
-        '0',
-        '--output',
-        'new.npz',
+        *training[:-6], *'--style-size 900 --backend plain --width 4 --residual-blocks 0 --output new.npz'.split()
     )
     assert re.match(r'styles/a.png: 900 x 900 pixels take .*; --style-size [1-8]\d\d would fit', line), line
     os.rename('styles/a.png', 'styles/waves.png')
@@ -610,18 +578,9 @@ def test_a_style_image_that_would_not_fit_is_refused_with_the_size_that_would(pl
         monkeypatch.setattr(module, name, lambda argument: None)
     line = refuses(
         evaluate,
-        '--model',
-        'cin.npz',
-        '--style-dir',
-        'styles',
-        '--photos',
-        'photo.png',
-        '--style-size',
-        '900',
-        '--image-size',
-        '16',
-        '--output',
-        'evaluated',
+        *(
+            '--model cin.npz --style-dir styles --photos photo.png --style-size 900 --image-size 16 --output evaluated'
+        ).split(),
         *training[5:11],
     )
     assert 'styles/waves.png: 900 x 900' in line and '--style-size' in line

@@ -81,16 +81,7 @@ def test_one_photo_in_one_style_is_the_papers_network(run, place):
 def test_bfloat16_gives_nearly_the_same(run, place):
     pytest.importorskip('backend.onednn')
     result = run(
-        'stylize.py',
-        '--model',
-        'cin.npz',
-        '--style-index',
-        1,
-        'photos/b.jpg',
-        '--output',
-        'out/low.png',
-        '--precision',
-        'bf16',
+        *'stylize.py --model cin.npz --style-index 1 photos/b.jpg --output out/low.png --precision bf16'.split(),
         cwd=str(place),
     )
     if 'error: --precision bf16: ' in result.stderr:
@@ -108,20 +99,7 @@ def test_a_blend_mixes_gamma_and_beta(run, place):
 
 def test_all_styles_of_a_folder_with_a_broken_photo(run, place):
     result = stylize(
-        run,
-        place,
-        '--model',
-        'cin.npz',
-        '--style',
-        'all',
-        'photos',
-        '--output',
-        'all',
-        '--batch-size',
-        2,
-        '--grid',
-        'sheet.png',
-        status=1,
+        run, place, *'--model cin.npz --style all photos --output all --batch-size 2 --grid sheet.png'.split(), status=1
     )
     assert 'broken.jpg' in result.stderr and '1 of 4 photos' in result.stderr
     # The names of styles come from a file, and are made harmless.
@@ -147,15 +125,7 @@ def test_a_network_that_loses_its_border(run, place):
     result = stylize(
         run,
         place,
-        '--model',
-        'none.npz',
-        'photos/a.png',
-        'photos/b.jpg',
-        'photos/tiny.png',
-        '--output',
-        'none',
-        '--grid',
-        'none.png',
+        *'--model none.npz photos/a.png photos/b.jpg photos/tiny.png --output none --grid none.png'.split(),
         status=1,
     )
     assert 'tiny.png: 3 x 7 pixels' in result.stderr and 'takes 32 at least' in result.stderr

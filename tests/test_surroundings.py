@@ -10,6 +10,7 @@ import pytest
 
 from backend import cache
 from conftest import ROOT
+from support.processes import SCRIPTS
 
 
 def start_theano(**environment):
@@ -122,18 +123,6 @@ def test_a_working_folder_that_was_removed_is_one_line(place):
     )
     result = subprocess.run([sys.executable, '-c', code], stderr=subprocess.PIPE)
     assert result.returncode == 1 and result.stderr == b'error: the current folder was removed: change to another one\n'
-
-
-SCRIPTS = [
-    'stylize.py',
-    'train.py',
-    'optimize.py',
-    'evaluate.py',
-    'figures.py',
-    'data/download.py',
-    'data/make_dataset.py',
-    'data/make_styles.py',
-]
 
 
 @pytest.mark.parametrize('script', SCRIPTS)

@@ -18,6 +18,7 @@ import zlib
 import numpy
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
+from support.processes import python
 from PIL import Image, ImageFile
 
 import files
@@ -43,11 +44,6 @@ def encoded(image, form, **options):
 
 def read(data, **options):
     return files.read_image(io.BytesIO(data), **options)
-
-
-def python(code, **options):
-    """Run a piece of Python as a script beside utils.py."""
-    return subprocess.run([sys.executable, '-c', code], cwd=ROOT, text=True, capture_output=True, **options)
 
 
 # ---------------------------------------------------------------------------------------------------- errors

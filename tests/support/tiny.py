@@ -19,13 +19,27 @@ def transformer(
     return models.transformer_network(architecture, list(styles), meta)
 
 
+def noise(folder, names, generator, shape=(20, 20, 3)):
+    """Write images of noise under these names, with the folders that they lie in."""
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        files.write_image(str(folder / name), generator.randint(256, size=shape).astype('uint8'))
+
+
+def loss_network(path, generator, layers=('conv1_1',), scale=0.02):
+    """Write a VGG of four feature maps a layer, with filters of this standard deviation."""
+    weights, channels = {}, 3
+    for name in layers:
+        weights[f'{name}_W'] = generator.normal(0, scale, (4, channels, 3, 3)).astype('float32')
+        weights[f'{name}_b'] = generator.normal(0, 0.1, 4).astype('float32')
+        channels = 4
+    files.save_npz(str(path), weights)
+
+
 def training_data(folder):
     """What the smallest of trainings needs, in a folder: styles/, vgg.npz of two convolutions, and content.h5."""
     generator = numpy.random.RandomState(0)
-    (folder / 'styles').mkdir()
-    for name in 'ab':
-        image = generator.randint(0, 256, (32, 32, 3)).astype('uint8')
-        files.write_image(str(folder / 'styles' / f'{name}.png'), image)
+    noise(folder, ('styles/a.png', 'styles/b.png'), generator, (32, 32, 3))
     weights, channels = {}, 3
     for name in ('conv1_1', 'conv1_2'):
         weights[f'{name}_W'] = (generator.randn(4, channels, 3, 3) / (4 * channels**0.5)).astype('float32')
