@@ -65,8 +65,7 @@ def file_names(photos, labels, output, overwrite=False):
     if output is not None and (output == '-' or (os.path.splitext(output)[1] and not os.path.isdir(output))):
         if len(photos) * len(labels) > 1:
             raise utils.UserError(
-                '--output %s is one file, and there are %d pastiches: give a folder'
-                % (output, len(photos) * len(labels))
+                f'--output {output} is one file, and there are {len(photos) * len(labels)} pastiches: give a folder'
             )
         if output != '-':
             files.check_extension(output)
@@ -84,7 +83,7 @@ def file_names(photos, labels, output, overwrite=False):
             base = '%s_%s' % (stem, files.cut_name(re.sub(r'[^\w.+-]', '-', label), 100))
             while True:
                 number[base, extension] += 1
-                name = base + '-%d' % number[base, extension] * (number[base, extension] > 1) + extension
+                name = base + f'-{number[base, extension]}' * (number[base, extension] > 1) + extension
                 path = os.path.join(folder, name)
                 made_of = files.read_origin(path) if name in there and not overwrite else None
                 if path not in taken and (made_of is None or made_of == _origin(photo)):
@@ -208,8 +207,8 @@ class Album:
             bands = -(-len(self.labels) // 8)
             if len(self.photos) * bands * THUMBNAIL > most:
                 raise utils.UserError(
-                    '--grid %s: a sheet of %d photos would be more than %d pixels high; .png has no limit'
-                    % (self.grid, len(self.photos), most)
+                    f'--grid {self.grid}: a sheet of {len(self.photos)} photos would be more than '
+                    f'{most} pixels high; .png has no limit'
                 )
             if os.path.realpath(self.grid) in map(os.path.realpath, paths):
                 raise utils.UserError(f'--grid {self.grid} is the name of a pastiche as well: choose another')

@@ -57,7 +57,7 @@ class Controls:
             raise utils.UserError(f'the strength is a number from 0 to 1, not {self.strength}')
         if not LEAST_SCALE <= self.stroke_scale <= MOST_SCALE:
             raise utils.UserError(
-                'the scale of strokes is a number from %g to %g, not %s' % (LEAST_SCALE, MOST_SCALE, self.stroke_scale)
+                f'the scale of strokes is a number from {LEAST_SCALE:g} to {MOST_SCALE:g}, not {self.stroke_scale}'
             )
 
     @property

@@ -138,7 +138,7 @@ def main():
     photos = evaluation.read_photos(photo_paths, args.image_size, args.content_size)
     names = losses.loss_names(objective)
     settings = note_settings(args, kind, path, [path for _, path in chosen], photos, photo_paths)
-    kinds = ['photo', 'network'] + ['optimization %d' % args.iterations] * bool(args.iterations)
+    kinds = ['photo', 'network'] + [f'optimization {args.iterations}'] * bool(args.iterations)
     before = start_or_resume(args.output, args.resume, settings, evaluation.DEFAULTS)
     folder = evaluation.EvaluationFolder(args.output, kinds, names, *before)
     if len(chosen) < len(all_styles):

@@ -87,8 +87,8 @@ def find_styles(paths, names):
         found = [(0, paths[0])]
     if not found:
         raise utils.UserError(
-            "none of the %d style images has the name of one of the network's styles, %s ..."
-            % (len(paths), ', '.join(names[:4]))
+            f"none of the {len(paths)} style images has the name of one of the network's styles, "
+            f'{", ".join(names[:4])} ...'
         )
     return found
 

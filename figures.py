@@ -169,8 +169,9 @@ def use_what_is_there(args):
         return
     if args.loss_weights is None and not os.path.exists(vgg.find()):
         print(
-            'WARNING: %s is not there: the loss network is random, and the figure shows only that the commands run; '
-            '%s fetches VGG16' % (vgg.find(), vgg.FETCH),
+            f'WARNING: {vgg.find()} is not there: the loss network is random, and the figure shows '
+            'only that the commands run; '
+            f'{vgg.FETCH} fetches VGG16',
             file=sys.stderr,
         )
         args.loss_weights = ['random']

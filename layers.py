@@ -45,9 +45,7 @@ class ReflectPadLayer(lasagne.layers.Layer):
         super().__init__(incoming, **kwargs)
         self.pad = pad
         if any(size is not None and size <= pad for size in self.input_shape[2:]):
-            raise ValueError(
-                'feature maps of %s are too small for a reflection padding of %d' % (self.input_shape[2:], pad)
-            )
+            raise ValueError(f'feature maps of {self.input_shape[2:]} are too small for a reflection padding of {pad}')
 
     def get_output_shape_for(self, input_shape):
         return input_shape[:2] + tuple(None if size is None else size + 2 * self.pad for size in input_shape[2:])
@@ -531,6 +529,6 @@ def style_weights(style, num_styles, num_images=1):
     for row, blend in zip(rows, blends):
         for index, weight in blend.items():
             if not 0 <= index < num_styles:
-                raise IndexError('there is no style %d: the styles are 0 to %d' % (index, num_styles - 1))
+                raise IndexError(f'there is no style {index}: the styles are 0 to {num_styles - 1}')
             row[index] = weight
     return rows

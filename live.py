@@ -182,12 +182,12 @@ class Live:
         names, passed = self.stylist.styles, self.moments[-1] - self.moments[0] if len(self.moments) > 1 else 0
         parts = [names[self.style]]
         if self.next_share:
-            parts[0] += ' + %d %% %s' % (round(100 * self.next_share), names[(self.style + 1) % len(names)])
+            parts[0] += f' + {round(100 * self.next_share)} % {names[(self.style + 1) % len(names)]}'
         if self.controls.strength < 1:
-            parts.append('strength %d %%' % round(100 * self.controls.strength))
+            parts.append(f'strength {round(100 * self.controls.strength)} %')
         parts.append('steady' if self.steady else 'frame by frame')
         if passed:
-            parts.append('%.1f frames/s' % ((len(self.moments) - 1) / passed))
+            parts.append(f'{(len(self.moments) - 1) / passed:.1f} frames/s')
         if self.recording:
             parts.append('recording')
         return ' · '.join(parts + [self.said] * bool(self.said))
@@ -213,7 +213,7 @@ class Live:
             self.quit = True
 
     def _name(self, what, extension):
-        name = os.path.join(self.folder, '%s-%s' % (what, time.strftime('%Y%m%d-%H%M%S')))
+        name = os.path.join(self.folder, f'{what}-{time.strftime("%Y%m%d-%H%M%S")}')
         number = next(n for n in range(1, 10**6) if not os.path.exists(f'{name}-{n}{extension}'))
         return f'{name}-{number}{extension}'
 

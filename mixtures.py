@@ -71,7 +71,7 @@ def by_index(number, names):
     """The number of a style, if there is such a one."""
     if 0 <= int(number) < len(names):
         return int(number)
-    raise utils.UserError('there is no style %s: the styles are 0 to %d' % (str(number).strip(), len(names) - 1))
+    raise utils.UserError(f'there is no style {str(number).strip()}: the styles are 0 to {len(names) - 1}')
 
 
 def by_name(text, names):
@@ -139,7 +139,7 @@ def parse_blend(text, names):
     if any(abs(normalized[style] - weight) > 1e-6 for style, weight in mixture.items()):
         print(
             '--blend: the weights are divided by their sum, so that it is one: %s'
-            % ', '.join('%s=%g' % (names[style], weight) for style, weight in normalized.items()),
+            % ', '.join(f'{names[style]}={weight:g}' for style, weight in normalized.items()),
             file=sys.stderr,
         )
     return normalized

@@ -427,7 +427,7 @@ def _weight(weights, name, shape):
     value = weights[name]
     if len(value.shape) != len(shape) or any(b not in (None, a) for a, b in zip(value.shape, shape)):
         raise utils.UserError(
-            'the loss network has %s of shape %s instead of %s'
-            % (name, value.shape, tuple('any' if n is None else n for n in shape))
+            f'the loss network has {name} of shape {value.shape} instead of '
+            f'{tuple("any" if n is None else n for n in shape)}'
         )
     return value.astype(theano.config.floatX)

@@ -172,7 +172,7 @@ def fit(network, loss, painting, images, updates, name='style'):
             total_now, style_now = update(images[which : which + 1], numpy.float32(falling), *contents[which])
             if not numpy.isfinite(total_now):
                 raise utils.UserError(f'{name}: the loss is {total_now} after {number} updates')
-            bar.set_postfix_str('style %.4g' % style_now, refresh=False)
+            bar.set_postfix_str(f'style {style_now:.4g}', refresh=False)
             bar.update()
     return [param.get_value()[0] for param in params]
 
@@ -180,9 +180,7 @@ def fit(network, loss, painting, images, updates, name='style'):
 def read_painting(path):
     """A painting as styles are fitted to it, uint8 (H, W, 3)."""
     if min(files.read_image(path).shape[:2]) < LEAST_PAINTING:
-        raise utils.UserError(
-            '%s: too small for a style: its shorter side has less than %d pixels' % (path, LEAST_PAINTING)
-        )
+        raise utils.UserError(f'{path}: too small for a style: its shorter side has less than {LEAST_PAINTING} pixels')
     return files.read_image(path, size=PAINTING_SIZE)
 
 

@@ -87,10 +87,10 @@ def parse_arguments():
             f'--output {args.output}: the name of an image ends in one of {" ".join(sorted(files.WRITE_FORMATS))}'
         )
     if args.size < 16:
-        raise utils.UserError('--size %d: the loss network needs at least 16 pixels' % args.size)
+        raise utils.UserError(f'--size {args.size}: the loss network needs at least 16 pixels')
     args.style_size = args.style_size or args.size
     if args.style_size < 16:
-        raise utils.UserError('--style-size %d: the loss network needs at least 16 pixels' % args.style_size)
+        raise utils.UserError(f'--style-size {args.style_size}: the loss network needs at least 16 pixels')
     return args
 
 

@@ -21,7 +21,7 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefa
         if action.default in (None, False) or '(default' in action.help:
             return action.help
         if isinstance(action.default, list):
-            return action.help + ' (default: %s)' % ' '.join(action.default)
+            return action.help + f' (default: {" ".join(action.default)})'
         return super()._get_help_string(action)
 
 
@@ -39,7 +39,7 @@ class Parser(argparse.ArgumentParser):
         return {name for name in names if args[name] is not absent}
 
     def error(self, message):
-        raise utils.UserError('%s (--help lists the options)' % message)
+        raise utils.UserError(f'{message} (--help lists the options)')
 
 
 def add_overwrite(parser):
@@ -56,7 +56,7 @@ def _number(convert, good, expected):
         except ValueError:
             value = None
         if value is None or not math.isfinite(value) or not good(value):
-            raise argparse.ArgumentTypeError('%r is not %s' % (text, expected))
+            raise argparse.ArgumentTypeError(f'{text!r} is not {expected}')
         return value
 
     return parse
@@ -69,7 +69,7 @@ not_negative = _number(float, lambda x: x >= 0, 'a number from 0')
 decay = _number(float, lambda x: 0 < x <= 1, 'a number above 0, up to 1')
 fraction = _number(float, lambda x: 0 <= x < 1, 'a number from 0 to below 1')
 share = _number(float, lambda x: 0 <= x <= 1, 'a number from 0 to 1')
-scale = _number(float, lambda x: LEAST_SCALE <= x <= MOST_SCALE, 'a number from %g to %g' % (LEAST_SCALE, MOST_SCALE))
+scale = _number(float, lambda x: LEAST_SCALE <= x <= MOST_SCALE, f'a number from {LEAST_SCALE:g} to {MOST_SCALE:g}')
 odd = _number(int, lambda n: n % 2 and 3 <= n < 100, 'an odd number from 3 to 99')
 
 
@@ -77,7 +77,7 @@ def pair(text):
     """Two whole numbers, such as 64,32, as a list."""
     numbers = [positive_int(item) for item in text.split(',')]
     if len(numbers) != 2:
-        raise argparse.ArgumentTypeError('%r is not two numbers, such as 64,32' % text)
+        raise argparse.ArgumentTypeError(f'{text!r} is not two numbers, such as 64,32')
     return numbers
 
 
@@ -86,7 +86,7 @@ def add_device(parser):
     parser.add_argument(
         '--device',
         default='cpu',
-        help='what computes: %s; auto is the first CUDA device, or else the CPU' % devices.NAMES,
+        help=f'what computes: {devices.NAMES}; auto is the first CUDA device, or else the CPU',
     )
     parser.add_argument(
         '--backend',
@@ -228,8 +228,8 @@ def add_network(parser, what='--model'):
     parser.add_argument(
         '--network',
         choices=['cin', 'fns'],
-        help="the kind of network in %s, where its file does not say: the original repository's "
-        'networks of a single style' % what,
+        help=f"the kind of network in {what}, where its file does not say: the original repository's "
+        'networks of a single style',
     )
 
 
@@ -331,7 +331,7 @@ def new_styles(args, path, names):
     """
     new = []
     if args.style and 'random' not in names and 'random' in [name.strip() for name in args.style.split(',')]:
-        new.append(NewStyle('random-%d' % args.seed, 'random', args.seed))
+        new.append(NewStyle(f'random-{args.seed}', 'random', args.seed))
     if args.blend_layers:
         strokes, palette = (mixtures.by_name_or_index(text, names) for text in args.blend_layers)
         label = f'{names[strokes]}-in-{names[palette]}'
@@ -355,7 +355,7 @@ def new_styles(args, path, names):
             )
         if os.path.dirname(os.path.realpath(path)) == os.path.realpath(networks.MODELS):
             raise utils.UserError(
-                '--save-style: %s comes with the project and stays as it is: give --model a copy of it' % path
+                f'--save-style: {path} comes with the project and stays as it is: give --model a copy of it'
             )
         new = [new[0]._replace(name=args.save_style)]
     unique = utils.unique(list(names) + [style.name for style in new], 'the style')[len(names) :]
@@ -381,14 +381,14 @@ def styles(args, names, new=()):
     known, names = len(names), list(names) + [style.name for style in new]
     given = [option for option in ('style_index', 'style', 'blend') if getattr(args, option) is not None]
     if len(given) > 1:
-        raise utils.UserError('%s contradict each other' % ' and '.join('--' + g.replace('_', '-') for g in given))
+        raise utils.UserError(f'{" and ".join("--" + g.replace("_", "-") for g in given)} contradict each other')
     maps, squares = getattr(args, 'style_map', None), getattr(args, 'checkerboard', None)
     if maps and squares:
         raise utils.UserError('--style-map and --checkerboard contradict each other')
     if maps and not given:
         return [_style_map(maps, names, None)]
     if not given and len(names) > 1 and not new:
-        raise utils.UserError('the network has %d styles: choose by --style-index, --style or --blend' % len(names))
+        raise utils.UserError(f'the network has {len(names)} styles: choose by --style-index, --style or --blend')
     if args.blend is not None:
         chosen = [mixtures.parse_blend(args.blend, names)]
     elif args.style is not None:
@@ -417,8 +417,8 @@ def _style_map(items, names, rest):
     for number, mask in masks.items():
         if mask.shape != shape:
             utils.say_once(
-                '%s: %d x %d pixels, resized to the %d x %d of the first mask'
-                % (paths[number], mask.shape[1], mask.shape[0], shape[1], shape[0])
+                f'{paths[number]}: {mask.shape[1]} x {mask.shape[0]} pixels, resized to the {shape[1]} '
+                f'x {shape[0]} of the first mask'
             )
             masks[number] = stylemaps.resize(mask, *shape)
     try:

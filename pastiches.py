@@ -140,10 +140,10 @@ class Stylist:
             photo = numpy.asarray(image.convert('RGB') if isinstance(image, Image.Image) else image)
             if photo.dtype != numpy.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
                 raise utils.UserError(
-                    'image %d: expected uint8 of shape (height, width, 3), and this is %s of %s'
-                    % (number, photo.dtype, photo.shape)
+                    f'image {number}: expected uint8 of shape (height, width, 3), and this is '
+                    f'{photo.dtype} of {photo.shape}'
                 )
-            name = 'image %d' % number
+            name = f'image {number}'
             in_bands = self.check(name, photo, wished, mixture)
             jobs.append(Job(name, '', files.Picture([photo]), 0, wished.seen(photo), mixture, in_bands))
         results = []
@@ -261,7 +261,7 @@ class Stylist:
         """
         shape = controls.seen_shape(*photo.shape[:2])
         if shape != photo.shape[:2]:
-            name = '%s at the scale %g of strokes' % (name, controls.stroke_scale)
+            name = f'{name} at the scale {controls.stroke_scale:g} of strokes'
             photo = numpy.broadcast_to(numpy.uint8(0), shape + (3,))
         check_size(name, photo, self.architecture)
         finishing = 0 if controls.is_plain else FINISHING_BYTES * max(1, controls.stroke_scale**2)
@@ -305,8 +305,9 @@ class Stylist:
         fit = max(1, int(min(room / (self._bytes_per_pixel * pixels), most)))
         if fit < most:
             utils.say_once(
-                '--batch-size %d: so many pastiches of %d x %d pixels do not fit into the memory, computing %d '
-                'at once' % (most, photo.shape[1], photo.shape[0], fit)
+                f'--batch-size {most}: so many pastiches of {photo.shape[1]} x {photo.shape[0]} pixels '
+                f'do not fit into the memory, computing {fit} '
+                'at once'
             )
         return fit
 
@@ -381,6 +382,7 @@ def check_size(name, photo, architecture):
     lost = architecture.lost
     if lost and min(photo.shape[:2]) < SMALLEST + 2 * lost:
         raise utils.UserError(
-            '%s: %d x %d pixels, of which the network loses %d on each side: it takes %d at least; '
-            '--size enlarges photos' % (name, photo.shape[1], photo.shape[0], lost, SMALLEST + 2 * lost)
+            f'{name}: {photo.shape[1]} x {photo.shape[0]} pixels, of which the network loses {lost} on '
+            f'each side: it takes {SMALLEST + 2 * lost} at least; '
+            '--size enlarges photos'
         )

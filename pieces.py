@@ -51,10 +51,10 @@ class VideoOutput:
             self.state = files.load_npz(self._state_path(self.done))
 
     def _piece_path(self, first, end):
-        return os.path.join(self.folder, '%08d-%08d.nut' % (first, end))
+        return os.path.join(self.folder, f'{first:08d}-{end:08d}.nut')
 
     def _state_path(self, end):
-        return os.path.join(self.folder, '%08d.npz' % end)
+        return os.path.join(self.folder, f'{end:08d}.npz')
 
     def _found(self):
         """The pieces (first frame, first frame of the next) that are there, without a gap."""
@@ -125,7 +125,7 @@ class FolderOutput:
             self.state = {'pastiche': files.read_image(self._name(self.done))}
 
     def _name(self, number):
-        return os.path.join(self.path, '%06d.png' % number)
+        return os.path.join(self.path, f'{number:06d}.png')
 
     def write(self, frame, state):
         """Add a frame."""

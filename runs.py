@@ -140,8 +140,8 @@ def check_settings(path: str, settings: dict[str, Any], defaults: dict[str, Any]
         changed = ['all'] if before is None else [name for name in before if before[name] != settings.get(name)]
         if changed:
             raise utils.UserError(
-                '%s was made with other settings (%s): give the same, or another folder'
-                % (os.path.dirname(path) or '.', ', '.join(changed).replace('_', ' '))
+                f'{os.path.dirname(path) or "."} was made with other settings '
+                f'({", ".join(changed).replace("_", " ")}): give the same, or another folder'
             )
     with files.atomic_write(path) as file:
         file.write(json.dumps(settings, sort_keys=True, indent=1).encode())
@@ -151,10 +151,8 @@ def save_checkpoint(path: str, iteration: int, settings: dict[str, Any], variabl
     """Write what `load_checkpoint` needs to carry on exactly, atomically; refuse parameters that are not finite."""
     values = [variable.get_value(borrow=True) for variable in variables]
     if not all(numpy.isfinite(value).all() for value in values):
-        raise utils.UserError(
-            'a parameter is not finite after iteration %d: stopped; %s' % (iteration, last_good(path))
-        )
-    arrays = {'value_%d' % i: value for i, value in enumerate(values)}
+        raise utils.UserError(f'a parameter is not finite after iteration {iteration}: stopped; {last_good(path)}')
+    arrays = {f'value_{i}': value for i, value in enumerate(values)}
     arrays.update(iteration=numpy.array(iteration), settings=numpy.array(json.dumps(settings, sort_keys=True)))
     files.save_npz(path, arrays)
 
@@ -179,10 +177,10 @@ def load_checkpoint(path: str, settings: dict[str, Any], defaults: dict[str, Any
             if name in FINGERPRINTS:
                 raise utils.UserError(f'{path} was made with other {name.replace("_", " ")}: resume with the same')
             raise utils.UserError(
-                '%s was made with %s %s, and not %s: resume with the same settings'
-                % (path, name.replace('_', ' '), before, settings[name])
+                f'{path} was made with {name.replace("_", " ")} {before}, and not {settings[name]}: '
+                'resume with the same settings'
             )
-        values = [arrays['value_%d' % i] for i in range(len(variables))]
+        values = [arrays[f'value_{i}'] for i in range(len(variables))]
         if any(value.shape != variable.get_value(borrow=True).shape for value, variable in zip(values, variables)):
             raise ValueError
         iteration = int(arrays['iteration'])

@@ -153,5 +153,5 @@ def summarize_comparison(comparison: list[list[Any]], styles: list[str]) -> list
         for column in (2, 3, 5):
             values = [row[column] for row in chosen if row[column] is not None]
             means.append(f'{numpy.mean(values):.4g}' if values else '-')
-        summary.append([style] + means + ['%d of %d' % (sum(row[3] is not None for row in chosen), len(chosen))])
+        summary.append([style] + means + [f'{sum(row[3] is not None for row in chosen)} of {len(chosen)}'])
     return summary

@@ -66,7 +66,7 @@ def of_masks(masks, rest=None):
     masks = {number: numpy.asarray(mask, 'float64') for number, mask in masks.items()}
     shapes = {mask.shape for mask in masks.values()}
     if len(shapes) > 1 or len(next(iter(shapes))) != 2:
-        raise utils.UserError('a style map has weights of one shape (height, width), not %s' % sorted(shapes))
+        raise utils.UserError(f'a style map has weights of one shape (height, width), not {sorted(shapes)}')
     if not all(numpy.isfinite(mask).all() and (mask >= 0).all() for mask in masks.values()):
         raise utils.UserError('a style map has weights that are negative or not finite')
     total = sum(masks.values())
@@ -74,7 +74,7 @@ def of_masks(masks, rest=None):
         masks[number] = masks.get(number, 0) + weight * numpy.clip(1 - total, 0, 1)
     empty = int((sum(masks.values()) <= 0).sum())
     if empty:
-        raise utils.UserError('%d pixels of a style map have no style: one of the styles is to be for the rest' % empty)
+        raise utils.UserError(f'{empty} pixels of a style map have no style: one of the styles is to be for the rest')
 
     def draw(height, width, start, end):
         return numpy.stack([resize(mask, height, width, start, end) for mask in masks.values()])

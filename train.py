@@ -180,7 +180,7 @@ def parse_arguments():
         '--sample-photo',
         nargs='+',
         metavar='PHOTO',
-        help='photos of your own to stylize at each checkpoint (made smaller: %d pixels)' % SAMPLE_SIZE,
+        help=f'photos of your own to stylize at each checkpoint (made smaller: {SAMPLE_SIZE} pixels)',
     )
     parser.add_argument(
         '--keep-checkpoints',
@@ -211,12 +211,8 @@ def check_options(args, given):
     for name in settled:
         if name in given:
             raise utils.UserError(
-                '--%s and %s contradict each other: the network is that of %s'
-                % (
-                    name.replace('_', '-'),
-                    '--finetune' if args.finetune else '--start-from',
-                    args.finetune or args.start_from,
-                )
+                f'--{name.replace("_", "-")} and {"--finetune" if args.finetune else "--start-from"} '
+                f'contradict each other: the network is that of {args.finetune or args.start_from}'
             )
     if args.iterations and args.epochs:
         raise utils.UserError('--iterations and --epochs contradict each other')
@@ -226,21 +222,19 @@ def check_options(args, given):
     if not args.output.endswith('.npz'):
         raise utils.UserError(f'--output {args.output}: the name of a network ends in .npz')
     if args.styles_per_batch and args.styles_per_batch > args.batch_size:
-        raise utils.UserError(
-            '--styles-per-batch %d is more than --batch-size %d' % (args.styles_per_batch, args.batch_size)
-        )
+        raise utils.UserError(f'--styles-per-batch {args.styles_per_batch} is more than --batch-size {args.batch_size}')
     if args.content_size and args.content_size < args.image_size:
-        raise utils.UserError('--content-size %d is less than --image-size %d' % (args.content_size, args.image_size))
+        raise utils.UserError(f'--content-size {args.content_size} is less than --image-size {args.image_size}')
     if args.tanh_constant != 150 and network == 'cin':
         raise utils.UserError('--tanh-constant needs --network fns: the network for many styles ends in a sigmoid')
     if (args.lr_decay is None) != (args.lr_decay_every is None):
         raise utils.UserError('--lr-decay and --lr-decay-every belong together')
     if args.image_size % 4:
         raise utils.UserError(
-            '--image-size %d: the network halves the sides twice, so that they are multiples of 4' % args.image_size
+            f'--image-size {args.image_size}: the network halves the sides twice, so that they are multiples of 4'
         )
     if args.style_size < 16:
-        raise utils.UserError('--style-size %d: the loss network needs at least 16 pixels' % args.style_size)
+        raise utils.UserError(f'--style-size {args.style_size}: the loss network needs at least 16 pixels')
 
 
 def parse_coefficients(text, styles):
@@ -296,8 +290,8 @@ def load_base(args, styles):
         base = models.single_style_network(base, styles[0])
     elif args.network not in (None, base.architecture.network):
         raise utils.UserError(
-            '--network %s and --start-from contradict each other: %s is a network of a single style'
-            % (args.network, args.start_from)
+            f'--network {args.network} and --start-from contradict each other: {args.start_from} is a '
+            'network of a single style'
         )
     return base
 
@@ -332,7 +326,7 @@ def settle(args, styles, base):
         )
     if args.image_size < architecture.smallest_side:
         raise utils.UserError(
-            '--image-size %d: the network needs at least %d pixels' % (args.image_size, architecture.smallest_side)
+            f'--image-size {args.image_size}: the network needs at least {architecture.smallest_side} pixels'
         )
     if architecture.network == 'fns' and len(styles) != 1:
         raise utils.UserError(f'{args.style_dir} has {len(styles)} style images, and --network fns takes one')
@@ -378,8 +372,8 @@ def check_outputs(args, style_paths):
     for folder in (args.style_dir, args.content):
         if os.path.isdir(folder) and os.path.realpath(folder) == os.path.realpath(args.run_dir):
             raise utils.UserError(
-                '%s holds images to train on, and would be the run folder as well: choose another '
-                '--output or --run-dir' % args.run_dir
+                f'{args.run_dir} holds images to train on, and would be the run folder as well: choose another '
+                '--output or --run-dir'
             )
 
 
@@ -401,8 +395,9 @@ def claim(args, held):
     if args.resume and not resuming:
         if os.path.exists(args.output):
             raise utils.UserError(
-                '%s exists, and there is no %s to carry on from: give its --run-dir, or choose another '
-                '--output' % (args.output, checkpoint)
+                f'{args.output} exists, and there is no {checkpoint} to carry on from: give its '
+                '--run-dir, or choose another '
+                '--output'
             )
         print(f'no checkpoint in {args.run_dir}: starting at the first iteration', file=sys.stderr)
     for path in (checkpoint, args.output):

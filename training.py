@@ -360,7 +360,7 @@ def plot_losses(path, metrics):
     rows = runs.read_table(metrics)
     iterations = numpy.array([int(row['iteration']) for row in rows])
     window = max(1, len(rows) // 100)
-    with plot(path, 'weighted loss (mean of %d iterations)' % window) as axes:
+    with plot(path, f'weighted loss (mean of {window} iterations)') as axes:
         for name in ('total', 'content', 'style'):
             values = numpy.array([float(row[name]) for row in rows])
             smooth = numpy.convolve(values, numpy.ones(window) / window, 'valid')

@@ -239,7 +239,7 @@ def check_memory(
                 image.shape[0],
                 needed / 1e9,
                 available / 1e9,
-                '%s %d would fit' % (option, fits) if fits >= smallest else 'GOGH_MAX_MEMORY allows more',
+                f'{option} {fits} would fit' if fits >= smallest else 'GOGH_MAX_MEMORY allows more',
             )
         )
 
@@ -270,12 +270,11 @@ def unique(names: Sequence[str], what: str = 'name') -> list[str]:
         number[name] += 1
         new = name
         while number[name] > 1 and new in taken:
-            new = '%s-%d' % (name, number[name])
+            new = f'{name}-{number[name]}'
             number[name] += new in taken
         if new != name:
             say_once(
-                '%s %s is there more than once: a further one is called %s'
-                % (one_line(what), one_line(name), one_line(new))
+                f'{one_line(what)} {one_line(name)} is there more than once: a further one is called {one_line(new)}'
             )
         taken.add(new)
         result.append(new)

@@ -46,8 +46,10 @@ def parse_arguments():
     )
     parser.add_argument(
         '--output',
-        help='the clip to write (%s), or a folder for its frames; with --camera a folder for snapshots and recordings'
-        % ', '.join(videos.FORMATS),
+        help=(
+            f'the clip to write ({", ".join(videos.FORMATS)}), or a folder for its frames; with '
+            '--camera a folder for snapshots and recordings'
+        ),
     )
     parser.add_argument(
         '--camera',

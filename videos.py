@@ -136,8 +136,9 @@ class Clip:
             width, height = stream.codec_context.width, stream.codec_context.height
             if width * height > _max_pixels():
                 raise utils.UserError(
-                    '%s: frames of %d x %d pixels are more than the %d that are read at most; set GOGH_MAX_PIXELS to '
-                    'allow more' % (path, width, height, _max_pixels())
+                    f'{path}: frames of {width} x {height} pixels are more than the {_max_pixels()} '
+                    'that are read at most; set GOGH_MAX_PIXELS to '
+                    'allow more'
                 )
             # What starts first is at zero, as in FFmpeg: a piece cut from a broadcast starts at any time.
             starts = [
@@ -271,8 +272,8 @@ class Folder:
             image = files.read_image(path, self.size)
             if shape not in (None, image.shape):
                 raise utils.UserError(
-                    '%s: %d x %d pixels, and the frames before have %d x %d: all of a clip are of one size'
-                    % (path, image.shape[1], image.shape[0], shape[1], shape[0])
+                    f'{path}: {image.shape[1]} x {image.shape[0]} pixels, and the frames before have '
+                    f'{shape[1]} x {shape[0]}: all of a clip are of one size'
                 )
             shape = image.shape
             yield Frame(image, number / self.rate, 1 / self.rate)

@@ -29,7 +29,7 @@ def folder() -> str:
     if reason is None:
         return path
     try:
-        path = os.path.join(tempfile.gettempdir(), 'gogh-figure-%d' % os.getuid())
+        path = os.path.join(tempfile.gettempdir(), f'gogh-figure-{os.getuid()}')
         os.makedirs(path, mode=0o700, exist_ok=True)
         if os.stat(path).st_uid != os.getuid():
             reason = 'it belongs to somebody else'
@@ -39,8 +39,8 @@ def folder() -> str:
         reason = utils.reason(error)
     if reason is not None:
         sys.exit(
-            'error: %s cannot hold compiled code: %s; set XDG_CACHE_HOME to a folder of your own with some room'
-            % (path, reason)
+            f'error: {path} cannot hold compiled code: {reason}; set XDG_CACHE_HOME to a folder of '
+            'your own with some room'
         )
     return path
 

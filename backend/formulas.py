@@ -158,7 +158,7 @@ class ReflectPad(Formula):
         self.pad = int(pad)
         if self.pad < 1:
             raise ValueError(f'reflection padding is of at least one pixel, not {pad!r}')
-        self.large_enough = T.opt.Assert('an image is too small for a reflection padding of %d' % self.pad)
+        self.large_enough = T.opt.Assert(f'an image is too small for a reflection padding of {self.pad}')
 
     def formula(self, x):
         p = self.pad
@@ -320,8 +320,7 @@ class SquaredDifference(Formula):
     def check(self, x, y):
         if x.ndim != y.ndim or x.ndim < 2:
             raise TypeError(
-                '%s takes two tensors of the same number of dimensions, at least two, not %s and %s'
-                % (self, x.type, y.type)
+                f'{self} takes two tensors of the same number of dimensions, at least two, not {x.type} and {y.type}'
             )
 
     def formula(self, x, y):

@@ -41,7 +41,7 @@ def _limit_threads():
         sys.exit(f'error: OMP_NUM_THREADS={utils.one_line(text)}: expected a whole number from 1')
     most = max(64, 4 * (os.cpu_count() or 1))
     if int(first) > most:
-        print('OMP_NUM_THREADS=%s: computing with %d threads' % (first, most), file=sys.stderr)
+        print(f'OMP_NUM_THREADS={first}: computing with {most} threads', file=sys.stderr)
     os.environ['OMP_NUM_THREADS'] = str(min(int(first), most))
 
 
@@ -172,13 +172,13 @@ except Exception as _error:
     if not any(_users.values()):
         raise
     sys.exit(
-        'error: Theano does not start with what %s say: %s'
-        % (' and '.join(name for name in _users if _users[name]), utils.reason(_error))
+        'error: Theano does not start with what '
+        f'{" and ".join(name for name in _users if _users[name])} say: {utils.reason(_error)}'
     )
 if theano.config.floatX != 'float32' or theano.config.mode.upper().replace('_', '') == 'DEBUGMODE':
     sys.exit(
-        'error: THEANO_FLAGS set floatX to %s and mode to %s: gogh-figure needs float32, and no DebugMode'
-        % (theano.config.floatX, theano.config.mode)
+        f'error: THEANO_FLAGS set floatX to {theano.config.floatX} and mode to {theano.config.mode}: '
+        'gogh-figure needs float32, and no DebugMode'
     )
 compat.mend(theano)
 _modules = [

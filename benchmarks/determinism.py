@@ -34,7 +34,7 @@ RUNS = [
 
 def train(folder, number, iterations, options, threads):
     """Train, and return the parameters one after the other and the total loss of each iteration."""
-    output = os.path.join(folder, '%d.npz' % number)
+    output = os.path.join(folder, f'{number}.npz')
     weights = vgg.find()
     command = [
         sys.executable,
@@ -85,14 +85,10 @@ def main():
                 first, first_losses = weights, losses
             difference = numpy.linalg.norm(weights - first) / numpy.linalg.norm(first)
             print(
-                '%-32s %-9s weights differ by %.1e, the loss by %.1e at first and %.1e at last'
-                % (
-                    name,
-                    'same bits' if weights.tobytes() == first.tobytes() else '',
-                    difference,
-                    abs(losses[0] / first_losses[0] - 1),
-                    abs(losses[-1] / first_losses[-1] - 1),
-                ),
+                f'{name:<32} {("same bits" if weights.tobytes() == first.tobytes() else "")!s:<9} '
+                f'weights differ by {difference:.1e}, the loss by '
+                f'{abs(losses[0] / first_losses[0] - 1):.1e} at first and '
+                f'{abs(losses[-1] / first_losses[-1] - 1):.1e} at last',
                 flush=True,
             )
 

@@ -78,11 +78,9 @@ def gogh(name, device, tf32):
 
         context = type.get_context(None)
         number = dnn.version(raises=False) if dnn.dnn_available(None) else None
-        return '%s, pygpu %s, %s, %s' % (
-            words,
-            pygpu.__version__,
-            context.devname,
-            'cuDNN %d' % number if number else 'without cuDNN',
+        return (
+            f'{words}, pygpu {pygpu.__version__}, {context.devname}, '
+            f'{(f"cuDNN {number}" if number else "without cuDNN")}'
         )
 
     return stylize, train, versions
@@ -106,17 +104,17 @@ def peers(name, device, tf32):
         def __init__(self, path, one_style):
             super().__init__()
             with numpy.load(path) as f:
-                arrays = [f['arr_%d' % i] for i in range(len(f.files) - 1)]
+                arrays = [f[f'arr_{i}'] for i in range(len(f.files) - 1)]
             self.blocks, self.one_style = len(arrays) // 3, one_style
             for i in range(self.blocks):
                 W, beta, gamma = [torch.from_numpy(numpy.array(a)) for a in arrays[3 * i : 3 * i + 3]]
                 # Lasagne convolves, PyTorch correlates.
-                self.register_parameter('W%d' % i, torch.nn.Parameter(W.flip(2, 3).contiguous()))
+                self.register_parameter(f'W{i}', torch.nn.Parameter(W.flip(2, 3).contiguous()))
                 for key, value in (('gamma', gamma), ('beta', beta)):
-                    self.register_parameter('%s%d' % (key, i), torch.nn.Parameter(value[0] if one_style else value))
+                    self.register_parameter(f'{key}{i}', torch.nn.Parameter(value[0] if one_style else value))
 
         def block(self, i, x, style, stride=1):
-            W, gamma, beta = [getattr(self, '%s%d' % (key, i)) for key in ('W', 'gamma', 'beta')]
+            W, gamma, beta = [getattr(self, f'{key}{i}') for key in ('W', 'gamma', 'beta')]
             p = W.shape[2] // 2
             x = F.conv2d(F.pad(x, (p, p, p, p), mode='reflect'), W, stride=stride)
             if self.one_style:
@@ -206,11 +204,9 @@ def peers(name, device, tf32):
         words = f'PyTorch {torch.__version__}'
         if device.type == 'cpu':
             return words
-        return '%s, CUDA %s, cuDNN %s, %s' % (
-            words,
-            torch.version.cuda,
-            torch.backends.cudnn.version(),
-            torch.cuda.get_device_name(device),
+        return (
+            f'{words}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}, '
+            f'{torch.cuda.get_device_name(device)}'
         )
 
     return stylize, train, versions
@@ -241,7 +237,7 @@ def main():
             result = run()
         seconds = time.perf_counter() - start
         if isinstance(result, numpy.ndarray):
-            path = os.path.join(tempfile.gettempdir(), 'output-%d.npy' % os.getpid())
+            path = os.path.join(tempfile.gettempdir(), f'output-{os.getpid()}.npy')
             numpy.save(path, result)
             result = path
         answers.write(f'{json.dumps([seconds, result])}\n')

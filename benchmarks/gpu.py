@@ -38,7 +38,7 @@ STEPS = 3
 def write_vgg(folder, dtype='float32'):
     """Write VGG16 to conv4_3 with random weights; returns its path."""
     weights = vgg.random_weights('vgg16')
-    path = os.path.join(folder, 'vgg-%s.npz' % dtype)
+    path = os.path.join(folder, f'vgg-{dtype}.npz')
     numpy.savez(path, **{key: weights[key].astype(dtype) for key in sorted(weights) if 'conv1_1' <= key < 'conv4_4'})
     return path
 
@@ -46,7 +46,7 @@ def write_vgg(folder, dtype='float32'):
 def expected_pastiche(network, images):
     """Style 0 of a network, in float64, by numpy and scipy."""
     with numpy.load(network) as file:
-        params = [file['arr_%d' % i] for i in range(len(file.files) - 1)]
+        params = [file[f'arr_{i}'] for i in range(len(file.files) - 1)]
     style = numpy.zeros((len(images), len(params[1])))
     style[:, 0] = 1
     return reference.transformer(numpy.asarray(images, 'float64'), params, style)
@@ -84,8 +84,8 @@ def check(args, folder):
             good = difference < largest and of_losses < relative
             right &= good
             lines.append(
-                '| %s | %s | %.1e (< %.0e) | %.1e (< %.0e) | %s |'
-                % (name, precision, difference, largest, of_losses, relative, 'right' if good else 'WRONG')
+                f'| {name} | {precision} | {difference:.1e} (< {largest:.0e}) | {of_losses:.1e} (< '
+                f'{relative:.0e}) | {"right" if good else "WRONG"} |'
             )
     return lines, right
 
@@ -102,16 +102,16 @@ def measure(args, what, command, names, precision):
             times = take_turns(names, command, args.repeat, engine_options(args, precision))[0]
             break
         except EngineFailed as failure:
-            reasons.append('%s, %s: %s' % (what, precision, failure))
+            reasons.append(f'{what}, {precision}: {failure}')
             names.remove(failure.name)
     medians = {name: 1e3 * numpy.median(times[name]) for name in names}
-    cells = ['%.1f ms' % medians[name] if name in medians else '-' for name in args.engines]
+    cells = [f'{medians[name]:.1f} ms' if name in medians else '-' for name in args.engines]
     ratios = [
-        '%.2f' % (medians[name] / medians['gogh']) if name in medians and 'gogh' in medians else '-'
+        f'{medians[name] / medians["gogh"]:.2f}' if name in medians and 'gogh' in medians else '-'
         for name in args.engines
         if name != 'gogh'
     ]
-    print('| %s |' % ' | '.join([what, precision] + cells + ratios), flush=True)
+    print(f'| {" | ".join([what, precision] + cells + ratios)} |', flush=True)
     return reasons
 
 
@@ -141,11 +141,11 @@ def card(device):
 def describe(args):
     """Say what computes with what, and stop where an engine does not run at all."""
     if args.device.startswith('cuda'):
-        print('* card, memory, driver: %s' % card(args.device))
+        print(f'* card, memory, driver: {card(args.device)}')
     for name in args.engines:
         engine = Engine(name, engine_options(args, args.precision[0]))
         try:
-            print('* %s: %s' % (name, engine('versions')[1]))
+            print(f'* {name}: {engine("versions")[1]}')
         finally:
             engine.close()
     if args.engines == ['gogh']:
@@ -157,7 +157,7 @@ def run(args, folder):
     describe(args)
     print(
         '\n| results against float64 on the CPU | precision | largest difference of a pastiche '
-        '| relative difference of the first %d losses | |\n|---|---|---|---|---|' % STEPS,
+        f'| relative difference of the first {STEPS} losses | |\n|---|---|---|---|---|',
         flush=True,
     )
     lines, right = check(args, folder)
@@ -165,15 +165,15 @@ def run(args, folder):
     if not right:
         sys.exit('error: the results are wrong, so their speed is not measured')
     others = [name for name in args.engines if name != 'gogh']
-    header = ['median of %d turns' % args.repeat, 'precision'] + args.engines + [name + ' / gogh' for name in others]
-    print('\n| %s |\n|%s' % (' | '.join(header), '---|' * len(header)), flush=True)
+    header = [f'median of {args.repeat} turns', 'precision'] + args.engines + [name + ' / gogh' for name in others]
+    print(f'\n| {" | ".join(header)} |\n|{"---|" * len(header)}', flush=True)
     reasons = []
     for size in args.size:
         for batch in args.batch:
             command = ('stylize',) + prepare(folder, size, batch)
             for precision in args.precision:
                 reasons += measure(
-                    args, 'stylize %dx%d, batch %d' % (size[1], size[0], batch), command, args.engines, precision
+                    args, f'stylize {size[1]}x{size[0]}, batch {batch}', command, args.engines, precision
                 )
     vgg = write_vgg(folder)
     for batch in args.train_batch:
@@ -181,7 +181,7 @@ def run(args, folder):
         for precision in args.precision:
             reasons += measure(
                 args,
-                'training step, %dx%d, batch %d' % (args.train_size, args.train_size, batch),
+                f'training step, {args.train_size}x{args.train_size}, batch {batch}',
                 ('train', network, vgg, images),
                 [name for name in args.engines if name != 'compile'],
                 precision,
@@ -203,7 +203,7 @@ def main():
         '--size',
         type=lambda text: tuple(int(n) for n in reversed(text.split('x'))),
         action='append',
-        help='of images to stylize, WIDTHxHEIGHT (default: %s)' % ', '.join('%dx%d' % size[::-1] for size in SIZES),
+        help=f'of images to stylize, WIDTHxHEIGHT (default: {", ".join("%dx%d" % size[::-1] for size in SIZES)})',
     )
     parser.add_argument('--batch', type=int, action='append', help='images at once (default: 1 and 8)')
     parser.add_argument('--train-batch', type=int, action='append', help='of training (default: 4 and 16)')
@@ -225,7 +225,7 @@ def main():
     try:
         run(args, folder)
     except EngineFailed as failure:
-        sys.exit('error: %s' % failure)
+        sys.exit(f'error: {failure}')
     finally:
         shutil.rmtree(folder)
 

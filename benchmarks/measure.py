@@ -123,11 +123,11 @@ def take_turns(names, command, repeat, options=()):
 
 def report(times, unit='ms', scale=1e3):
     base = numpy.median(times['gogh'])
-    print('%-12s %10s %10s %12s' % ('', 'median', 'fastest', 'time / gogh'))
+    print('                 median    fastest  time / gogh')
     for name, seconds in times.items():
         print(
-            '%-12s %7.0f %s %7.0f %s %12.2f'
-            % (name, scale * numpy.median(seconds), unit, scale * min(seconds), unit, numpy.median(seconds) / base)
+            f'{name:<12} {scale * numpy.median(seconds):7.0f} {unit} {scale * min(seconds):7.0f} '
+            f'{unit} {numpy.median(seconds) / base:12.2f}'
         )
 
 
@@ -135,7 +135,7 @@ def stylize(args, folder):
     for size in args.size:
         paths = prepare(folder, size)
         times, results = take_turns(args.engines, ('stylize',) + paths, args.repeat)
-        print('stylize %d x %d, %d turns' % (size[1], size[0], args.repeat))
+        print(f'stylize {size[1]} x {size[0]}, {args.repeat} turns')
         report(times)
         ours = numpy.load(results['gogh'])
         for name, path in results.items():
@@ -143,8 +143,8 @@ def stylize(args, folder):
                 continue
             difference = ours - numpy.load(path)
             print(
-                'largest difference to %s: %.1e, PSNR %.0f dB'
-                % (name, abs(difference).max(), -10 * numpy.log10(numpy.mean(difference**2.0)))
+                f'largest difference to {name}: {abs(difference).max():.1e}, PSNR '
+                f'{-10 * numpy.log10(numpy.mean(difference**2.0)):.0f} dB'
             )
 
 
@@ -159,16 +159,16 @@ def train(args, folder):
         if name in ('gogh', 'torch', 'torch-channels-last', 'plain') or os.path.isdir(name)
     ]
     times, results = take_turns(names, ('train', network, weights_path, batch), args.repeat)
-    print('training step, batch 4 at 256 x 256, VGG16 to conv4_3, %d turns' % args.repeat)
+    print(f'training step, batch 4 at 256 x 256, VGG16 to conv4_3, {args.repeat} turns')
     report(times)
     for name, loss in results.items():
-        print('loss of %s after %d steps: %.6g' % (name, args.repeat + 2, loss))
+        print(f'loss of {name} after {args.repeat + 2} steps: {loss:.6g}')
 
 
 def memory(args, folder):
     for size in args.size:
         paths = prepare(folder, size)
-        print('peak memory of stylizing %d x %d once' % (size[1], size[0]))
+        print(f'peak memory of stylizing {size[1]} x {size[0]} once')
         # The engines that import ONNX export it in the same process, whose peak is the exporter's.
         for name in [name for name in args.engines if name not in ('onnxruntime', 'openvino')]:
             engine = Engine(name)
@@ -200,7 +200,7 @@ def start(args, folder):
         print(f'stylize.py, 512 x 512, {"warm" if turn else "empty"} cache: {time.perf_counter() - begin:.2f} s')
     styles = os.path.join(os.path.dirname(HERE), 'data', 'samples')
     for turn in range(args.repeat):
-        run = os.path.join(folder, 'run%d' % turn)
+        run = os.path.join(folder, f'run{turn}')
         begin = time.perf_counter()
         process = subprocess.Popen(
             [
@@ -228,8 +228,8 @@ def start(args, folder):
         process.kill()
         process.wait()
         print(
-            'train.py, 3 styles, VGG16, warm cache, until the first iteration begins: %.1f s'
-            % (seconds - float(rows[1][1]))
+            'train.py, 3 styles, VGG16, warm cache, until the first iteration begins: '
+            f'{seconds - float(rows[1][1]):.1f} s'
         )
 
 
@@ -247,8 +247,10 @@ def main():
         '--engines',
         type=lambda text: text.split(','),
         default=ENGINES,
-        help='of %s (default: the first %d), and folders of other checkouts of the project'
-        % (', '.join(ENGINES + OTHERS), len(ENGINES)),
+        help=(
+            f'of {", ".join(ENGINES + OTHERS)} (default: the first {len(ENGINES)}), and folders of '
+            'other checkouts of the project'
+        ),
     )
     args = parser.parse_args()
     args.size = args.size or [(1080, 1920) if args.what == 'memory' else (512, 512)]

@@ -70,7 +70,7 @@ def main():
     parser.add_argument('--backend', choices=['onednn', 'plain'], default='onednn', help='(default: %(default)s)')
     parser.add_argument('--network', action='append', choices=list(NETWORKS), help='(default: all)')
     args = parser.parse_args()
-    print('%-38s %-12s %9s %14s %9s' % ('network', 'photo', 'measured', 'bytes a pixel', 'expected'))
+    print('network                                photo         measured  bytes a pixel  expected')
     with tempfile.TemporaryDirectory() as folder:
         path, photo = os.path.join(folder, 'network.npz'), os.path.join(folder, 'photo.png')
         for name in args.network or NETWORKS:
@@ -102,8 +102,8 @@ def main():
                 added = 2 * (network.architecture.border - network.architecture.lost)
                 expected = network.architecture.pastiche_bytes(args.backend) * (width + added) * (height + added)
                 print(
-                    '%-38s %-12s %5.0f MiB %14.0f %9.0f'
-                    % (name, size, measured / 2**20, measured / (width * height), expected / (width * height)),
+                    f'{name:<38} {size:<12} {measured / 2**20:5.0f} MiB '
+                    f'{measured / (width * height):14.0f} {expected / (width * height):9.0f}',
                     flush=True,
                 )
 

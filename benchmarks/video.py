@@ -102,7 +102,7 @@ def measure_steadiness(args):
             painting = glob.glob(os.path.join(ROOT, 'data', 'styles', 'misc32', f'*_{style}.jpg'))[0]
             target = grams(files.read_image(painting, size=512))
             alone = [stylist(frame, style) for frame in frames]
-            cells = ['%.2e, of the clip %.1e' % (instability(alone, motions), own)]
+            cells = [f'{instability(alone, motions):.2e}, of the clip {own:.1e}']
             sample = range(len(frames) // 3, len(frames), 4)
             before = style_loss(grams, [alone[i] for i in sample], target)
             for share in args.shares:
@@ -110,7 +110,7 @@ def measure_steadiness(args):
                 steady = [steadier(pastiche, m) for pastiche, m in zip(alone, moved)]
                 after = style_loss(grams, [steady[i] for i in sample], target)
                 ratio = instability(steady, motions) / instability(alone, motions)
-                cells.append('%.2f, %+.0f %%' % (ratio, 100 * (after / before - 1)))
+                cells.append(f'{ratio:.2f}, {100 * (after / before - 1):+.0f} %')
             print(f'{os.path.basename(clip)}, {style} | ' + ' | '.join(cells), flush=True)
 
 
@@ -179,17 +179,8 @@ def measure_speed(args):
                 ]
                 steady, busy, alone, busy_alone, other = numpy.max(turns, 0)
                 print(
-                    '%s | %d x %d | %.2f/s | %.2f/s | %.2f/s | %d %%, %d %%'
-                    % (
-                        os.path.basename(model),
-                        first.shape[1],
-                        first.shape[0],
-                        steady,
-                        alone,
-                        other,
-                        round(100 * busy),
-                        round(100 * busy_alone),
-                    ),
+                    f'{os.path.basename(model)} | {first.shape[1]} x {first.shape[0]} | {steady:.2f}/s '
+                    f'| {alone:.2f}/s | {other:.2f}/s | {round(100 * busy)} %, {round(100 * busy_alone)} %',
                     flush=True,
                 )
 

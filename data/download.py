@@ -204,7 +204,7 @@ def fetch(opener, url, path, size, max_size, denied, timeout):
         return
     headers = {'User-Agent': 'gogh-figure', 'Accept-Encoding': 'identity'}
     if have and identity:
-        headers.update({'Range': 'bytes=%d-' % have, 'If-Range': identity})
+        headers.update({'Range': f'bytes={have}-', 'If-Range': identity})
     try:
         response = opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
     except urllib.error.HTTPError as error:
@@ -216,10 +216,8 @@ def fetch(opener, url, path, size, max_size, denied, timeout):
             discard(part)
             raise Retry('the file has changed on the server')
         if error.code in (408, 429) or error.code >= 500:
-            raise Retry('the server answers %d' % error.code)
-        raise utils.UserError(
-            '%s: the server answers %d %s' % (url, error.code, http.client.responses.get(error.code, ''))
-        )
+            raise Retry(f'the server answers {error.code}')
+        raise utils.UserError(f'{url}: the server answers {error.code} {http.client.responses.get(error.code, "")}')
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise utils.UserError(f"{url}: the server's certificate is not valid: {utils.reason(error.reason)}")
@@ -240,12 +238,12 @@ def fetch(opener, url, path, size, max_size, denied, timeout):
             discard(part)
         total = announced(response, start)
         if size is not None and total is not None and total != size:
-            raise utils.UserError('%s: the server announces %d bytes, but the file has %d' % (url, total, size))
+            raise utils.UserError(f'{url}: the server announces {total} bytes, but the file has {size}')
         total = size if total is None else total
         if total is None or (max_size is not None and total > max_size):
             raise utils.UserError(
                 '%s: refused: the server announces %s'
-                % (url, 'no size' if total is None else '%d bytes, more than expected' % total)
+                % (url, 'no size' if total is None else f'{total} bytes, more than expected')
             )
         free = shutil.disk_usage(os.path.dirname(path) or '.').free
         if total - start > free:
@@ -254,7 +252,7 @@ def fetch(opener, url, path, size, max_size, denied, timeout):
             discard(part)
             raise Retry('the file has changed on the server')
         with open(f'{part}.id', 'w') as file:
-            file.write('%s\n%d\n' % (response_identity(response), total))
+            file.write(f'{response_identity(response)}\n{total}\n')
         receive(response, url, part, start, total)
 
 
@@ -307,19 +305,19 @@ def receive(response, url, part, start, total):
             try:
                 data = response.read1(1 << 16)
             except (socket.timeout, TimeoutError):
-                raise Retry('the server has stopped sending after %d of %d bytes' % (have, total))
+                raise Retry(f'the server has stopped sending after {have} of {total} bytes')
             except (OSError, http.client.HTTPException) as error:
-                raise Retry('the connection broke after %d of %d bytes: %s' % (have, total, utils.reason(error)))
+                raise Retry(f'the connection broke after {have} of {total} bytes: {utils.reason(error)}')
             if not data:
                 break
             have += len(data)
             if have > total:
                 discard(part)
-                raise utils.UserError('%s: the server sends more than the %d bytes of the file' % (url, total))
+                raise utils.UserError(f'{url}: the server sends more than the {total} bytes of the file')
             file.write(data)
             bar.update(len(data))
     if have < total:
-        raise Retry('the connection ended after %d of %d bytes' % (have, total))
+        raise Retry(f'the connection ended after {have} of {total} bytes')
 
 
 def checksum_problem(path, md5=None, sha256=None):
@@ -338,7 +336,7 @@ def check(path, size=None, md5=None, sha256=None):
     """Raise `utils.UserError` if a file that is there is not the one it should be."""
     problem = None
     if size is not None and os.path.getsize(path) != size:
-        problem = 'has %d bytes instead of %d' % (os.path.getsize(path), size)
+        problem = f'has {os.path.getsize(path)} bytes instead of {size}'
     problem = problem or checksum_problem(path, md5, sha256)
     if problem:
         raise utils.UserError(f'{path}: {problem}; delete it to fetch it again')

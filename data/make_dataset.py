@@ -243,8 +243,7 @@ def main():
         raise utils.UserError(f'{args.output}: cannot write: there is no such folder')
     if needed > shutil.disk_usage(folder).free:
         raise utils.UserError(
-            '%s: needs %.1f GB, and %.1f GB are free'
-            % (args.output, needed / 1e9, shutil.disk_usage(folder).free / 1e9)
+            f'{args.output}: needs {needed / 1e9:.1f} GB, and {shutil.disk_usage(folder).free / 1e9:.1f} GB are free'
         )
 
     problems, counts = [], []
@@ -253,7 +252,7 @@ def main():
         with disk.keep_interrupts(), h5py.File(disk, 'w') as file:
             for name, source in splits:
                 count, wrong = add_split(file, name, source, args.size, pool, args.workers, disk)
-                counts.append('%s %d' % (name, count))
+                counts.append(f'{name} {count}')
                 problems += wrong
                 if not count:
                     raise utils.UserError(f'{name}: no photo can be read; the first: {wrong[0]}')

@@ -143,13 +143,13 @@ def main():
     if unknown:
         raise utils.UserError(f'no style named {", ".join(unknown)}; the styles are {", ".join(names)}')
     if not 64 <= args.size <= 4096:
-        raise utils.UserError('--size must be from 64 to 4096, not %d' % args.size)
+        raise utils.UserError(f'--size must be from 64 to 4096, not {args.size}')
     try:
         os.makedirs(args.output, exist_ok=True)
     except OSError as error:
         raise utils.UserError(f'{args.output}: cannot make this folder: {utils.reason(error)}')
     jobs = [
-        (name, args.size, os.path.join(args.output, '%02d_%s.jpg' % (index, name)))
+        (name, args.size, os.path.join(args.output, f'{index:02d}_{name}.jpg'))
         for index, name in enumerate(names)
         if not args.only or name in args.only
     ]

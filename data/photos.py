@@ -77,8 +77,8 @@ def open_content(path, image_size, content_size=None, validation_split=0.05):
     """
     if not os.path.exists(path):
         raise utils.UserError(
-            '%s: no such content images; give a folder of photos or an HDF5 file by --content '
-            '(data/download.py and data/make_dataset.py prepare MS-COCO)' % path
+            f'{path}: no such content images; give a folder of photos or an HDF5 file by --content '
+            '(data/download.py and data/make_dataset.py prepare MS-COCO)'
         )
     if os.path.isdir(path):
         return _open_folder(path, image_size, content_size or image_size, validation_split)
@@ -141,13 +141,13 @@ def _open_hdf5(path, image_size):
             raise utils.UserError(f'{path}: neither a folder nor a readable HDF5 file: {utils.reason(error)}')
         if not good:
             raise utils.UserError(
-                '%s: an HDF5 file of another layout: expected %s, uint8, N×3×256×256'
-                % (path, ' and '.join(HDF5_NAMES.values()))
+                f'{path}: an HDF5 file of another layout: expected '
+                f'{" and ".join(HDF5_NAMES.values())}, uint8, N×3×256×256'
             )
         for shape in shapes.values():
             if min(shape[2:]) < image_size:
                 raise utils.UserError(
-                    '%s: its images are %d×%d, too small for --image-size %d' % (path, shape[2], shape[3], image_size)
+                    f'{path}: its images are {shape[2]}×{shape[3]}, too small for --image-size {image_size}'
                 )
         stack.pop_all()
 
@@ -156,7 +156,7 @@ def _open_hdf5(path, image_size):
             try:
                 image = dataset[i]
             except (OSError, RuntimeError) as error:
-                raise utils.UserError('%s: cannot read image %d: %s' % (path, i, utils.reason(error)))
+                raise utils.UserError(f'{path}: cannot read image {i}: {utils.reason(error)}')
             return random_crop(image.transpose(1, 2, 0), image_size, generator)
 
         return read

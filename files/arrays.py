@@ -77,15 +77,14 @@ def make_dtype(name: str) -> numpy.dtype:
     if 'O' in name:
         raise ValueError('it holds Python objects, which are never loaded')
     if not _DTYPE.fullmatch(name):
-        raise ValueError('it holds an array of %.40r, not of plain numbers or text' % name)
+        raise ValueError(f'it holds an array of {name!r}, not of plain numbers or text')
     return numpy.dtype(name)
 
 
 def check_size(size: int, max_bytes: int) -> None:
     if size > max_bytes:
         raise ValueError(
-            'it holds %d bytes, more than the %d that are read at most; set GOGH_MAX_BYTES to '
-            'allow more' % (size, max_bytes)
+            f'it holds {size} bytes, more than the {max_bytes} that are read at most; set GOGH_MAX_BYTES to allow more'
         )
 
 

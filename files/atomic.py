@@ -41,7 +41,7 @@ def atomic_path(path: str) -> Iterator[str]:
         folder = os.path.dirname(target) or '.'
         stem = _stem(target)
         _remove_leftovers(folder, stem)
-        temporary = os.path.join(folder, '%s%d-%s.tmp' % (stem, os.getpid(), secrets.token_hex(4)))
+        temporary = os.path.join(folder, f'{stem}{os.getpid()}-{secrets.token_hex(4)}.tmp')
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         with contextlib.suppress(OSError):  # a new file, or a file system without modes
             os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode) | stat.S_IRUSR | stat.S_IWUSR)
@@ -157,8 +157,8 @@ def check_outputs(outputs: dict[str, bool], inputs: Iterable[str] = (), overwrit
         taken[identity] = f'the output {path}'
         if os.path.lexists(path) and not os.path.isdir(path) and not ours and not overwrite:
             raise utils.UserError(
-                '%s exists, and is not what this command wrote before: choose another name, or allow it '
-                'by --overwrite' % path
+                f'{path} exists, and is not what this command wrote before: choose another name, or allow it '
+                'by --overwrite'
             )
 
 

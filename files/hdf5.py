@@ -39,7 +39,7 @@ def hdf5_datasets(file: Any, depth: int = 4, most: int = 10000) -> dict[str, Any
         for name in group:
             seen += 1
             if seen > most:
-                raise ValueError('it holds more than %d groups and datasets' % most)
+                raise ValueError(f'it holds more than {most} groups and datasets')
             # A name that is not UTF-8 comes as bytes.
             if isinstance(name, bytes) or group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
                 continue

@@ -185,7 +185,7 @@ def open_image(source, max_pixels):
                 source = stack.enter_context(open(source, 'rb'))
             source.seek(0, os.SEEK_END)
             if source.tell() == 0:
-                raise utils.UserError('%s: the file is empty' % name)
+                raise utils.UserError(f'{name}: the file is empty')
             source.seek(0)
             image = stack.enter_context(Image.open(source, formats=READ_FORMATS))
             _check_pixels(name, image, max_pixels)
@@ -193,24 +193,24 @@ def open_image(source, max_pixels):
     except utils.UserError:
         raise
     except Image.DecompressionBombError:
-        raise utils.UserError('%s: more than %s pixels; set GOGH_MAX_PIXELS to allow more' % (name, max_pixels))
+        raise utils.UserError(f'{name}: more than {max_pixels} pixels; set GOGH_MAX_PIXELS to allow more')
     except Image.UnidentifiedImageError:
         hint = OTHER_EXTENSIONS.get(os.path.splitext(str(name))[1].lower())
         raise utils.UserError(
-            '%s: not an image of a kind that can be read (%s)%s'
-            % (name, ', '.join(READ_FORMATS), '; ' + hint if hint else '')
+            f'{name}: not an image of a kind that can be read '
+            f'({", ".join(READ_FORMATS)}){("; " + hint if hint else "")}'
         )
     except IsADirectoryError:
-        raise utils.UserError('%s: is a folder, not an image' % name)
+        raise utils.UserError(f'{name}: is a folder, not an image')
     except MemoryError:
-        raise utils.UserError('%s: not enough memory to read this image' % name)
+        raise utils.UserError(f'{name}: not enough memory to read this image')
     except FileNotFoundError:
-        raise utils.UserError('%s: no such file' % name)
+        raise utils.UserError(f'{name}: no such file')
     except PermissionError:
-        raise utils.UserError('%s: permission denied' % name)
+        raise utils.UserError(f'{name}: permission denied')
     except Exception as error:
         # On a damaged file Pillow raises nearly anything: OSError, SyntaxError, struct.error, IndexError, ...
-        raise utils.UserError('%s: cannot read this image: %s' % (name, utils.reason(error)))
+        raise utils.UserError(f'{name}: cannot read this image: {utils.reason(error)}')
 
 
 def _check_pixels(name, image, max_pixels):
@@ -222,8 +222,8 @@ def _check_pixels(name, image, max_pixels):
     for width, height in sizes:
         if width * height > max_pixels:
             raise utils.UserError(
-                '%s: %d x %d pixels are more than the %s that are read at most; set '
-                'GOGH_MAX_PIXELS to allow more' % (name, width, height, max_pixels)
+                f'{name}: {width} x {height} pixels are more than the {max_pixels} that are read at most; set '
+                'GOGH_MAX_PIXELS to allow more'
             )
 
 
@@ -293,8 +293,9 @@ def resize_shorter_side(name, image, size, max_pixels):
     width, height = (max(1, int(round(side * size / shorter))) for side in image.size)
     if width * height > max_pixels:
         raise utils.UserError(
-            '%s: resized to %d x %d it would have more than the %s pixels that are read at most; '
-            'set GOGH_MAX_PIXELS to allow more' % (name, width, height, max_pixels)
+            f'{name}: resized to {width} x {height} it would have more than the {max_pixels} pixels '
+            'that are read at most; '
+            'set GOGH_MAX_PIXELS to allow more'
         )
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
 
@@ -325,8 +326,7 @@ def write_image(path, image, origin=None):
         Image.fromarray(image).save(encoded, name, **options, **origin_options(name, origin))
     except (OSError, ValueError) as error:
         raise utils.UserError(
-            '%s: cannot write %d x %d pixels as %s: %s'
-            % (path, image.shape[1], image.shape[0], name, utils.reason(error))
+            f'{path}: cannot write {image.shape[1]} x {image.shape[0]} pixels as {name}: {utils.reason(error)}'
         )
     with atomic_write(path) as file:
         file.write(encoded.getbuffer())
@@ -343,8 +343,8 @@ def check_extension(path):
     extension = os.path.splitext(path)[1].lower()
     if extension not in WRITE_FORMATS:
         raise utils.UserError(
-            '%s: cannot write an image of this kind; the name should end in one of %s'
-            % (path, ' '.join(sorted(WRITE_FORMATS)))
+            f'{path}: cannot write an image of this kind; the name should end in one of '
+            f'{" ".join(sorted(WRITE_FORMATS))}'
         )
     return extension
 
@@ -352,7 +352,7 @@ def check_extension(path):
 def origin(script, *paths):
     """What is noted in an image that a script makes of files, so that it can be told from all others."""
     digest = hashlib.sha256('\0'.join(os.path.realpath(path) for path in paths).encode(errors='surrogateescape'))
-    return 'gogh-figure %s %s' % (script, digest.hexdigest()[:16])
+    return f'gogh-figure {script} {digest.hexdigest()[:16]}'
 
 
 def read_origin(path):
@@ -449,7 +449,7 @@ def find_images(arguments):
                 with os.scandir(argument) as entries:
                     by_path = {entry.path: entry for entry in entries if not entry.name.startswith('.')}
             except OSError as error:
-                raise utils.UserError('%s: cannot read this folder: %s' % (argument, utils.reason(error)))
+                raise utils.UserError(f'{argument}: cannot read this folder: {utils.reason(error)}')
             paths, left_out = _only_images(sorted(by_path), by_path)
             complaint = 'no images in this folder'
         elif os.path.exists(argument):
@@ -458,7 +458,7 @@ def find_images(arguments):
             paths, left_out = _only_images(sorted(glob.glob(argument, recursive=True)))
             complaint = 'no images match this pattern'
         else:
-            raise utils.UserError('%s: no such file or folder' % argument)
+            raise utils.UserError(f'{argument}: no such file or folder')
         more = f' and {len(left_out) - 10} more' if len(left_out) > 10 else ''
         without = f'left out {", ".join(left_out[:10])}{more}' if left_out else ''
         if not paths:
@@ -487,11 +487,11 @@ def _only_images(paths, entries=None):
             continue
         name = utils.one_line(os.path.basename(path))
         if os.path.isdir(path):
-            left_out.append('%s (a folder)' % name)
+            left_out.append(f'{name} (a folder)')
         elif extension in OTHER_EXTENSIONS:
-            left_out.append('%s (%s)' % (name, OTHER_EXTENSIONS[extension]))
+            left_out.append(f'{name} ({OTHER_EXTENSIONS[extension]})')
         elif extension in READ_EXTENSIONS:
-            left_out.append('%s (%s)' % (name, 'a link to nothing' if os.path.islink(path) else 'no file'))
+            left_out.append(f'{name} ({("a link to nothing" if os.path.islink(path) else "no file")})')
     return images, left_out
 
 

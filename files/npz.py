@@ -42,10 +42,10 @@ def read_npz(file: BinaryIO, max_bytes: int) -> dict[str, numpy.ndarray]:
         for member in members:
             name = member.filename
             if not name.endswith('.npy') or name[:-4] in arrays:
-                raise ValueError('%.40r is not an array, or is there twice' % name)
+                raise ValueError(f'{name!r} is not an array, or is there twice')
             if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 # Python's zipfile inflates the other methods without a limit.
-                raise ValueError('%.40r is encrypted or compressed in an unusual way' % name)
+                raise ValueError(f'{name!r} is encrypted or compressed in an unusual way')
             with archive.open(member) as stream:
                 arrays[name[:-4]] = _read_npy(stream, member.file_size)
         return arrays
@@ -131,6 +131,6 @@ def save_npz(path: str, arrays_: Any) -> None:
         Those of a list are named arr_0, arr_1, ... as `numpy.savez` does.
     """
     if not isinstance(arrays_, dict):
-        arrays_ = {'arr_%d' % i: array for i, array in enumerate(arrays_)}
+        arrays_ = {f'arr_{i}': array for i, array in enumerate(arrays_)}
     with atomic_write(path) as file:
         write_npz(file, arrays_)

@@ -145,7 +145,7 @@ class PickleMachine:
 
     def number(self, width):
         if width > 1000:
-            raise ValueError('it holds a number of %d bytes' % width)
+            raise ValueError(f'it holds a number of {width} bytes')
         return int.from_bytes(self.read(width), 'little', signed=True)
 
     def quoted(self):
@@ -242,8 +242,8 @@ class PickleMachine:
         job = self.names.get(f'{module}.{name}')
         if job is None:
             raise ValueError(
-                'it names %s.%s, and only arrays and plain values are admitted; nothing of it '
-                'was run' % (module[:100], name[:100])
+                f'it names {module[:100]}.{name[:100]}, and only arrays and plain values are admitted; nothing of it '
+                'was run'
             )
         self.stack.append(_Global(job))
 
@@ -386,7 +386,7 @@ class PickleMachine:
                 raise ValueError(f'it holds {_REFUSED[code]}, where only arrays and plain values are admitted')
             else:
                 raise ValueError('it is not a pickle')
-        raise ValueError('it has more than %d instructions' % max_instructions)
+        raise ValueError(f'it has more than {max_instructions} instructions')
 
 
 def load_pickle(path: str, max_bytes: int | None = None) -> Any:

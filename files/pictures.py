@@ -252,7 +252,7 @@ def _encode(file, path, name, options, picture, origin):
     """Write a picture in one of Pillow's formats."""
     frames, alphas = picture.frames, picture.alphas if name in WITH_ALPHA else None
     if len(frames) > 1 and name not in WITH_FRAMES:
-        print('%s: of %d frames the first: %s holds no animation' % (path, len(frames), name), file=sys.stderr)
+        print(f'{path}: of {len(frames)} frames the first: {name} holds no animation', file=sys.stderr)
         frames, alphas = frames[:1], alphas and alphas[:1]
     if picture.exif is None or name not in WITH_EXIF:
         options = dict(options, **origin_options(name, origin))
@@ -290,8 +290,7 @@ def _encode(file, path, name, options, picture, origin):
         if isinstance(error, OSError) and error.errno:
             raise  # a full disk
         raise utils.UserError(
-            '%s: cannot write %d x %d pixels as %s: %s'
-            % (path, frames[0].shape[1], frames[0].shape[0], name, utils.reason(error))
+            f'{path}: cannot write {frames[0].shape[1]} x {frames[0].shape[0]} pixels as {name}: {utils.reason(error)}'
         )
 
 

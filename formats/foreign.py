@@ -41,8 +41,7 @@ def read(path, network=None):
     reader = _read_deeplearnjs if os.path.isdir(path) else readers.get(os.path.splitext(path)[1])
     if reader is None:
         raise utils.UserError(
-            '%s: networks are read from %s, and from folders of deeplearn.js'
-            % (path, ', '.join(['.npz'] + sorted(readers)))
+            f'{path}: networks are read from {", ".join([".npz"] + sorted(readers))}, and from folders of deeplearn.js'
         )
     try:
         read = reader(path)
@@ -59,7 +58,7 @@ def _contents(path):
     most = utils.limit('GOGH_MAX_BYTES', files.MAX_BYTES)
     files.check_regular(path)
     if os.path.getsize(path) > most:
-        raise ValueError('it has more than the %d bytes that are read at most; set GOGH_MAX_BYTES to allow more' % most)
+        raise ValueError(f'it has more than the {most} bytes that are read at most; set GOGH_MAX_BYTES to allow more')
     with open(path, 'rb') as file:
         return file.read()
 
@@ -127,7 +126,7 @@ def _read_onnx(path):
         rows = [row for convolution in convolutions for row in convolution.rows]
         if any(row.ndim != 2 for row in rows) or any(len(c.rows) != 2 for c in convolutions):
             raise ValueError('its normalizations lack a gamma and a beta for each style')
-        return _assemble(convolutions, ['style %d' % i for i in range(len(rows[0]))], **settings)
+        return _assemble(convolutions, [f'style {i}' for i in range(len(rows[0]))], **settings)
     if seen['Tanh'] or seen['Sub'] and not seen['ReduceMean']:
         raise ValueError('its output is neither a sigmoid nor linear, as in the networks that are known')
     return _linear(convolutions, _stem(path), **settings)
@@ -138,7 +137,7 @@ def _check_counts(convolutions, seen):
     count, blocks = len(convolutions), (len(convolutions) - 6) // 2
     upsampled = [seen['ConvTranspose'], seen['Resize'] + seen['Upsample']]
     if seen['Relu'] != count - 1 - blocks or sorted(upsampled) != [0, 2]:
-        raise ValueError('it has %d convolutions, and other rectifiers or upsamplings than these networks' % count)
+        raise ValueError(f'it has {count} convolutions, and other rectifiers or upsamplings than these networks')
     padded = [pads for op, size, pads in seen['pads'] if op == 'Conv' and size > 1]
     whole = [[size // 2] * 4 for op, size, _ in seen['pads'] if op == 'Conv' and size > 1]
     zero = not seen['Pad'] and padded == whole
@@ -211,9 +210,9 @@ def _walk(graph):
                 and node.attributes.get('dilations', [1, 1]) == [1, 1]
             )
             if not plain:
-                raise ValueError('convolution %d is not one of these networks' % (len(found) + 1))
+                raise ValueError(f'convolution {len(found) + 1} is not one of these networks')
             if node.attributes.get('auto_pad', 'NOTSET') != 'NOTSET':
-                raise ValueError('convolution %d pads otherwise than these networks' % (len(found) + 1))
+                raise ValueError(f'convolution {len(found) + 1} pads otherwise than these networks')
             pads = list(node.attributes.get('pads') or [0] * 4) + list(node.attributes.get('output_padding') or [])
             seen['pads'].append((node.op, filters.shape[-1] if filters.ndim else 0, pads))
             bias = graph.arrays.get(others[1]) if len(others) > 1 else None
@@ -254,11 +253,11 @@ def _read_pytorch(path):
     """A network of pytorch/examples' fast_neural_style: a state dict, in a file of ``torch.save``."""
     state = torch.read_state(_contents(path))
     blocks = 0
-    while 'res%d.conv1.conv2d.weight' % (blocks + 1) in state:
+    while f'res{blocks + 1}.conv1.conv2d.weight' in state:
         blocks += 1
-    names = [('conv%d' % i, 'in%d' % i) for i in (1, 2, 3)]
+    names = [(f'conv{i}', f'in{i}') for i in (1, 2, 3)]
     for block in range(1, blocks + 1):
-        names += [('res%d.conv%d' % (block, i), 'res%d.in%d' % (block, i)) for i in (1, 2)]
+        names += [(f'res{block}.conv{i}', f'res{block}.in{i}') for i in (1, 2)]
     names += [('deconv1', 'in4'), ('deconv2', 'in5')]
     known = [name for conv, norm in names for name in (f'{conv}.conv2d.weight', f'{norm}.bias', f'{norm}.weight')]
     for name in known + ['deconv3.conv2d.weight', 'deconv3.conv2d.bias']:
@@ -420,11 +419,11 @@ def _read_tensorflow(path):
 def _of_magenta(variables):
     """A network of Magenta's for many styles, arXiv:1610.07629 by its authors."""
     blocks = 0
-    while 'transformer/residual/residual%d/conv1/weights' % (blocks + 1) in variables:
+    while f'transformer/residual/residual{blocks + 1}/conv1/weights' in variables:
         blocks += 1
-    scopes = ['contract/conv%d' % i for i in (1, 2, 3)]
-    scopes += ['residual/residual%d/conv%d' % (block, i) for block in range(1, blocks + 1) for i in (1, 2)]
-    scopes += ['expand/conv%d/conv' % i for i in (1, 2, 3)]
+    scopes = [f'contract/conv{i}' for i in (1, 2, 3)]
+    scopes += [f'residual/residual{block}/conv{i}' for block in range(1, blocks + 1) for i in (1, 2)]
+    scopes += [f'expand/conv{i}/conv' for i in (1, 2, 3)]
     convolutions = []
     for scope in scopes:
         names = [f'transformer/{scope}/{kind}' for kind in ('weights', 'InstanceNorm/beta', 'InstanceNorm/gamma')]
@@ -433,7 +432,7 @@ def _of_magenta(variables):
                 raise ValueError(f"not one of Magenta's networks for many styles: {name} is missing or misshapen")
         filters, beta, gamma = (variables[name] for name in names)
         convolutions.append(Convolution(filters.transpose(3, 2, 0, 1), [beta, gamma]))
-    return _assemble(convolutions, ['style %d' % i for i in range(len(convolutions[0].rows[0]))])
+    return _assemble(convolutions, [f'style {i}' for i in range(len(convolutions[0].rows[0]))])
 
 
 # deeplearn.js -----------------------------------------------------------------------------------------------
@@ -467,7 +466,7 @@ def _of_lengstrom(variables, style):
     numbers = sorted(int(name[9:] or 0) for name in variables if re.fullmatch(r'Variable(_[1-9][0-9]{0,3})?', name))
     if not numbers or numbers != list(range(len(numbers))) or len(numbers) % 3:
         raise ValueError("its variables are not those of lengstrom's networks")
-    values = [variables['Variable_%d' % i if i else 'Variable'] for i in numbers]
+    values = [variables[f'Variable_{i}' if i else 'Variable'] for i in numbers]
     if any(value.ndim != 4 for value in values[::3]):
         raise ValueError("its variables are not those of lengstrom's networks")
     # Filters are HWIO, and HWOI where they are of stride 1/2.

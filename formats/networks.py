@@ -57,9 +57,10 @@ def find(name):
         return path
     if not os.path.exists(name):
         raise utils.UserError(
-            '%s: no such network; these come with the project: %s (as in --model misc32); one of '
-            'your own: python train.py --style-dir data/styles/misc32 --output %s'
-            % (name, ', '.join(shipped()), name if name.endswith('.npz') else 'cin.npz')
+            f'{name}: no such network; these come with the project: {", ".join(shipped())} (as in '
+            '--model misc32); one of '
+            'your own: python train.py --style-dir data/styles/misc32 --output '
+            f'{(name if name.endswith(".npz") else "cin.npz")}'
         )
     return name
 
@@ -98,7 +99,7 @@ def read(path, network=None):
     described = None if text is None else read_meta(path, str(text[()]) if text.size == 1 else '')
     if not numbers or numbers != list(range(len(entries))):
         raise utils.UserError(f'{path}: not a trained network: its arrays should be arr_0, arr_1, …, and meta')
-    values = [entries['arr_%d' % i] for i in numbers]
+    values = [entries[f'arr_{i}'] for i in numbers]
     if any(value.dtype.kind != 'f' for value in values):
         raise utils.UserError(f'{path}: not a trained network: its parameters are not floating-point numbers')
     if described is None:
@@ -134,11 +135,9 @@ def check(path, architecture, styles, values):
         raise utils.UserError(f'{path}: a network of its settings has {len(expected)} arrays, not {len(values)}')
     for i, ((name, shape), value) in enumerate(zip(expected, values)):
         if value.shape != shape:
-            raise utils.UserError(
-                '%s: arr_%d (%s) has the shape %s instead of %s' % (path, i, name, value.shape, shape)
-            )
+            raise utils.UserError(f'{path}: arr_{i} ({name}) has the shape {value.shape} instead of {shape}')
         if not numpy.isfinite(value).all():
-            raise utils.UserError('%s: arr_%d (%s) holds numbers that are not finite' % (path, i, name))
+            raise utils.UserError(f'{path}: arr_{i} ({name}) holds numbers that are not finite')
 
 
 def read_settings(path, network=None):
@@ -153,7 +152,7 @@ def write(path, architecture, styles, meta, values):
     flipped: a true convolution), beta and gamma, and for batch norm the running mean and variance.
     ``meta`` is that of `meta_entry`.
     """
-    entries = collections.OrderedDict(('arr_%d' % i, value) for i, value in enumerate(values))
+    entries = collections.OrderedDict((f'arr_{i}', value) for i, value in enumerate(values))
     entries['meta'] = numpy.array(meta_entry(architecture, styles, meta))
     files.save_npz(path, entries)
 
@@ -182,21 +181,16 @@ def describe(architecture, styles, meta):
         'cin': 'many styles: conditional instance normalization (arXiv:1610.07629)',
         'fns': 'a single style: fast neural style (arXiv:1603.08155)',
     }[architecture.network]
-    shape = ['%d×%d → %d' % (size, size, width) for size, width in zip(architecture.filter_sizes, architecture.widths)]
+    shape = [f'{size}×{size} → {width}' for size, width in zip(architecture.filter_sizes, architecture.widths)]
     lines = [
         f'network          {kind}',
-        'convolutions     %s; %d residual blocks; %s to %s; 9×9 → 3'
-        % (
-            ', '.join(shape),
-            architecture.residual_blocks,
-            architecture.upsampling,
-            ' and '.join(map(str, architecture.up_widths)),
-        ),
+        f'convolutions     {", ".join(shape)}; {architecture.residual_blocks} residual blocks; '
+        f'{architecture.upsampling} to {" and ".join(map(str, architecture.up_widths))}; 9×9 → 3',
         f'normalization    {architecture.norm}, epsilon {architecture.epsilon:g}',
         'padding          %s%s'
         % (
             architecture.pad,
-            '; the pastiche lacks %d pixels of the photo on each side' % architecture.lost if architecture.lost else '',
+            f'; the pastiche lacks {architecture.lost} pixels of the photo on each side' if architecture.lost else '',
         ),
     ]
     if architecture.network == 'fns':
@@ -204,7 +198,7 @@ def describe(architecture, styles, meta):
             'photo, pastiche  preprocessing %s; %s; the last convolution has a %s'
             % (
                 architecture.preprocessing,
-                '%g tanh' % architecture.tanh_constant if architecture.output == 'tanh' else 'linear',
+                f'{architecture.tanh_constant:g} tanh' if architecture.output == 'tanh' else 'linear',
                 architecture.last,
             )
         )
@@ -220,12 +214,12 @@ def describe(architecture, styles, meta):
                 )
             )
         )
-    return lines + ['styles           %d' % max(1, len(styles))] + list_styles(styles)
+    return lines + [f'styles           {max(1, len(styles))}'] + list_styles(styles)
 
 
 def list_styles(styles):
     """The numbers and names of a network's styles, as lines of text."""
-    return ['%3d  %s' % (index, utils.one_line(name)) for index, name in enumerate(styles or ['style'])]
+    return [f'{index:3d}  {utils.one_line(name)}' for index, name in enumerate(styles or ['style'])]
 
 
 def read_meta(path, text):
@@ -234,7 +228,7 @@ def read_meta(path, text):
         meta = json.loads(text)
         number, _ = meta.pop('format', None), meta.pop('version', None)
         if number != FORMAT:
-            raise utils.UserError('%s: written in format %r, and this version reads format %d' % (path, number, FORMAT))
+            raise utils.UserError(f'{path}: written in format {number!r}, and this version reads format {FORMAT}')
         fields = [field.name for field in dataclasses.fields(Architecture)]
         architecture = Architecture(**{name: meta.pop(name) for name in fields if name in meta})
         styles = meta.pop('styles', [])
@@ -257,11 +251,11 @@ def _of_the_original(path, shapes, network):
     styles = betas[0] if len(betas) == 2 else 1
     if styles == 1 and len(betas) == 2 and network is None:
         raise utils.UserError(
-            '%s: a file of the original repository with a single style, which does not say of what '
-            'kind the network is: give --network cin or --network fns' % path
+            f'{path}: a file of the original repository with a single style, which does not say of what '
+            'kind the network is: give --network cin or --network fns'
         )
     if styles > 1 and network == 'fns':
-        raise utils.UserError('%s: a network of %d styles, and --network fns is of one' % (path, styles))
+        raise utils.UserError(f'{path}: a network of {styles} styles, and --network fns is of one')
     if len(betas) == 1 or network == 'fns':
         return dataclasses.replace(architecture, network='fns'), ['style']
-    return architecture, ['style %d' % i for i in range(styles)]
+    return architecture, [f'style {i}' for i in range(styles)]

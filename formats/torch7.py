@@ -64,7 +64,7 @@ class _Reader:
         return struct.unpack('<i', self.take(4))[0]
 
     def longs(self, count):
-        return struct.unpack('<%dq' % count, self.take(8 * count))
+        return struct.unpack(f'<{count}q', self.take(8 * count))
 
     def text(self):
         return bytes(self.take(self.int())).decode('ascii', 'replace').replace('\ufffd', '?')
@@ -135,7 +135,7 @@ class _Reader:
     def tensor(self, dtype):
         dimensions = self.int()
         if not 0 <= dimensions <= 8:
-            raise ValueError('it is damaged: a tensor of %d dimensions' % dimensions)
+            raise ValueError(f'it is damaged: a tensor of {dimensions} dimensions')
         shape, strides = self.longs(dimensions), self.longs(dimensions)
         ((start,), storage) = self.longs(1), self.item()
         if not dimensions:

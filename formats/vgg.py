@@ -56,9 +56,7 @@ VGG16_SHA256 = {
 
 def layer_names(architecture='vgg19'):
     """Names of the convolutions of 'vgg16' or 'vgg19', from the first to the last."""
-    return [
-        'conv%d_%d' % (block, i) for block, count in enumerate(BLOCKS[architecture], 1) for i in range(1, count + 1)
-    ]
+    return [f'conv{block}_{i}' for block, count in enumerate(BLOCKS[architecture], 1) for i in range(1, count + 1)]
 
 
 def find():
@@ -163,7 +161,7 @@ def _read_model_zoo(path):
     filters = sum(value.ndim == 4 for value in values)
     architecture = {13: 'vgg16', 16: 'vgg19'}.get(filters)
     if architecture is None:
-        raise utils.UserError('%s: neither VGG16 nor VGG19: it has %d convolutions' % (path, filters))
+        raise utils.UserError(f'{path}: neither VGG16 nor VGG19: it has {filters} convolutions')
     names = [name + suffix for name in layer_names(architecture) for suffix in ('_W', '_b')]
     return dict(zip(names, values))
 
@@ -193,10 +191,11 @@ def _name_original(path, weights):
     if 'arr_0' not in weights:
         return weights
     names = [name + suffix for name in layer_names('vgg16') for suffix in ('_W', '_b')]
-    if list(weights) != ['arr_%d' % i for i in range(len(weights))] or len(weights) > len(names):
+    if list(weights) != [f'arr_{i}' for i in range(len(weights))] or len(weights) > len(names):
         raise utils.UserError(
-            '%s: not the loss network of the original repository: its arrays should be arr_0 to arr_%d '
-            'at most' % (path, len(names) - 1)
+            f'{path}: not the loss network of the original repository: its arrays should be arr_0 to '
+            f'arr_{len(names) - 1} '
+            'at most'
         )
     return dict(zip(names, weights.values()))
 
@@ -206,7 +205,7 @@ def _read_onnx(path):
     limit = utils.limit('GOGH_MAX_BYTES', files.MAX_BYTES)
     try:
         if os.path.getsize(path) > limit:
-            raise ValueError('it has more than the %d bytes that are read at most' % limit)
+            raise ValueError(f'it has more than the {limit} bytes that are read at most')
         with open(path, 'rb') as file:
             found = onnx.initializers(file.read())
     except (OSError, ValueError) as error:

@@ -30,9 +30,7 @@ def style_images(args, count, skip=0):
     """The paths of the style images number `skip` to `skip` + `count`."""
     paths = files.find_images(args.style_dir)
     if len(paths) < skip + count:
-        raise utils.UserError(
-            '%s has %d images, and %s needs %d' % (args.style_dir, len(paths), args.figure, skip + count)
-        )
+        raise utils.UserError(f'{args.style_dir} has {len(paths)} images, and {args.figure} needs {skip + count}')
     return paths[skip : skip + count]
 
 
@@ -198,8 +196,8 @@ def network_to_show(args):
     path = networks.find(args.model)
     if networks.read_settings(path)[0].lost:
         raise utils.UserError(
-            "%s: the pastiches of a network with the padding 'none' are smaller than the photos that "
-            'the figures compare them with' % path
+            f"{path}: the pastiches of a network with the padding 'none' are smaller than the photos that "
+            'the figures compare them with'
         )
     return path
 
@@ -207,7 +205,7 @@ def network_to_show(args):
 def many_styles_network(args):
     """The network of many styles, and the paths of its style images."""
     styles = style_images(args, args.styles)
-    return train(args, 'many-%d' % args.styles, styles, iterations=args.many_iterations), styles
+    return train(args, f'many-{args.styles}', styles, iterations=args.many_iterations), styles
 
 
 def variant(args, label):

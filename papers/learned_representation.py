@@ -81,7 +81,7 @@ def many_styles(args):
     for kind in ('content', 'style'):
         curves = [common.curve(args, f'single-{models.style_name(style)}', f'val_{kind}') for style in styles]
         mean = numpy.mean([values for _, values in curves], axis=0)
-        shared = common.curve(args, 'many-%d' % args.styles, f'val_{kind}', args.many_iterations)
+        shared = common.curve(args, f'many-{args.styles}', f'val_{kind}', args.many_iterations)
         panels[f'{kind} loss'] = [
             shared + (f'{len(styles)} styles', 'k-'),
             (curves[0][0], mean, 'one style: mean', 'C0-'),

@@ -54,7 +54,7 @@ def speed(args):
                 runs.append_row(table, [size, timed] + [f'{value!r}' for value in seconds], sync=True)
             step, _, once, _ = seconds
             rows.append(
-                ['%d×%d' % (size, size), int(timed)]
+                [f'{size}×{size}', int(timed)]
                 + seconds
                 + [count * step for count in (100, 300, 500)]
                 + [count * step / once for count in (100, 300, 500)]

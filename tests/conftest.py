@@ -100,10 +100,10 @@ def without_theano():
     def without_theano(script, *arguments, cwd=None):
         path = os.path.join(ROOT, script)
         code = (
-            'import runpy, sys; sys.path.insert(0, %r); sys.argv = %r\n'
-            "try: runpy.run_path(%r, run_name='__main__')\n"
+            f'import runpy, sys; sys.path.insert(0, {os.path.dirname(path)!r}); sys.argv = '
+            f'{[path] + list(arguments)!r}\n'
+            f"try: runpy.run_path({path!r}, run_name='__main__')\n"
             "finally: assert not {'theano', 'lasagne'} & set(sys.modules)"
-            % (os.path.dirname(path), [path] + list(arguments), path)
         )
         done = subprocess.run(
             [sys.executable, '-c', code], capture_output=True, text=True, env=dict(os.environ, PATH=''), cwd=cwd or ROOT

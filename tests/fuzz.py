@@ -154,7 +154,7 @@ for _form in ('JPEG', 'PNG', 'WEBP', 'GIF', 'TIFF', 'BMP', 'PPM'):
 def input_path(process, extension):
     """The file through which a process feeds a loader that takes a path."""
     folder = '/dev/shm' if os.path.isdir('/dev/shm') else tempfile.gettempdir()
-    return os.path.join(folder, 'gogh-fuzz-%d%s' % (process, extension))
+    return os.path.join(folder, f'gogh-fuzz-{process}{extension}')
 
 
 def feed_file(load, data, extension=''):
@@ -268,7 +268,7 @@ def network_arrays():
     """The arrays of a very small network, and what its file says of it."""
     network = transformer('cin', ['style'], (1, 1, 1), (1, 1), 0)
     values = models.lasagne.layers.get_all_param_values(network.output)
-    arrays = {'arr_%d' % i: value for i, value in enumerate(values)}
+    arrays = {f'arr_{i}': value for i, value in enumerate(values)}
     return arrays, json.dumps(
         dict(dataclasses.asdict(network.architecture), styles=network.styles, format=networks.FORMAT)
     ).encode()
@@ -466,7 +466,7 @@ def write_deeplearnjs(folder):
     ]
     manifest = {}
     for i, array in enumerate(arrays):
-        name = 'Variable_%d' % i if i else 'Variable'
+        name = f'Variable_{i}' if i else 'Variable'
         array.astype('<f4').tofile(os.path.join(folder, name))
         manifest[name] = dict(filename=name, shape=array.shape)
     with open(os.path.join(folder, 'manifest.json'), 'w') as file:
@@ -552,7 +552,7 @@ def run_random(name, runs, seed, kill=False):
     """
     make_seeds, feed = TARGETS[name]
     seeds = make_seeds()
-    chance = random.Random('%s %d' % (name, seed))
+    chance = random.Random(f'{name} {seed}')
     accepted = 0
     for i in range(runs):
         data = seeds[i] if i < len(seeds) else mutate(chance.choice(seeds), chance.choice(seeds), chance)
@@ -578,7 +578,7 @@ def run_guided(name, runs, seed, findings, memory):
     os.makedirs(corpus, exist_ok=True)
     seeds = make_seeds()
     for i, data in enumerate(seeds):
-        with open(os.path.join(corpus, 'seed-%d' % i), 'wb') as file:
+        with open(os.path.join(corpus, f'seed-{i}'), 'wb') as file:
             file.write(data)
 
     def once(data):
@@ -592,11 +592,11 @@ def run_guided(name, runs, seed, findings, memory):
     atheris.Setup(
         [
             sys.argv[0],
-            '-runs=%d' % runs,
-            '-seed=%d' % (seed + 1),
-            '-max_len=%d' % longest,
-            '-timeout=%d' % (12 * SECONDS),
-            '-rss_limit_mb=%d' % memory,
+            f'-runs={runs}',
+            f'-seed={seed + 1}',
+            f'-max_len={longest}',
+            f'-timeout={12 * SECONDS}',
+            f'-rss_limit_mb={memory}',
             '-verbosity=0',
             '-print_final_stats=1',
             f'-artifact_prefix={findings}/{name}-',
@@ -642,7 +642,7 @@ def main():
             print(f'kept in {path}')
             raise error
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        print('accepted %d, peak memory %d MB' % (accepted, peak))
+        print(f'accepted {accepted}, peak memory {peak} MB')
         return 1 if peak > args.memory else 0
 
     # Each parser in a process of its own: a crash of one is seen, and the others are still tried.
@@ -668,15 +668,15 @@ def main():
         for path in glob.glob(input_path(child.pid, '*')):
             kept = os.path.join(args.findings, f'{name}-finding')
             shutil.move(path, kept)
-            output += 'ended by signal %d; the input is kept in %s\n' % (-child.returncode, kept)
+            output += f'ended by signal {-child.returncode}; the input is kept in {kept}\n'
         facts = [
             line
             for line in output.split('\n')
             if line.startswith(('accepted', 'stat::number_of_executed_units', 'stat::peak_rss_mb'))
         ]
         print(
-            '%-8s %s: %d inputs in %.0f s; %s'
-            % (name, 'failed' if child.returncode else 'passed', args.runs, time.time() - start, '; '.join(facts)),
+            f'{name:<8} {"failed" if child.returncode else "passed"}: {args.runs} inputs in '
+            f'{time.time() - start:.0f} s; {"; ".join(facts)}',
             flush=True,
         )
         if child.returncode:

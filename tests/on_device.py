@@ -65,7 +65,7 @@ def expansions(results):
         y = formulas.upsample_nearest(x, scale) if scale > 1 else x
         y = formulas.reflect_pad(y, pad) if pad else y
         function = theano.function([x, dy], [y, theano.grad(None, x, known_grads={y: dy})])
-        results['expand_%d_%d' % (scale, pad)] = [function(*arrays) for arrays in expansion_inputs(scale, pad)]
+        results[f'expand_{scale}_{pad}'] = [function(*arrays) for arrays in expansion_inputs(scale, pad)]
 
 
 def norms(results):
@@ -186,7 +186,7 @@ def main():
     mapped(results, graphs)
     training_steps(results, graphs)
     arrays = {
-        '%s/%d/%d' % (name, i, j): numpy.asarray(array)
+        f'{name}/{i}/{j}': numpy.asarray(array)
         for name, calls in results.items()
         for i, call in enumerate(calls)
         for j, array in enumerate(call)

@@ -22,10 +22,10 @@ def interpreters():
     pyenv = os.environ.get('PYENV_ROOT') or os.path.join(os.path.expanduser('~'), '.pyenv')
     found = {}
     for minor in VERSIONS:
-        name = 'python3.%d' % minor
+        name = f'python3.{minor}'
         folders = os.environ.get('PATH', '').split(os.pathsep)
         for path in [os.path.join(folder, name) for folder in folders] + sorted(
-            glob.glob(os.path.join(pyenv, 'versions', '3.%d.*' % minor, 'bin', name))
+            glob.glob(os.path.join(pyenv, 'versions', f'3.{minor}.*', 'bin', name))
         ):
             # pyenv has commands on the PATH that only say that they are not chosen; Debian's Python may lack venv.
             if os.access(path, os.X_OK) and not subprocess.call(

@@ -131,7 +131,7 @@ def vgg(image, weights, last, blocks=(2, 2, 3, 3, 3), pad='zero'):
     x, features = image, {}
     for number, count in enumerate(blocks, 1):
         for i in range(1, count + 1):
-            name = 'conv%d_%d' % (number, i)
+            name = f'conv{number}_{i}'
             x = features[name] = relu(
                 conv(
                     x,

@@ -115,10 +115,10 @@ def test_npz_round_trip_and_numpy_agrees(tmp_path, arrays):
     files.save_npz(path, arrays)
     with numpy.load(path, allow_pickle=False) as theirs:
         ours = files.load_npz(path)
-        assert list(ours) == theirs.files == ['arr_%d' % i for i in range(len(arrays))]
+        assert list(ours) == theirs.files == [f'arr_{i}' for i in range(len(arrays))]
         for i, array in enumerate(arrays):
-            assert same(array, ours['arr_%d' % i]) and same(array, theirs['arr_%d' % i])
-            assert ours['arr_%d' % i].flags.writeable
+            assert same(array, ours[f'arr_{i}']) and same(array, theirs[f'arr_{i}'])
+            assert ours[f'arr_{i}'].flags.writeable
 
 
 @pytest.mark.parametrize('save', [numpy.savez, numpy.savez_compressed])
@@ -193,7 +193,7 @@ def npz(*members, **options):
     file = io.BytesIO()
     with zipfile.ZipFile(file, 'w', options.pop('method', zipfile.ZIP_DEFLATED)) as archive:
         for i, member in enumerate(members):
-            archive.writestr('arr_%d.npy' % i, member)
+            archive.writestr(f'arr_{i}.npy', member)
     return file.getvalue()
 
 
@@ -271,7 +271,7 @@ def test_text_that_is_not_unicode_is_refused(tmp_path):
     for point in (0x110000, 0xD800, 0xFFFFFFFF):
         for order in '<>':
             data = npy(
-                "{'descr': '%sU1', 'fortran_order': False, 'shape': (), }" % order, struct.pack(f'{order}I', point)
+                f"{{'descr': '{order}U1', 'fortran_order': False, 'shape': (), }}", struct.pack(f'{order}I', point)
             )
             refused(files.load_npz, write(tmp_path, npz(data)), 'Unicode')
 
@@ -641,7 +641,7 @@ def test_hdf5_of_groups_without_end(tmp_path):
     path = str(tmp_path / 'a.h5')
     with h5py.File(path, 'w') as file:
         for i in range(30):
-            file['g%d' % i] = file['/']
+            file[f'g{i}'] = file['/']
         file[b'\xff'] = 1.0
         file['number'] = 2.0
     with h5py.File(path, 'r') as file:

@@ -62,9 +62,9 @@ def test_unknown_backends_are_refused(fails, tmp_path):
 def test_a_missing_onednn_is_said_once_and_the_plain_path_runs(run, tmp_path):
     # The library looks for oneDNN under the prefix of Python.
     code = (
-        'import sys; sys.prefix = %r\n'
+        f'import sys; sys.prefix = {str(tmp_path)!r}\n'
         "from backend import devices; assert devices.use(devices.Device()).backend == 'plain'\n"
-        'from backend import theano, T; x = T.vector(); print(theano.function([x], 2 * x)([1])[0])' % str(tmp_path)
+        'from backend import theano, T; x = T.vector(); print(theano.function([x], 2 * x)([1])[0])'
     )
     result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     assert result.stdout == '2.0\n'

@@ -195,7 +195,7 @@ def test_existing_pastiches_are_skipped_unless_their_photo_is_newer(place, main)
 def test_failures_of_a_long_run_are_a_table_at_the_end(place, main):
     os.mkdir('many')
     for number in range(22):
-        path = place / 'many' / ('%02d.png' % number)
+        path = place / 'many' / f'{number:02d}.png'
         path.write_bytes((place / 'photo.png').read_bytes()[: 50 if number in (3, 7) else None])
     status, out = main('--style', 'waves', 'many', '--output', 'out')
     lines = out.err.splitlines()

@@ -161,7 +161,7 @@ def test_find_checks_the_versions(of_header, of_library, message, tmp_path, monk
         '#define CUDNN_MAJOR %d\n#define CUDNN_MINOR %d\n#define CUDNN_PATCHLEVEL %d\n' % of_header
     )
     number = of_library[0] * (10000 if of_library[0] > 8 else 1000) + of_library[1] * 100 + of_library[2]
-    (tmp_path / 'version.c').write_text('unsigned long cudnnGetVersion(void) { return %d; }\n' % number)
+    (tmp_path / 'version.c').write_text(f'unsigned long cudnnGetVersion(void) {{ return {number}; }}\n')
     build('-x', 'c', str(tmp_path / 'version.c'), '-o', str(tmp_path / 'lib64' / 'libcudnn.so'))
     monkeypatch.setenv('GOGH_CUDNN', str(tmp_path))
     if message is None:
@@ -214,7 +214,7 @@ def check_operations(result):
         'GpuDnnSoftmaxGrad',
         'GpuDnnReduction',
     ):
-        assert re.search('^%s{' % name, result.stdout, re.MULTILINE), name
+        assert re.search(f'^{name}{{', result.stdout, re.MULTILINE), name
     # The algorithm is asked for each time, as Theano's default would not.
     assert result.stdout.count("algo='guess_on_shape_change'") == 3
 

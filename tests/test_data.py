@@ -36,7 +36,7 @@ def photos(tmp_path):
     for folder, count in (('train', 12), ('val', 3)):
         (tmp_path / folder).mkdir()
         for i in range(count):
-            files.write_image(str(tmp_path / folder / ('%02d.png' % i)), picture(33 + i, 50 - i, i))
+            files.write_image(str(tmp_path / folder / f'{i:02d}.png'), picture(33 + i, 50 - i, i))
     Image.fromarray(picture(40, 40, 50)[..., 0]).save(str(tmp_path / 'train' / 'grey.png'))
     return tmp_path
 
@@ -217,7 +217,7 @@ def test_bad_input_is_one_line_and_the_old_file_stays(photos, arguments, words, 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
 def test_an_interrupted_run_leaves_the_old_file(photos, number):
     for i in range(1500):
-        (photos / 'train' / ('more%d.png' % i)).write_bytes((photos / 'train' / '00.png').read_bytes())
+        (photos / 'train' / f'more{i}.png').write_bytes((photos / 'train' / '00.png').read_bytes())
     (photos / 'out.h5').write_bytes(b'old')
     child = subprocess.Popen(
         [
@@ -271,8 +271,9 @@ def test_a_full_disk_is_told_and_nothing_is_left(photos):
         'import resource, runpy, signal, sys\n'
         'signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
         'resource.setrlimit(resource.RLIMIT_FSIZE, (500000, 500000))\n'
-        "sys.argv = ['make_dataset.py', '--overwrite', '--train', %r, '--output', %r]\n"
-        "runpy.run_path(%r, run_name='__main__')" % (str(photos / 'train'), str(photos / 'out.h5'), SCRIPT)
+        f"sys.argv = ['make_dataset.py', '--overwrite', '--train', {str(photos / 'train')!r}, "
+        f"'--output', {str(photos / 'out.h5')!r}]\n"
+        f"runpy.run_path({SCRIPT!r}, run_name='__main__')"
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
@@ -286,7 +287,7 @@ def test_memory_does_not_grow_with_the_number_of_photos(tmp_path):
     (tmp_path / 'train').mkdir()
     files.write_image(str(tmp_path / 'train' / '000.jpg'), picture(64, 64, 0))
     for i in range(1, 600):
-        os.link(str(tmp_path / 'train' / '000.jpg'), str(tmp_path / 'train' / ('%04d.jpg' % i)))
+        os.link(str(tmp_path / 'train' / '000.jpg'), str(tmp_path / 'train' / f'{i:04d}.jpg'))
     peaks = []
     for start in ('000', ''):
         # 600 photos of 256 x 256 take 118 MB in the file
@@ -297,10 +298,10 @@ def test_memory_does_not_grow_with_the_number_of_photos(tmp_path):
                 os.link(str(tmp_path / 'train' / name), str(pattern / name))
         code = (
             'import resource, runpy, sys\n'
-            "sys.argv = ['make_dataset.py', '--train', %r, '--output', %r, '--overwrite', '--workers', '2']\n"
-            "try: runpy.run_path(%r, run_name='__main__')\n"
+            f"sys.argv = ['make_dataset.py', '--train', {str(pattern)!r}, '--output', "
+            f"{str(tmp_path / 'out.h5')!r}, '--overwrite', '--workers', '2']\n"
+            f"try: runpy.run_path({SCRIPT!r}, run_name='__main__')\n"
             'except SystemExit: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)'
-            % (str(pattern), str(tmp_path / 'out.h5'), SCRIPT)
         )
         done = subprocess.run([sys.executable, '-c', code], capture_output=True)
         peaks.append(int(done.stdout.split()[-1]))

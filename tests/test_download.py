@@ -70,7 +70,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             start += 7
         self.send_response(206 if start else 200)
         if start:
-            self.send_header('Content-Range', 'bytes %d-%d/%d' % (start, len(data) - 1, len(data)))
+            self.send_header('Content-Range', f'bytes {start}-{len(data) - 1}/{len(data)}')
         self.send_header('ETag', self.server.etag)
         rest = data[start:]
         length = len(rest) + {'announce more': 1000, 'announce less': -1000}.get(behaviour, 0)
@@ -106,7 +106,7 @@ def server():
     server = Server(('127.0.0.1', 0), Handler)
     server.data, server.etag, server.behaviours, server.requests = DATA, '"first"', [], []
     server.release = threading.Event()
-    server.url = 'http://127.0.0.1:%d/vgg16.pkl' % server.server_port
+    server.url = f'http://127.0.0.1:{server.server_port}/vgg16.pkl'
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield server
@@ -298,7 +298,7 @@ def test_a_disk_without_room_is_told_before_the_download(server, tmp_path, monke
 def test_no_server_and_no_network(server, tmp_path, monkeypatch):
     with socket.socket() as closed:
         closed.bind(('127.0.0.1', 0))
-        server.url = 'http://127.0.0.1:%d/file' % closed.getsockname()[1]
+        server.url = f'http://127.0.0.1:{closed.getsockname()[1]}/file'
         assert 'refused' in failure(server, tmp_path / 'file')
 
     def no_names(*args, **options):
@@ -315,13 +315,13 @@ def test_no_server_and_no_network(server, tmp_path, monkeypatch):
 def test_only_https_is_accepted(server, tmp_path, url):
     server.url = url
     assert 'https' in failure(server, tmp_path / 'file')
-    server.url = 'http://127.0.0.1:%d/file' % server.server_port
+    server.url = f'http://127.0.0.1:{server.server_port}/file'
     assert 'https' in failure(server, tmp_path / 'file', allow_http_from=None)
     assert server.requests == []
 
 
 def test_redirects_to_plain_http_and_to_files_are_refused(server, tmp_path):
-    for target in ('http://localhost:%d/x' % server.server_port, 'file:///etc/passwd', 'ftp://127.0.0.1/x'):
+    for target in (f'http://localhost:{server.server_port}/x', 'file:///etc/passwd', 'ftp://127.0.0.1/x'):
         server.behaviours = [f'redirect {target}']
         failure(server, tmp_path / 'file')
     server.behaviours = [f'redirect {server.url}']
@@ -390,7 +390,7 @@ def test_https_with_a_certificate_that_is_not_trusted(https, tmp_path):
 
 def test_https_that_redirects_to_plain_http(https, certificate, tmp_path, monkeypatch):
     monkeypatch.setenv('SSL_CERT_FILE', certificate)
-    https.behaviours = ['redirect http://127.0.0.1:%d/file' % https.server_port]
+    https.behaviours = [f'redirect http://127.0.0.1:{https.server_port}/file']
     assert 'only https' in failure(https, tmp_path / 'file', allow_http_from=None)
 
 
@@ -511,12 +511,12 @@ def test_without_a_network_the_script_says_where_the_file_belongs(tmp_path):
     # A proxy on a port where nobody listens stands for the missing network.
     with socket.socket() as closed:
         closed.bind(('127.0.0.1', 0))
-        proxy = 'http://127.0.0.1:%d' % closed.getsockname()[1]
+        proxy = f'http://127.0.0.1:{closed.getsockname()[1]}'
         environment = dict(os.environ, https_proxy=proxy, no_proxy='')
         code = (
             'import runpy, sys, time; time.sleep = lambda seconds: None; '
-            "sys.argv = ['download.py', 'coco', '--output', %r]; "
-            "runpy.run_path(%r, run_name='__main__')" % (str(tmp_path), SCRIPT)
+            f"sys.argv = ['download.py', 'coco', '--output', {str(tmp_path)!r}]; "
+            f"runpy.run_path({SCRIPT!r}, run_name='__main__')"
         )
         done = subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True)
     assert done.returncode == 1

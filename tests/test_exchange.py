@@ -214,7 +214,7 @@ def deeplearnjs(folder, generator, widths=(3, 4, 5), up_widths=(4, 3), blocks=1)
         variables += [generator.randn(*shape), 0.3 * generator.randn(width), 1 + 0.3 * generator.randn(width)]
     os.makedirs(str(folder))
     for i, value in enumerate(variables):
-        name = 'Variable_%d' % i if i else 'Variable'
+        name = f'Variable_{i}' if i else 'Variable'
         manifest[name] = dict(filename=name, shape=list(value.shape))
         value.astype('<f4').tofile(os.path.join(str(folder), name))
     with open(os.path.join(str(folder), 'manifest.json'), 'w') as file:

@@ -76,7 +76,7 @@ def close(a, b, tolerance=1e-4):
 
 @pytest.mark.parametrize('scale, pad', on_device.EXPANSIONS)
 def test_upsampling_and_reflection_are_numpys(computed, scale, pad):
-    for (x, dy), (y, dx) in zip(on_device.expansion_inputs(scale, pad), computed[0][0]['expand_%d_%d' % (scale, pad)]):
+    for (x, dy), (y, dx) in zip(on_device.expansion_inputs(scale, pad), computed[0][0][f'expand_{scale}_{pad}']):
 
         def expand(image):
             return numpy.pad(

@@ -147,7 +147,7 @@ def test_saved_networks_load_with_their_settings(tmp_path, settings):
         numpy.testing.assert_array_equal(a, b)
     # The format: plain numpy.savez of Lasagne's values, and the settings as JSON.
     with numpy.load(path, allow_pickle=False) as file:
-        assert sorted(file.files) == sorted(['arr_%d' % i for i in range(len(values))] + ['meta'])
+        assert sorted(file.files) == sorted([f'arr_{i}' for i in range(len(values))] + ['meta'])
         meta = json.loads(str(file['meta']))
     assert meta['format'] == 1 and meta['network'] == 'fns' and meta['styles'] == ['one'] and meta['epsilon'] == 1e-3
 
@@ -168,7 +168,7 @@ def test_files_of_the_original_repository_load(tmp_path, styles):
 def small_arrays(**meta):
     network = transformer('cin', ['a', 'b'])
     values = lasagne.layers.get_all_param_values(network.output)
-    arrays = {'arr_%d' % i: value for i, value in enumerate(values)}
+    arrays = {f'arr_{i}': value for i, value in enumerate(values)}
     arrays['meta'] = numpy.array(
         json.dumps(dict(dataclasses.asdict(network.architecture), styles=network.styles, format=1, **meta))
     )

@@ -31,7 +31,7 @@ def count(function):
 
 def network(kind, widths, up_widths, blocks, styles, generator):
     net = transformer(
-        kind, ['style %d' % i for i in range(styles)], widths=widths, up_widths=up_widths, residual_blocks=blocks
+        kind, [f'style {i}' for i in range(styles)], widths=widths, up_widths=up_widths, residual_blocks=blocks
     )
     for param in lasagne.layers.get_all_params(net.output):
         value = param.get_value()

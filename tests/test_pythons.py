@@ -57,7 +57,7 @@ PASTICHE = """if True:
 def test_pastiches_are_the_same(network, tmp_path):
     pastiches = []
     for number, python in enumerate([sys.executable, OTHER]):
-        path = str(tmp_path / ('%d.npy' % number))
+        path = str(tmp_path / f'{number}.npy')
         on(python, '-c', PASTICHE, network, os.path.join(ROOT, 'data', 'samples', 'pavilion.jpg'), path)
         pastiches.append(numpy.load(path))
     if same_numpy():

@@ -175,7 +175,7 @@ def done(place, name):
 def assert_like_an_uninterrupted_run(place, name, iterations):
     """Run to the end, and compare with a run that nothing happened to: all bits but the seconds."""
     finish(start_training(place, name, iterations))
-    whole = 'whole-%d' % iterations
+    whole = f'whole-{iterations}'
     if not (place / whole).exists():
         finish(start_training(place, whole, iterations))
     for file in ('%s/checkpoint.npz', '%s.npz'):
@@ -217,13 +217,13 @@ def test_training_survives_kills_in_a_row(place):
                 (place, '.killed.npz.'),
                 (folder, '.losses.png.'),
             ][turn // 2 % 4]
-            stem += '%d-' % process.pid
+            stem += f'{process.pid}-'
             wait_for(lambda: any(file.startswith(stem) for file in names_in(where)), process)
             time.sleep(chance.uniform(0, 0.03))
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL
-        cut_off += any(file.startswith('.checkpoint.npz.%d-' % process.pid) for file in names_in(folder))
+        cut_off += any(file.startswith(f'.checkpoint.npz.{process.pid}-') for file in names_in(folder))
         assert done(place, name) >= before
         steps += done(place, name) > before
         before = done(place, name)
@@ -447,7 +447,7 @@ def test_500_photos_of_which_some_are_broken_in_flat_memory(networks):
     large_photo(str(photos / '000.png'), 64, 96)
     whole, broken = (photos / '000.png').read_bytes(), range(7, 500, 50)
     for i in range(500):
-        (photos / ('%03d.png' % i)).write_bytes(whole[: i % 100] if i in broken else whole)
+        (photos / f'{i:03d}.png').write_bytes(whole[: i % 100] if i in broken else whole)
     result = subprocess.run(
         [sys.executable, '-c', MEMORY, '--model', 'small.npz', 'photos', '--output', 'out'],
         cwd=str(networks),
@@ -457,8 +457,8 @@ def test_500_photos_of_which_some_are_broken_in_flat_memory(networks):
     assert result.returncode == 1 and 'Traceback' not in result.stderr, result.stderr
     assert '10 of 500 photos could not be stylized' in result.stderr
     for i in broken:
-        assert 'error: photos/%03d.png: ' % i in result.stderr
-    assert sorted(os.listdir(str(networks / 'out'))) == ['%03d_style.png' % i for i in range(500) if i not in broken]
+        assert f'error: photos/{i:03d}.png: ' in result.stderr
+    assert sorted(os.listdir(str(networks / 'out'))) == [f'{i:03d}_style.png' for i in range(500) if i not in broken]
     # Between the names of the pastiches.
     after_50, after_all = [int(line) for line in result.stdout.split('\n') if line.isdigit()]
     assert after_all < after_50 + 10 * 1024, 'kilobytes'
@@ -479,7 +479,7 @@ def test_two_cold_starts_share_an_empty_cache(networks, tmp_path, backend):
                 backend,
                 'cold.png',
                 '--output',
-                str(tmp_path / ('%d.png' % i)),
+                str(tmp_path / f'{i}.png'),
             ],
             cwd=str(networks),
             stderr=subprocess.PIPE,

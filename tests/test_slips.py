@@ -352,8 +352,8 @@ def test_a_run_folder_is_no_folder_of_images(training, refuses):
 
 def test_a_second_training_is_refused(training, refuses):
     holder = (
-        'import sys, time; sys.path.insert(0, %r); import runs\n'
-        "with runs.lock(sys.argv[1]): print('held', flush=True); time.sleep(600)" % ROOT
+        f'import sys, time; sys.path.insert(0, {ROOT!r}); import runs\n'
+        "with runs.lock(sys.argv[1]): print('held', flush=True); time.sleep(600)"
     )
     os.mkdir('new')
     for held in ('new', 'new.npz'):
@@ -361,7 +361,7 @@ def test_a_second_training_is_refused(training, refuses):
         try:
             assert process.stdout.readline() == b'held\n'
             line = refuses(*training, '--output', 'new.npz')
-            assert line.startswith(f'{held} ') and 'process %d' % process.pid in line
+            assert line.startswith(f'{held} ') and f'process {process.pid}' in line
         finally:
             process.kill()
             process.communicate()
@@ -490,8 +490,8 @@ def batch_sizes(monkeypatch):
 def test_a_batch_that_does_not_fit_becomes_smaller_ones(place, main, monkeypatch, batch_sizes, capsys):
     photo = numpy.random.RandomState(0).randint(0, 256, (400, 600, 3)).astype('uint8')
     for i in range(7):
-        files.write_image('%d.png' % i, photo)
-    photos = ['%d.png' % i for i in range(7)]
+        files.write_image(f'{i}.png', photo)
+    photos = [f'{i}.png' for i in range(7)]
     command = stylize, '--model', 'cin.npz', '--style', 'waves', *photos, '--batch-size', 8, '--output'
     one = models.load_network('cin.npz').architecture.pastiche_bytes() * 400 * 600
     monkeypatch.setenv('GOGH_MAX_MEMORY', str(int(utils.FIXED_BYTES + 2.5 * one)))
@@ -601,7 +601,7 @@ def test_long_names_of_photos_and_styles_become_names_that_fit(place, main, inst
 def test_a_sheet_that_its_format_cannot_hold_is_refused_at_once(place, refuses):
     os.mkdir('album')
     for i in range(65):
-        files.write_image('album/%d.ppm' % i, numpy.zeros((16, 16, 3), 'uint8'))
+        files.write_image(f'album/{i}.ppm', numpy.zeros((16, 16, 3), 'uint8'))
     assert '65 photos' in refuses(stylize, '--model', 'cin.npz', '--style', 'waves', 'album', '--grid', 'sheet.webp')
 
 
@@ -629,7 +629,7 @@ def test_a_folder_does_not_hide_the_network_of_that_name(place):
 
 def test_folders_that_cannot_be_synced_are_written_to(place, monkeypatch):
     def fsync(handle, real=os.fsync):
-        if os.path.isdir('/proc/self/fd/%d' % handle):
+        if os.path.isdir(f'/proc/self/fd/{handle}'):
             raise OSError(22, 'Invalid argument')
         real(handle)
 
@@ -656,7 +656,7 @@ def test_many_files_are_written_to_a_folder_without_listing_it_for_each(place, m
     monkeypatch.setattr(os, 'listdir', lambda folder: listed.append(folder) or listdir(folder))
     os.mkdir('out')
     for i in range(50):
-        files.save_npz('out/%d.npz' % i, [])
+        files.save_npz(f'out/{i}.npz', [])
     assert listed == ['out']
     # What a killed process leaves is removed nevertheless.
     (place / 'out' / '.7.npz.999999999-0123abcd.tmp').write_bytes(b'')
@@ -669,7 +669,7 @@ def test_finding_photos_takes_a_few_calls_for_each(place, monkeypatch):
     for count in (50, 100):
         os.mkdir(str(count))
         for i in range(count):
-            (place / str(count) / ('%d.jpg' % i)).write_bytes(b'x')
+            (place / str(count) / f'{i}.jpg').write_bytes(b'x')
         profile = cProfile.Profile()
         profile.enable()
         content = photos.open_content(str(count), 16, validation_split=0.5)

@@ -15,8 +15,8 @@ from support.processes import SCRIPTS
 
 def start_theano(**environment):
     code = (
-        'import os, sys; sys.path.insert(0, %r); from backend import theano\n'
-        "print(os.environ.get('OMP_NUM_THREADS'), theano.config.base_compiledir)" % ROOT
+        f'import os, sys; sys.path.insert(0, {ROOT!r}); from backend import theano\n'
+        "print(os.environ.get('OMP_NUM_THREADS'), theano.config.base_compiledir)"
     )
     return subprocess.run(
         [sys.executable, '-c', code], capture_output=True, text=True, env=dict(os.environ, **environment)
@@ -102,9 +102,9 @@ def test_a_compiler_that_is_there_and_fails_is_one_line(place, script, message):
 
 def test_a_compiler_that_fails_later_is_one_line_too(place):
     code = (
-        'import sys; sys.path.insert(0, %r); import utils; from backend import T, theano\n'
+        f'import sys; sys.path.insert(0, {ROOT!r}); import utils; from backend import T, theano\n'
         'x = T.matrix()\n'
-        'utils.run_script(lambda: print(theano.function([x], T.exp(x) * %d + x.sum())))' % (ROOT, os.getpid())
+        f'utils.run_script(lambda: print(theano.function([x], T.exp(x) * {os.getpid()} + x.sum())))'
     )
     result = subprocess.run(
         [sys.executable, '-c', code],
@@ -199,7 +199,7 @@ def test_a_cache_that_cannot_be_used_is_replaced(place, monkeypatch):
     status = os.statvfs(str(place))
     noexec = [type('Status', (), {'f_flag': status.f_flag | os.ST_NOEXEC})]
     monkeypatch.setattr(cache.os, 'statvfs', lambda path: noexec[0] if path.endswith('cache/gogh-figure') else status)
-    fallback = str(place / ('gogh-figure-%d' % os.getuid()))
+    fallback = str(place / f'gogh-figure-{os.getuid()}')
     assert cache.folder() == fallback
     # Nor will the other do.
     noexec *= 2
@@ -211,7 +211,7 @@ def test_a_cache_that_cannot_be_used_is_replaced(place, monkeypatch):
 def test_a_cache_that_is_full_or_somebody_elses_is_replaced(place, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', str(place / 'cache'))
     monkeypatch.setattr(cache.tempfile, 'tempdir', str(place))
-    fallback = str(place / ('gogh-figure-%d' % os.getuid()))
+    fallback = str(place / f'gogh-figure-{os.getuid()}')
     (place / 'cache' / 'gogh-figure' / 'theano-0123').mkdir(parents=True)
     with monkeypatch.context() as patch:
         patch.setattr(cache.os, 'access', lambda path, mode: not path.endswith('theano-0123'))

@@ -192,10 +192,8 @@ def test_style_coefficients_multiply_the_style_loss_of_their_style(run, trained)
     names = [models.style_name(path) for path in STYLES]
     rows = {}
     for factor in (1, 3):
-        output = 'times%d.npz' % factor
-        start(
-            run, trained, output, iterations=1, style_coefficients='%s=%d, %s=%d' % (names[0], factor, names[1], factor)
-        )
+        output = f'times{factor}.npz'
+        start(run, trained, output, iterations=1, style_coefficients=f'{names[0]}={factor}, {names[1]}={factor}')
         rows[factor] = read_metrics(trained / output[:-4] / 'metrics.csv')[0]
     plain = read_metrics(trained / 'cin' / 'metrics.csv')[0]
     for name in ('style', 'style_conv1_2', 'style_conv2_2'):
@@ -243,7 +241,7 @@ def test_clipped_gradients_average_pooling_and_kept_networks(run, trained):
     start(run, trained, 'clip.npz', iterations=1, clip_gradients=1e-3, checkpoint_every=1, keep_checkpoints=True)
     values = numpy.load(str(trained / 'clip' / 'checkpoint.npz'), allow_pickle=False)
     count = len(lasagne.layers.get_all_params(models.load_network(str(trained / 'clip.npz')).output))
-    moments = [values['value_%d' % i] for i in range(count, len(values.files) - 2)]
+    moments = [values[f'value_{i}'] for i in range(count, len(values.files) - 2)]
     # First moments are a tenth of the gradient after one step, second ones a thousandth of its square: far smaller.
     norm = 10 * numpy.sqrt(sum(numpy.square(moment, dtype='float64').sum() for moment in moments if moment.ndim))
     assert norm == pytest.approx(1e-3, rel=1e-2)
@@ -436,7 +434,7 @@ def test_crops_are_cut_out_of_photos_of_the_content_size(tmp_path):
 
 def test_unreadable_photos_are_skipped_with_a_warning(tmp_path, capsys):
     for i in range(3):
-        files.write_image(str(tmp_path / ('%d.png' % i)), numpy.full((40, 50, 3), 80 * i, 'uint8'))
+        files.write_image(str(tmp_path / f'{i}.png'), numpy.full((40, 50, 3), 80 * i, 'uint8'))
     (tmp_path / '1.png').write_bytes(b'no image')
     content = photos.open_content(str(tmp_path), 16, validation_split=0)
     batches = photos.batches(content.train, 3, seed=0)
@@ -447,7 +445,7 @@ def test_unreadable_photos_are_skipped_with_a_warning(tmp_path, capsys):
 
 def test_a_folder_is_split_for_validation(tmp_path):
     for i in range(20):
-        files.write_image(str(tmp_path / ('%02d.png' % i)), numpy.full((16, 16, 3), i, 'uint8'))
+        files.write_image(str(tmp_path / f'{i:02d}.png'), numpy.full((16, 16, 3), i, 'uint8'))
     content = photos.open_content(str(tmp_path), 16, validation_split=0.25)
     assert content.train.size == 15 and content.val.size == 5
     levels = [{int(split.read(i, numpy.random)[0, 0, 0]) for i in range(split.size)} for split in content[:2]]

@@ -116,8 +116,8 @@ def system(root, membership, groups):
 
 V2 = 'memory.max', 'memory.current', 'memory.stat'
 V1 = 'memory.limit_in_bytes', 'memory.usage_in_bytes', 'memory.stat'
-STAT = 'anon %d\ninactive_file %d\nactive_file 7' % (GB, GB // 2)
-STAT_1 = 'inactive_file 7\ntotal_inactive_file %d' % (GB // 4)
+STAT = f'anon {GB}\ninactive_file {GB // 2}\nactive_file 7'
+STAT_1 = f'inactive_file 7\ntotal_inactive_file {GB // 4}'
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_what_is_renamed_is_on_disk_and_the_rename_follows(tmp_path, monkeypatch
 
     def fsync(handle, sync=os.fsync):
         sync(handle)
-        name = os.readlink('/proc/self/fd/%d' % handle)
+        name = os.readlink(f'/proc/self/fd/{handle}')
         events.append(('sync', name, os.path.getsize(name) if os.path.isfile(name) else None))
 
     def replace(old, new, rename=os.replace):
@@ -252,7 +252,7 @@ def test_a_full_disk_loses_nothing(tmp_path):
         'import files, resource, signal, numpy, utils\n'
         'signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
         'resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))\n'
-        'utils.run_script(lambda: files.save_npz(%r, [numpy.zeros(10**6)]))' % str(path)
+        f'utils.run_script(lambda: files.save_npz({str(path)!r}, [numpy.zeros(10**6)]))'
     )
     done = python(code)
     assert done.returncode == 1
@@ -606,8 +606,8 @@ def test_reading_is_silent(tmp_path):
     code = (
         'import files, utils\n'
         "for name in 'a.jpg', 'b.png', 'c.tif':\n"
-        "    try: files.read_image(%r + '/' + name)\n"
-        '    except utils.UserError: pass' % str(tmp_path)
+        f"    try: files.read_image({str(tmp_path)!r} + '/' + name)\n"
+        '    except utils.UserError: pass'
     )
     done = python(code)
     assert (done.returncode, done.stdout, done.stderr) == (0, '', '')

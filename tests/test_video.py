@@ -176,7 +176,7 @@ def test_start_and_duration_cut_the_pictures_and_the_sound(drawn, tmp_path):
 
 def test_frames_in_a_folder_become_frames_in_a_folder(drawn, tmp_path):
     negative(drawn, tmp_path / 'frames')
-    assert sorted(os.listdir(tmp_path / 'frames')) == ['%06d.png' % i for i in range(1, 13)] + ['settings.json']
+    assert sorted(os.listdir(tmp_path / 'frames')) == [f'{i:06d}.png' for i in range(1, 13)] + ['settings.json']
     negative(tmp_path / 'frames', tmp_path / 'again', rate=50)
     negative(tmp_path / 'again', tmp_path / 'out.mp4', rate=50)
     images, times = clips.read(tmp_path / 'out.mp4')

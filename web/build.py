@@ -83,7 +83,7 @@ def write_thumbnails(styles):
     """The middle of each style image, small."""
     os.mkdir(os.path.join(OUTPUT, 'styles'))
     for number, name in enumerate(styles):
-        image = files.read_image(os.path.join(STYLES, '%02d_%s.jpg' % (number, name)))
+        image = files.read_image(os.path.join(STYLES, f'{number:02d}_{name}.jpg'))
         height, width = image.shape[:2]
         side = int(PART * min(height, width))
         top, left = (height - side) // 2, (width - side) // 2

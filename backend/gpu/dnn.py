@@ -178,9 +178,9 @@ def configure(tf32=False):
         if status:
             cudnn.cudnnGetErrorString.restype = ctypes.c_char_p
             raise RuntimeError(
-                '%s does not start on this card and driver: %s (%s, or an older version of it; or '
+                f'{library} does not start on this card and driver: '
+                f'{cudnn.cudnnGetErrorString(status).decode()} ({INSTALL}, or an older version of it; or '
                 'THEANO_FLAGS=dnn.enabled=False to do without)'
-                % (library, cudnn.cudnnGetErrorString(status).decode(), INSTALL)
             )
         return handle
 

@@ -67,7 +67,7 @@ class GpuOp(theano.Op):
         inputs = [as_gpuarray_variable(x, name) for x in inputs]
         for x, ndim in zip(inputs, dimensions):
             if x.ndim != ndim or x.dtype != 'float32':
-                raise TypeError('%s takes float32 arrays of %d dimensions here, not %s' % (self, ndim, x.type))
+                raise TypeError(f'{self} takes float32 arrays of {ndim} dimensions here, not {x.type}')
         return inputs
 
     def type_of(self, x, broadcastable):
@@ -158,7 +158,7 @@ class Expand(_Expansion):
         n, c, h, w = x.shape
         height, width = h * self.scale, w * self.scale
         if min(height, width) <= self.pad:
-            raise AssertionError('an image is too small for a reflection padding of %d' % self.pad)
+            raise AssertionError(f'an image is too small for a reflection padding of {self.pad}')
         shape = n, c, height + 2 * self.pad, width + 2 * self.pad
         y = outputs[0][0] = gpuarray.empty(shape, 'float32', context=context)
         if y.size:

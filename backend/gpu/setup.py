@@ -140,9 +140,10 @@ def import_pygpu():
             raise Unavailable(f'pygpu is not installed ({INSTALL})')
         if error.name == 'pygpu.gpuarray' and built:
             raise Unavailable(
-                'the pygpu of the system is for Python %s, and this is %s; an environment made with '
-                'make PYTHON=python%s can use it (docs/gpu.md says how to build one for another)'
-                % (_pythons(built), version, _pythons(built).split(', ')[0])
+                f'the pygpu of the system is for Python {_pythons(built)}, and this is {version}; an '
+                'environment made with '
+                f'make PYTHON=python{_pythons(built).split(", ")[0]} can use it (docs/gpu.md says how '
+                'to build one for another)'
             )
         raise Unavailable(f'pygpu needs the package {error.name}: pip install {error.name}')
     except (ImportError, RuntimeError, ValueError) as error:
@@ -182,8 +183,8 @@ def _prepare_cuda(device, tf32):
     status = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
     if status:
         raise Unavailable(
-            'CUDA cannot start: %s (nvidia-smi shows whether the driver works)'
-            % CUDA_ERRORS.get(status, 'error %d of the driver' % status)
+            f'CUDA cannot start: {CUDA_ERRORS.get(status, f"error {status} of the driver")} '
+            '(nvidia-smi shows whether the driver works)'
         )
     if not count.value:
         raise Unavailable('CUDA sees no device (CUDA_VISIBLE_DEVICES hides them, if it is set)')
@@ -191,7 +192,7 @@ def _prepare_cuda(device, tf32):
     if number >= count.value:
         raise Unavailable(
             'there is no such device; there is %s'
-            % ', '.join('cuda%d (%s)' % (i, _cuda_name(driver, i)) for i in range(count.value))
+            % ', '.join(f'cuda{i} ({_cuda_name(driver, i)})' for i in range(count.value))
         )
     try:
         dnn.configure(tf32)
@@ -230,26 +231,26 @@ def load_cuda(tf32=False):
     if driver.cuDriverGetVersion(ctypes.byref(version)) or not version.value:
         raise Unavailable('the NVIDIA driver does not say its version: it is not that of a card')
     version = version.value // 1000, version.value % 1000 // 10
-    wheel = 'nvidia-%%s-cu%d' % version[0] if version[0] < 13 else 'nvidia-%s'
-    for name, package in (('libcublas.so', wheel % 'cublas'), ('libnvrtc.so', wheel % 'cuda-nvrtc')):
+    known = f'{version[0]}.{version[1]}'
+    suffix = f'-cu{version[0]}' if version[0] < 13 else ''
+    for name, package in (('libcublas.so', 'nvidia-cublas'), ('libnvrtc.so', 'nvidia-cuda-nvrtc')):
         candidates = _versions_of(name)
         # CUDA's libraries need a driver of at least their own major version.
         usable = [path for path in candidates if _major(path) <= version[0]]
         if _load(name, usable, tf32) is None:
             raise Unavailable(
-                '%s %s, and %s is missing: pip install %s'
-                % ('the driver is for CUDA', '%d.%d' % version, name, package)
+                f'the driver is for CUDA {known}, and {name} is missing: pip install {package}{suffix}'
                 if not candidates
-                else '%s is for a newer CUDA than the driver, %d.%d: pip install %s'
-                % ((os.path.basename(candidates[0]),) + version + (package,))
+                else f'{os.path.basename(candidates[0])} is for a newer CUDA than the driver, '
+                f'{known}: pip install {package}{suffix}'
             )
     compiler = ctypes.c_int(), ctypes.c_int()
     if not ctypes.CDLL('libnvrtc.so').nvrtcVersion(*map(ctypes.byref, compiler)):
         found = compiler[0].value, compiler[1].value
         if found > version and found[0] == version[0]:
             raise Unavailable(
-                'the NVRTC of CUDA %d.%d makes code that the driver, of CUDA %d.%d, does not know: '
-                "pip install '%s==%d.%d.*'" % (found + version + (wheel % 'cuda-nvrtc',) + version)
+                f'the NVRTC of CUDA {found[0]}.{found[1]} makes code that the driver, of CUDA {known}, '
+                f"does not know: pip install 'nvidia-cuda-nvrtc{suffix}=={known}.*'"
             )
 
 
@@ -355,7 +356,7 @@ def _prepare_opencl(device):
 
     try:
         there = [
-            'opencl%d:%d' % (platform, number)
+            f'opencl{platform}:{number}'
             for platform in range(gpuarray.count_platforms('opencl'))
             for number in range(gpuarray.count_devices('opencl', platform))
         ]

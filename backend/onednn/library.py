@@ -62,7 +62,7 @@ def _find_onednn():
         header = os.path.join(include, 'dnnl_version.h')
     if not (os.path.exists(os.path.join(include, 'dnnl.hpp')) and os.path.exists(header)):
         raise Unavailable('oneDNN is not installed (pip install onednn-devel-cpu-gomp==2023.2.0)')
-    for name in ('libdnnl.so.%d' % VERSION[0], 'libdnnl.so'):
+    for name in (f'libdnnl.so.{VERSION[0]}', 'libdnnl.so'):
         if os.path.exists(os.path.join(lib, name)):
             break
     else:
@@ -94,8 +94,8 @@ def _path():
     """The path of the shared library, compiled unless it is in the cache already."""
     if platform.system() != 'Linux' or platform.machine() not in ('x86_64', 'aarch64'):
         raise Unavailable(
-            'the library is for Linux on x86-64 and on 64-bit Arm, and this is %s on %s'
-            % (platform.system(), platform.machine())
+            f'the library is for Linux on x86-64 and on 64-bit Arm, and this is {platform.system()} on '
+            f'{platform.machine()}'
         )
     if with_onednn():
         include, lib, dnnl, version = _find_onednn()

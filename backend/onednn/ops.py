@@ -48,7 +48,7 @@ Blocked = T.TensorType('float32', (False,) * 5)
 def _tensor(x, ndim, name):
     x = T.as_tensor_variable(x)
     if x.dtype != 'float32' or x.ndim != ndim:
-        raise TypeError('%s is a %d-D float32 tensor, not %s' % (name, ndim, x.type))
+        raise TypeError(f'{name} is a {ndim}-D float32 tensor, not {x.type}')
     return x
 
 
@@ -70,7 +70,7 @@ def _blocks(channels):
 
 def _check_blocks(op, x, channels, name='x'):
     if x.shape[4] != library.block() or x.shape[1] != _blocks(channels):
-        raise ValueError('%s: %s of shape %s does not hold %d channels' % (op, name, x.shape, channels))
+        raise ValueError(f'{op}: {name} of shape {x.shape} does not hold {channels} channels')
 
 
 def _check_shape(op, x, shape, name):
@@ -335,8 +335,7 @@ def _check_scales(op, x, gamma, beta):
     for name, value in (('gamma', gamma), ('beta', beta)):
         if value.shape[0] not in (1, x.shape[0]) or value.shape[1] != gamma.shape[1]:
             raise ValueError(
-                '%s: %s is of shape %s for %d images and %d channels'
-                % (op, name, value.shape, x.shape[0], gamma.shape[1])
+                f'{op}: {name} is of shape {value.shape} for {x.shape[0]} images and {gamma.shape[1]} channels'
             )
     _check_blocks(op, x, gamma.shape[1])
     return gamma.shape[1]
@@ -467,7 +466,7 @@ class ExpandGradient(Op):
         n, blocks, height, width, block = dy.shape
         h, w = (height - 2 * self.mirror) // self.scale, (width - 2 * self.mirror) // self.scale
         if (h * self.scale + 2 * self.mirror, w * self.scale + 2 * self.mirror) != (height, width) or min(h, w) < 1:
-            raise ValueError('%s: dy of %d x %d is no expanded image' % (self, height, width))
+            raise ValueError(f'{self}: dy of {height} x {width} is no expanded image')
         dx = library.empty(n, blocks, h, w, block)
         library.call('gogh_expand_gradient', _array(dy), dx, n, blocks * block, h, w, self.scale, self.mirror)
         return dx
@@ -562,7 +561,7 @@ class _Pointwise(Op):
 
     def make_node(self, *inputs):
         if len(inputs) != self.arity:
-            raise TypeError('%s takes %d inputs, not %d' % (self, self.arity, len(inputs)))
+            raise TypeError(f'{self} takes {self.arity} inputs, not {len(inputs)}')
         return theano.Apply(self, [_blocked(x) for x in inputs], [Blocked()])
 
     def infer_shape(self, node, shapes):

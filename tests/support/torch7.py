@@ -24,10 +24,10 @@ def save(value):
     out, numbers, kept = [], {}, []
 
     def ints(*values):
-        out.append(struct.pack('<%di' % len(values), *values))
+        out.append(struct.pack(f'<{len(values)}i', *values))
 
     def longs(*values):
-        out.append(struct.pack('<%dq' % len(values), *values))
+        out.append(struct.pack(f'<{len(values)}q', *values))
 
     def text(string):
         ints(len(string))
