@@ -50,6 +50,8 @@ FORMATS = {
 }
 MILLISECOND = fractions.Fraction(1, 1000)
 MAX_SIDE = 16384  # of a frame, which H.264 can hold
+# Before PyAV 19 titles in another encoding than UTF-8 make a clip unreadable, unless it is told what to do with them.
+METADATA = {'metadata_errors': 'replace'} if int(av.__version__.split('.')[0]) < 19 else {}
 
 # The numbers of the standards of colours in FFmpeg's headers (AVColorSpace), and what its scaler calls them.
 _COLORS = {1: 'ITU709', 4: 'FCC', 5: 'ITU601', 6: 'ITU601', 7: 'SMPTE240M', 9: 'BT2020'}
@@ -77,7 +79,7 @@ def _opened(path):
         if os.fstat(file.fileno()).st_size == 0:
             raise utils.UserError(f'{path}: the file is empty')
         with complaints(path, 'not a clip that can be read'):
-            container = av.open(file, options={'protocol_whitelist': 'none'}, metadata_errors='replace')
+            container = av.open(file, options={'protocol_whitelist': 'none'}, **METADATA)
         with container:
             yield container
 
@@ -235,12 +237,12 @@ class Clip:
 
 def _quarter_turns(frame):
     """By how many quarters, counterclockwise, a frame is to be turned so that it is upright."""
-    for data in frame.side_data:
-        if getattr(data.type, 'name', '') == 'DISPLAYMATRIX':
-            matrix = numpy.frombuffer(bytes(data), '<i4', 9)
-            # [a b; c d] of the matrix that turns what is stored into what is shown, in 16.16 (ISO 14496-12, 8.3.2).
-            return int(round(numpy.degrees(numpy.arctan2(-matrix[1], matrix[0])) / 90)) % 4
-    return 0
+    data = frame.side_data.get('DISPLAYMATRIX')
+    if data is None:
+        return 0
+    matrix = numpy.frombuffer(bytes(data), '<i4', 9)
+    # [a b; c d] of the matrix that turns what is stored into what is shown, in 16.16 (ISO 14496-12, 8.3.2).
+    return int(round(numpy.degrees(numpy.arctan2(-matrix[1], matrix[0])) / 90)) % 4
 
 
 class Folder:

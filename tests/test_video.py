@@ -163,6 +163,13 @@ def test_colours_are_those_of_the_standard_that_a_clip_names(tmp_path, number, n
     assert numpy.abs(image[16, 24].astype(int) - (red, green, blue)).max() <= 3, name
 
 
+def test_a_title_in_another_encoding_than_utf_8_does_no_harm(drawn):
+    whole = drawn.read_bytes()
+    assert b'Lavf' in whole  # the name of the program that wrote the clip
+    drawn.write_bytes(whole.replace(b'Lavf', b'L\xe9\xfff'))
+    assert len(list(videos.Clip(str(drawn)))) == 12
+
+
 def test_start_and_duration_cut_the_pictures_and_the_sound(drawn, tmp_path):
     negative(drawn, tmp_path / 'out.mp4', start=0.16, duration=0.2)
     images, times = clips.read(tmp_path / 'out.mp4')
