@@ -11,7 +11,6 @@ differentiated.
 import numpy
 
 from backend import T, theano
-from theano.tensor.nnet.abstract_conv import get_conv_output_shape
 
 from backend.onednn import library
 
@@ -66,6 +65,22 @@ def _integer(x):
 
 def _blocks(channels):
     return -(-channels // library.block())
+
+
+def _grown(size, by):
+    """A size plus a number, without the sums that it comes from: x + 2 - 2 is x.
+
+    Theano states the shape of each result by those of the inputs, back to the images; its optimizer took most of a
+    compilation to find out how little that is.
+    """
+    if getattr(size.owner, 'op', None) == T.add and isinstance(size.owner.inputs[1], T.Constant):
+        size, by = size.owner.inputs[0], by + int(size.owner.inputs[1].data)
+    return size + numpy.int64(by) if by else size
+
+
+def _frame(size, scale, mirror):
+    """What a height or width becomes when the image is enlarged and padded by reflection."""
+    return _grown(size if scale == 1 else size * numpy.int64(scale), 2 * mirror)
 
 
 def _check_blocks(op, x, channels, name='x'):
@@ -212,10 +227,15 @@ class Conv(_Convolution):
         return theano.Apply(self, inputs, [Blocked()])
 
     def infer_shape(self, node, shapes):
-        n, _, h, w, block = shapes[0]
-        frame = (n, shapes[1][1], h * self.scale + 2 * self.mirror, w * self.scale + 2 * self.mirror)
-        out = get_conv_output_shape(frame, shapes[1], self.border_mode, self.subsample)
-        return [(n, _blocks(shapes[1][0]), out[2], out[3], block)]
+        filters, shape = node.inputs[1], shapes[1]
+        if isinstance(filters, theano.compile.SharedVariable):
+            shape = filters.get_value(borrow=True).shape
+        n, _, *sizes, block = shapes[0]
+        for axis, (pad, side, stride) in enumerate(zip(self.pad(shape[2:]), shape[2:], self.subsample)):
+            size = _frame(sizes[axis], self.scale, self.mirror)
+            size = _grown(size, 2 * pad - side) if isinstance(side, int) else size + 2 * pad - side
+            sizes[axis] = _grown(size if stride == 1 else size // numpy.int64(stride), 1)
+        return [(n, _blocks(shape[0]), *sizes, block)]
 
     def run(self, x, w, bias=None):
         oc, c = w.shape[:2]
@@ -438,7 +458,7 @@ class Expand(Op):
 
     def infer_shape(self, node, shapes):
         n, blocks, h, w, block = shapes[0]
-        return [(n, blocks, h * self.scale + 2 * self.mirror, w * self.scale + 2 * self.mirror, block)]
+        return [(n, blocks, _frame(h, self.scale, self.mirror), _frame(w, self.scale, self.mirror), block)]
 
     def run(self, x):
         n, blocks, h, w, block = x.shape
