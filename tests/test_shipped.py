@@ -19,7 +19,7 @@ PAVILION = os.path.join(ROOT, 'data', 'samples', 'pavilion.jpg')
 
 
 def test_the_networks_that_are_promised_are_there():
-    assert {'misc32', 'paintings16'} < set(SHIPPED) and any(name.startswith('fns-') for name in SHIPPED)
+    assert {'misc32', 'misc32-slim', 'paintings16'} < set(SHIPPED) and any(name.startswith('fns-') for name in SHIPPED)
 
 
 @pytest.mark.parametrize('name', SHIPPED)
