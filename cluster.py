@@ -11,14 +11,14 @@ import logging
 import os
 import threading
 import time
-from typing import Any, Iterable, Iterator
+from typing import Any, Iterable, Iterator, Sequence
 
 import files
 import utils
 from albums import Album, Entry, store
 from controls import Controls
 
-__all__ = ['connected', 'is_wanted', 'make', 'spread']
+__all__ = ['check', 'connected', 'is_wanted', 'make', 'spread']
 
 INSTALL = 'pip install "distributed", or python install.py dask'
 # Seconds to wait for a scheduler.
@@ -42,6 +42,25 @@ def is_wanted(scheduler: str | None, workers: int | None) -> bool:
     if scheduler and workers:
         raise utils.UserError('--scheduler and --workers contradict each other: the scheduler has its workers')
     return bool(scheduler or workers)
+
+
+def check(new_styles: Sequence[Any], names: Sequence[str]) -> None:
+    """Refuse what the processes of a cluster do not have: styles that are to be made, standard input and output.
+
+    Parameters
+    ----------
+    new_styles : list of newstyles.NewStyle
+    names : list of str
+        Of the photos and of the output.
+
+    Raises
+    ------
+    utils.UserError
+    """
+    if new_styles or '-' in names:
+        raise utils.UserError(
+            '--scheduler and --workers are for files, and styles that the network has: --save-style adds one to it'
+        )
 
 
 @contextlib.contextmanager

@@ -109,10 +109,8 @@ def main():
         return None
     controls, new = options.controls(args), options.new_styles(args, path, names or ['style'])
     styles, spread = options.styles(args, names or ['style'], new), cluster.is_wanted(args.scheduler, args.workers)
-    if spread and (new or '-' in (*args.images, args.output)):
-        raise utils.UserError(
-            '--scheduler and --workers are for files, and styles that the network has: --save-style adds one to it'
-        )
+    if spread:
+        cluster.check(new, [*args.images, args.output])
     if not args.images:
         print('no photos named: stylizing those of data/samples', file=sys.stderr)
     photos = find_photos(args.images or [SAMPLES])

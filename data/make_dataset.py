@@ -203,7 +203,7 @@ def size(text):
     return tuple(sides * 2)[:2]
 
 
-def main():
+def parse_arguments():
     parser = options.Parser(__doc__)
     parser.add_argument('--train', metavar='DIR', required=True, help='folder or zip file of photos to train on')
     parser.add_argument('--val', metavar='DIR', help='folder or zip file of photos to validate on')
@@ -227,24 +227,30 @@ def main():
         '--workers', type=options.positive_int, default=os.cpu_count() or 1, metavar='N', help='photos read at once'
     )
     options.add_overwrite(parser)
-    args = parser.parse_args()
+    return parser.parse_args()
 
-    splits = [
-        (name, open_source(path))
-        for name, path in (('train2014/images', args.train), ('val2014/images', args.val))
-        if path
-    ]
+
+def check_output(args, photos):
+    """Refuse to write where one of the inputs is, where there is no folder, or where so many photos have no room."""
     files.check_outputs({args.output: False}, [path for path in (args.train, args.val) if path], args.overwrite)
-    folder = os.path.dirname(args.output) or '.'
-    if args.max_images:
-        splits = [(dataset, (names[: args.max_images], read)) for dataset, (names, read) in splits]
-    needed = sum(len(names) for _, (names, _) in splits) * 3 * args.size[0] * args.size[1]
+    folder, needed = os.path.dirname(args.output) or '.', photos * 3 * args.size[0] * args.size[1]
     if not os.path.isdir(folder):
         raise utils.UserError(f'{args.output}: cannot write: there is no such folder')
     if needed > shutil.disk_usage(folder).free:
         raise utils.UserError(
             f'{args.output}: needs {needed / 1e9:.1f} GB, and {shutil.disk_usage(folder).free / 1e9:.1f} GB are free'
         )
+
+
+def main():
+    args = parse_arguments()
+    splits = [
+        (name, open_source(path))
+        for name, path in (('train2014/images', args.train), ('val2014/images', args.val))
+        if path
+    ]
+    splits = [(dataset, (names[: args.max_images], read)) for dataset, (names, read) in splits]
+    check_output(args, sum(len(names) for _, (names, _) in splits))
 
     problems, counts = [], []
     with files.atomic_write(args.output) as raw, concurrent.futures.ThreadPoolExecutor(args.workers) as pool:

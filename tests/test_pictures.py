@@ -131,7 +131,7 @@ def test_sixteen_bits_in_are_sixteen_bits_out(stylized, monkeypatch, extension, 
     monkeypatch.setattr(models, 'pastiche_function', lambda network: lambda image, *style: image / 3)
     pastiche = stylized(f'a.{extension}')
     out = sixteen(f'pastiche.{extension}')
-    numpy.testing.assert_allclose(out[..., :3], files.read_image(f'a.{extension}') * 257 / 3, atol=1)
+    numpy.testing.assert_allclose(out[..., :3], files.read_image(f'a.{extension}') * (257 / 3), atol=1)
     assert len(numpy.unique(out[..., :3] % 257)) > 2
     assert pastiche.getexif()[0x010F] == 'Maker' and pastiche.info['icc_profile'] == PROFILE
     assert files.read_origin(f'pastiche.{extension}') == files.origin('stylize', f'a.{extension}')
