@@ -68,7 +68,9 @@ def test_a_missing_onednn_is_said_once_and_the_plain_path_runs(run, tmp_path):
     )
     result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     assert result.stdout == '2.0\n'
-    assert result.stderr.startswith('warning: oneDNN is not installed') and result.stderr.count('\n') == 1
+    # Theano says so when it waits for another process that compiles.
+    (line,) = [line for line in result.stderr.splitlines() if 'compilelock' not in line]
+    assert line.startswith('warning: oneDNN is not installed')
 
 
 def test_theano_links_with_blas(generator):
