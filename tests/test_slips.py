@@ -499,9 +499,9 @@ def test_a_batch_that_does_not_fit_becomes_smaller_ones(place, main, monkeypatch
     assert batch_sizes == [2, 2, 2, 1]
     error = capsys.readouterr().err
     assert error.count('computing 2 at once') == 1 and '--batch-size 7' in error
-    # Room for none is an error, as before.
-    monkeypatch.setenv('GOGH_MAX_MEMORY', str(int(utils.FIXED_BYTES + 0.9 * one)))
-    assert main(*command, 'refused') == 1 and '--size 3' in capsys.readouterr().err and not os.listdir('refused')
+    # Room for none, not even in bands, is an error.
+    monkeypatch.setenv('GOGH_MAX_MEMORY', str(utils.FIXED_BYTES))
+    assert main(*command, 'refused') == 1 and '7 of 7 photos' in capsys.readouterr().err and not os.listdir('refused')
     # More was promised than there is.
     del batch_sizes[:]
     monkeypatch.setenv('GOGH_MAX_MEMORY', str(10**12))
