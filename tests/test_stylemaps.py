@@ -93,12 +93,18 @@ def photo():
     return numpy.random.RandomState(1).randint(0, 256, (36, 52, 3)).astype('uint8')
 
 
-def test_a_map_of_one_style_everywhere_is_that_style_to_the_bit(stylist, photo):
-    ones, zeros = numpy.ones((36, 52)), numpy.zeros((36, 52))
+def check_maps_of_one_style(stylist, photo, odd):
+    """Maps of one style everywhere are that style to the bit, for each of them, and for a part of odd sizes."""
+    ones = numpy.ones(photo.shape[:2])
     for style in STYLES:
-        mixed = stylist(photo, {other: ones if other == style else zeros for other in STYLES})
+        mixed = stylist(photo, {other: ones * (other == style) for other in STYLES})
         numpy.testing.assert_array_equal(mixed, stylist(photo, style))
-    numpy.testing.assert_array_equal(stylist(photo[:33, :50], {'sun': ones[:33, :50]}), stylist(photo[:33, :50], 'sun'))
+    part = photo[: odd[0], : odd[1]]
+    numpy.testing.assert_array_equal(stylist(part, {'sun': ones[: odd[0], : odd[1]]}), stylist(part, 'sun'))
+
+
+def test_a_map_of_one_style_everywhere_is_that_style_to_the_bit(stylist, photo):
+    check_maps_of_one_style(stylist, photo, (33, 50))
 
 
 def test_an_even_map_is_a_blend(stylist, photo):
@@ -151,12 +157,7 @@ def large():
 
 
 def test_a_map_of_one_style_is_that_style_to_the_bit_where_blocks_crop(cropping, large):
-    ones, zeros = numpy.ones((56, 64)), numpy.zeros((56, 64))
-    for style in STYLES:
-        mixed = cropping(large, {other: ones if other == style else zeros for other in STYLES})
-        numpy.testing.assert_array_equal(mixed, cropping(large, style))
-    odd = cropping(large[:51, :54], {'sun': ones[:51, :54]})
-    numpy.testing.assert_array_equal(odd, cropping(large[:51, :54], 'sun'))
+    check_maps_of_one_style(cropping, large, (51, 54))
 
 
 def test_a_map_is_cropped_and_mirrored_as_feature_maps_are(cropping, large, monkeypatch):
