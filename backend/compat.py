@@ -3,17 +3,17 @@
 Both stopped when Python was at 3.9 and numpy at 1.20. Nothing of theirs is changed on the disk. What their modules
 import is lent to them while they are imported (`lend`); the names of numpy that they use stay theirs, in a copy of
 numpy's namespace that nobody else sees; what numpy 2 does otherwise than numpy 1, and what its C interface lacks, is
-made good in the loaded package (`mend`). Each entry says which version needs it; on the versions that Theano was
-written for nothing is lent or mended.
+made good in the loaded package (`mend`). Each entry says which version needs it, or what it spares; on the versions
+that Theano was written for nothing is mended.
 """
 
 import contextlib
-import importlib.util
 import shutil
 import sys
 import sysconfig
 import types
 import warnings
+from importlib import metadata
 
 import numpy
 
@@ -38,8 +38,9 @@ def _modules():
         if parent in modules:
             setattr(modules[parent], child, modules[name])
 
-    # Python 3.12 dropped distutils and imp. Those of setuptools, which may be there, would do, but take longer.
-    if sys.version_info >= (3, 12):
+    # Python 3.12 dropped distutils and imp. Those of setuptools, which stand in for Python's where setuptools is
+    # installed, would do, but take longer; the distutils of older numpys needs the whole of them.
+    if NUMPY >= (1, 26):
         module('distutils')
         module('distutils.spawn', find_executable=shutil.which)
         module(
@@ -47,18 +48,19 @@ def _modules():
             get_config_var=sysconfig.get_config_var,
             get_python_inc=_python_include,
             get_python_lib=_python_library,
+            get_python_version=sysconfig.get_python_version,
         )
+    if sys.version_info >= (3, 12):
         module('imp')  # a debugging aid of Theano's imports it, and uses it when it is called
-    # setuptools dropped pkg_resources in version 82; before, it complains of being imported.
-    if sys.version_info >= (3, 12) or importlib.util.find_spec('pkg_resources') is None:
-        from importlib import metadata
-
-        module('pkg_resources', DistributionNotFound=metadata.PackageNotFoundError, get_distribution=_distribution)
+    # setuptools dropped pkg_resources in version 82; before, it complains of being imported, and takes long.
+    module('pkg_resources', DistributionNotFound=metadata.PackageNotFoundError, get_distribution=_distribution)
     # numpy 1.26 has numpy.distutils below Python 3.12 only, and there without the configuration of BLAS.
     if NUMPY >= (1, 26):
         module('numpy.distutils')
         module('numpy.distutils.__config__', blas_opt_info={})
         module('numpy.distutils.misc_util', get_numpy_include_dirs=lambda: [numpy.get_include()])
+    # No version lacks it, but it takes a fifth of Theano's import, for one operation, which finds it when it is used.
+    module('scipy.stats')
     # numpy 2.0 renamed it.
     if NUMPY >= (2, 0):
         module('numpy.linalg.linalg', LinAlgError=numpy.linalg.LinAlgError)
@@ -74,8 +76,6 @@ def _python_library(plat_specific=False, standard_lib=False):
 
 
 def _distribution(name):
-    from importlib import metadata
-
     return types.SimpleNamespace(version=metadata.version(name))
 
 

@@ -1,7 +1,7 @@
 """Measure the stylizing of clips: how steady it is, and how fast.
 
     python benchmarks/video.py steadiness clip.mp4 ... --model misc32 --styles stained-glass,ink-wash
-    python benchmarks/video.py speed clip.mp4 --models misc32 --sizes 288,720
+    python benchmarks/video.py speed clip.mp4 --models misc32 misc32-slim --sizes 288,720
 
 Steadiness: the mean squared difference of each pastiche and the one before, brought forward by the motion of the clip
 where that is trusted, divided by the same of the pastiches made frame by frame; and the style loss (layers and

@@ -43,7 +43,7 @@ def test_every_name_that_theano_takes_from_numpy_is_there():
 LEFT_BEHIND = """if True:
     import sys, numpy, scipy, h5py, PIL
     def look():
-        lent = {'distutils', 'imp', 'pkg_resources', 'numpy.distutils', 'numpy.linalg.linalg'}
+        lent = {'distutils', 'imp', 'pkg_resources', 'numpy.distutils', 'numpy.linalg.linalg', 'scipy.stats'}
         return {name for name in sys.modules if name in lent and getattr(sys.modules[name], '__file__', None) is None}
     names = ['product', 'cast', 'sctype2char', 'MAXDIMS', 'ComplexWarning', 'complex', 'bool', 'distutils', 'core']
     before = {name: vars(numpy).get(name) for name in names}
@@ -53,6 +53,13 @@ LEFT_BEHIND = """if True:
         after = vars(numpy).get(name)
         assert after is value or getattr(after, '__file__', None), name     # a module of numpy's own
 """
+
+
+def test_what_is_not_imported_with_theano_is_found_when_it_is_used():
+    from scipy.stats import chi2
+
+    x, degrees = T.dscalar(), T.dscalar()
+    assert abs(theano.function([x, degrees], T.chi2sf(x, degrees))(2, 3) - chi2.sf(2, 3)) < 1e-6
 
 
 def test_nothing_that_was_lent_is_left_behind():
