@@ -81,7 +81,7 @@ class Browser:
         self(
             "await page.evaluate(() => { document.getElementById('status').textContent = ''; });"
             "await page.setInputFiles('#file', args.path);"
-            f"await page.waitForFunction((name) => {READY} && {SHOWN} ||"
+            f'await page.waitForFunction((name) => {READY} && {SHOWN} ||'
             "document.getElementById('problem').textContent, args.path.split('/').pop())",
             path=str(path),
         )
