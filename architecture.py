@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 __all__ = ['Architecture']
 
 SIZES = range(1, 4097)
 FILTER_SIZES = range(1, 32, 2)
+NORMS = 'instance', 'batch', 'none'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,16 +19,19 @@ class Architecture:
 
     Parameters
     ----------
-    network : {'cin', 'fns'}
+    network : {'cin', 'fns', 'upscale'}
         'cin': conditional instance normalization, image in [0, 1], output by a sigmoid.
         'fns': a single style (arXiv:1603.08155); the defaults of what follows are fast-neural-style's.
+        'upscale': super-resolution (the same paper, section 4.2 and supplement): residual blocks at the size of the
+        photo, and an image that is larger; `for_upscaling` has its settings.
     widths, up_widths : sequence of int
-        Numbers of feature maps: of the first three convolutions, and of the two after upsampling.
+        Numbers of feature maps: of the first three convolutions, and of the two after upsampling; of 'upscale' of
+        the first one, and of one to three after upsampling.
     residual_blocks : int
     epsilon : float
         Added to the variance by the normalization.
-    norm : {'instance', 'batch'}
-        'batch' is for 'fns' only.
+    norm : {'instance', 'batch', 'none'}
+        'batch' is for 'fns' and 'upscale', 'none' (biases instead) for 'upscale' only.
     pad : {'reflect', 'zero', 'reflect-start', 'none', 'same'}
         'reflect-start', of the supplement of arXiv:1603.08155 and of fast-neural-style: the image is padded once,
         by as much as the residual blocks lose, which do not pad; all other convolutions pad with zeros. 'none', of
@@ -36,8 +41,8 @@ class Architecture:
         turns its image, and the pastiche back; its filters are those for the turned image.
     upsampling : {'nearest', 'deconv'}
     filter_sizes : sequence of int
-        Sides of the filters of the first three convolutions. Networks of the original repository from before
-        July 2017 have 9, 9, 9.
+        Sides of the filters of the convolutions that `widths` has the maps of. Networks of the original repository
+        from before July 2017 have 9, 9, 9.
     tanh_constant : float
         Of 'fns'; fast-neural-style's is 150, which covers the range of preprocessed images.
     preprocessing : {'vgg', 'none'}
@@ -48,7 +53,7 @@ class Architecture:
         Of 'fns'. 'tanh': tanh_constant · tanh. 'linear', as in PyTorch's examples: nothing.
     last : {'norm', 'bias'}
         What follows the last convolution; a bias instead of the normalization, in networks 'fns', is
-        fast-neural-style's and that of PyTorch's examples.
+        fast-neural-style's and that of PyTorch's examples. Networks 'upscale' have one.
 
     Raises
     ------
@@ -74,25 +79,27 @@ class Architecture:
         for name in ('widths', 'up_widths', 'filter_sizes'):  # JSON has lists
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
-        def are(values, count, allowed):
-            return len(values) == count and all(type(value) is int and value in allowed for value in values)
+        def are(values, counts, allowed):
+            return len(values) in counts and all(type(value) is int and value in allowed for value in values)
 
+        upscale, down = self.network == 'upscale', 1 if self.network == 'upscale' else 3
         good = (
-            self.network in ('cin', 'fns')
-            and are(self.widths, 3, SIZES)
-            and are(self.up_widths, 2, SIZES)
-            and are(self.filter_sizes, 3, FILTER_SIZES)
-            and are([self.residual_blocks], 1, range(101))
+            self.network in ('cin', 'fns', 'upscale')
+            and are(self.widths, [down], SIZES)
+            and are(self.up_widths, (1, 2, 3) if upscale else [2], SIZES)
+            and are(self.filter_sizes, [down], FILTER_SIZES)
+            and are([self.residual_blocks], [1], range(101))
             and type(self.epsilon) is float
             and 0 < self.epsilon < 1
             and type(self.tanh_constant) is float
             and 0 < self.tanh_constant <= 1e4
-            and (self.norm == 'instance' or (self.norm == 'batch' and self.network == 'fns'))
-            and self.pad in ('reflect', 'zero', 'reflect-start', 'none', 'same')
+            and self.norm in dict(cin=['instance'], fns=['instance', 'batch']).get(self.network, NORMS)
+            and self.pad in (('reflect', 'zero') if upscale else ('reflect', 'zero', 'reflect-start', 'none', 'same'))
             and self.preprocessing in ('vgg', 'none')
             and self.output in ('tanh', 'linear')
-            and (self.last == 'norm' or (self.last == 'bias' and self.network == 'fns'))
+            and (self.last == 'norm' or (self.last == 'bias' and self.network != 'cin'))
             and self.upsampling in ('nearest', 'deconv')
+            and (not upscale or (self.preprocessing, self.output, self.last) == ('none', 'linear', 'bias'))
         )
         if not good:
             raise ValueError(f'{self} does not describe a network')
@@ -132,6 +139,28 @@ class Architecture:
             **settings,
         )
 
+    @classmethod
+    def for_upscaling(cls, factor: int, width: int = 64, residual_blocks: int = 4, **settings: Any) -> Architecture:
+        """A network that makes photos 2, 4 or 8 times as high and wide (arXiv:1603.08155, supplement)."""
+        settings = dict(preprocessing='none', output='linear', last='bias', **settings)
+        stages = (width,) * (factor.bit_length() - 1)
+        architecture = cls('upscale', (width,), stages, residual_blocks, filter_sizes=(9,), **settings)
+        if architecture.factor != factor:
+            raise ValueError(f'a network makes photos 2, 4 or 8 times as large, not {factor}')
+        return architecture
+
+    @property
+    def factor(self) -> int:
+        """How many times as high and wide as the photo the image is that the network makes."""
+        return 2 ** (len(self.up_widths) - len(self.widths) + 1)
+
+    @property
+    def reach(self) -> int:
+        """How many pixels of the photo to each side what a network 'upscale' makes of one may depend on."""
+        # A convolution after upsampling sees no more than the pixel beside it, as it was before.
+        stages = sum(0.5**stage for stage in range(len(self.up_widths)))
+        return math.ceil(self.filter_sizes[0] // 2 + 2 * self.residual_blocks + stages + 4 / self.factor)
+
     @property
     def border(self) -> int:
         """Pixels on each side that residual blocks without padding take: two each, at a quarter of its size.
@@ -165,19 +194,26 @@ class Architecture:
             'W', 'beta', 'gamma' of each convolution, and with batch norm the running 'mean' and 'variance', or 'W' and
             'b' of the last one; each with its shape. Filters are OIHW, those of a stride-1/2 convolution IOHW.
         """
-        (a, b, c), (d, e), (i, j, k) = self.widths, self.up_widths, self.filter_sizes
-        filters = [(a, 3, i, i), (b, a, j, j), (c, b, k, k)] + [(c, c, 3, 3)] * (2 * self.residual_blocks)
-        maps = [a, b, c] + [c] * (2 * self.residual_blocks) + [d, e, 3]
-        filters += [(c, d, 3, 3), (d, e, 3, 3)] if self.upsampling == 'deconv' else [(d, c, 3, 3), (e, d, 3, 3)]
-        filters += [(3, e, 9, 9)]
-        shapes = []
-        for shape, width in zip(filters, maps):
-            row = (styles, width) if self.network == 'cin' else (width,)
-            shapes += [('W', shape), ('beta', row), ('gamma', row)]
+        deep, filters, maps = self.widths[-1], [], []
+        for width, before, size in zip(self.widths, (3, *self.widths), self.filter_sizes):
+            filters.append((width, before, size, size))
+            maps.append(width)
+        filters += [(deep, deep, 3, 3)] * (2 * self.residual_blocks)
+        maps += [deep] * (2 * self.residual_blocks)
+        for width, before in zip(self.up_widths, (deep, *self.up_widths)):
+            filters.append((before, width, 3, 3) if self.upsampling == 'deconv' else (width, before, 3, 3))
+            maps.append(width)
+        filters.append((3, self.up_widths[-1], 9, 9))
+        shapes: list[tuple[str, Any]] = []
+        for number, (shape, width) in enumerate(zip(filters, maps + [3])):
+            row: tuple = (styles, width) if self.network == 'cin' else (width,)
+            shapes.append(('W', shape))
+            if self.norm == 'none' or (self.last == 'bias' and number == len(maps)):
+                shapes.append(('b', row))
+                continue
+            shapes += [('beta', row), ('gamma', row)]
             if self.norm == 'batch':
                 shapes += [('mean', row), ('variance', row)]
-        if self.last == 'bias':
-            shapes[-4 if self.norm == 'batch' else -2 :] = [('b', (3,))]
         return shapes
 
     def pastiche_bytes(self, backend: str = 'onednn') -> float:
@@ -197,14 +233,21 @@ class Architecture:
             Bytes for each pixel of the images in a batch, with what 'reflect-start' adds to them; a fixed part of
             128 MiB comes on top.
         """
-        (a, b, c), (d, e) = self.widths, self.up_widths
         # Channels, and the scale of the image that they belong to; the residual blocks keep a third set of maps.
-        maps = [(3, 1), (a, 1), (b, 4), (c, 16), (2 * c, 16), (d, 4), (e, 1), (3, 1)]
+        maps = [(3, 1.0)] + [(width, 4.0**i) for i, width in enumerate(self.widths)]
+        maps.append((2 * self.widths[-1], maps[-1][1]))
+        maps += [(width, maps[-1][1] / 4.0 ** (i + 1)) for i, width in enumerate(self.up_widths)]
+        maps.append((3, maps[-1][1]))
         sizes = [-(-channels // 16) * 16 / scale for channels, scale in maps]
         # The photo, the pastiche, and what is clipped and rounded; turned, too.
-        images = 60 if self.pad == 'same' else 36
+        images = (60 if self.pad == 'same' else 36) * self.factor**2
         if backend == 'onednn':
             return images + 4 * max([2 * size for size in sizes] + [x + y for x, y in zip(sizes, sizes[1:])])
-        i, j, k = (size**2 for size in self.filter_sizes)
-        windows = [i * 3, j * a / 4, k * b / 16, 9 * c / 16, 9 * c / 4, 9 * d, 81 * e]
+        # What a convolution reads, and the side of its filters.
+        down = zip([3, *self.widths], self.filter_sizes, [scale for _, scale in maps[1:]])
+        windows = [size**2 * channels / scale for channels, size, scale in down]
+        windows.append(9 * self.widths[-1] / maps[len(self.widths)][1])
+        up = zip([self.widths[-1], *self.up_widths], [scale for _, scale in maps[len(self.widths) + 2 :]])
+        windows += [9 * channels / scale for channels, scale in up]
+        windows[-1] *= 9
         return images + 4 * max(2 * x + 2 * y + window for x, y, window in zip(sizes, sizes[1:], windows))

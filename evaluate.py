@@ -131,6 +131,7 @@ def main():
 
     device = devices.use(options.device(args))
     network = models.load_network(path, args.network)
+    networks.check_task(path, network.architecture)
     all_styles, kind = network.styles or ['style'], network.architecture.network
     chosen = evaluation.find_styles(style_paths, all_styles)
     args = argparse.Namespace(**dict(vars(args), **evaluation.settings(args, network)))

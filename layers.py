@@ -10,7 +10,7 @@ import numpy
 from backend import T, lasagne, theano
 from backend.formulas import EPSILON, instance_norm, mapped_instance_norm, rectify, reflect_pad, upsample_nearest
 
-from lasagne.init import Constant, Normal
+from lasagne.init import Constant, HeNormal, Normal
 from lasagne.nonlinearities import linear
 
 __all__ = [
@@ -396,15 +396,22 @@ class FractionalConvLayer(lasagne.layers.Layer):
 
 
 def _normalize(layer, style, norm, epsilon):
+    if norm == 'none':
+        return layer
     if norm == 'batch':
         if style is not None:
             raise ValueError('batch normalization has no styles: the network for many styles needs instance norm')
         return BatchNormLayer(layer, epsilon)
     if norm != 'instance':
-        raise ValueError(f"the norm is 'instance' or 'batch', not {norm!r}")
+        raise ValueError(f"the norm is 'instance', 'batch' or 'none', not {norm!r}")
     if style is not None:
         return ConditionalInstanceNormLayer(layer, style, epsilon)
     return InstanceNormLayer(layer, epsilon)
+
+
+def _start(norm):
+    """The filters and biases that a convolution starts with, before such a normalization; or what serves without."""
+    return dict(W=Normal(0.01)) if norm != 'none' else dict(W=HeNormal('relu'), b=Constant(0))
 
 
 def conv_block(
@@ -429,7 +436,9 @@ def conv_block(
     style : Layer or None
         The weights of the styles, of shape (N, styles); None for a network of a single style.
     nonlinearity : callable
-    norm : {'instance', 'batch'}
+    norm : {'instance', 'batch', 'none'}
+        With 'none' the convolution has a bias, and its filters start as large as keeps feature maps at one size
+        (arXiv:1502.01852).
     pad : {'reflect', 'zero', 'none'}
         Of the convolution: see `ConvLayer`.
     epsilon : float
@@ -440,7 +449,7 @@ def conv_block(
     Layer
         Of shape (N, num_filters, H / stride, W / stride), rounded up.
     """
-    layer = ConvLayer(incoming, num_filters, filter_size, stride, pad)
+    layer = ConvLayer(incoming, num_filters, filter_size, stride, pad, **_start(norm))
     layer = _normalize(layer, style, norm, epsilon)
     return lasagne.layers.NonlinearityLayer(layer, nonlinearity)
 
@@ -494,7 +503,7 @@ def upsampling_block(
         return conv_block(UpsampleNearestLayer(incoming, 2), num_filters, 3, 1, style, rectify, norm, pad, epsilon)
     if upsampling != 'deconv':
         raise ValueError(f"the upsampling is 'nearest' or 'deconv', not {upsampling!r}")
-    layer = _normalize(FractionalConvLayer(incoming, num_filters, 3), style, norm, epsilon)
+    layer = _normalize(FractionalConvLayer(incoming, num_filters, 3, **_start(norm)), style, norm, epsilon)
     return lasagne.layers.NonlinearityLayer(layer, rectify)
 
 

@@ -171,7 +171,7 @@ def perceptual_losses(loss, pastiche, contents, grams, style_coefficients=None):
     Returns
     -------
     list of vectors
-        Total, content, style and total variation, then the style loss of each layer.
+        Total, content, style and total variation, then the style loss of each layer: what `loss_names` names.
 
     Notes
     -----
@@ -188,20 +188,20 @@ def perceptual_losses(loss, pastiche, contents, grams, style_coefficients=None):
     content_term = sum(by_content_layer)
 
     by_layer = []
+    # Without styles, as for networks that enlarge photos, there is no style loss, nor a name for it.
     for (layer, weight), target in zip(loss.style_layers, grams):
         term = style_loss(gram_matrix(features[layer], loss.divide_by_channels), target)
         if loss.normalize:
             term = term / T.sqr(target).mean(axis=(1, 2))
         term = numpy.float32(weight / len(grams)) * term
         by_layer.append(term if style_coefficients is None else style_coefficients * term)
-    style_term = sum(by_layer)
-
     tv_term = (
         numpy.float32(loss.tv_weight) * total_variation_loss(255 * pastiche)
         if loss.tv_weight
         else T.zeros_like(content_term)
     )
-    return [content_term + style_term + tv_term, content_term, style_term, tv_term] + by_layer
+    style_term = [sum(by_layer)] if by_layer else []
+    return [sum([*style_term, tv_term], content_term), content_term, *style_term, tv_term] + by_layer
 
 
 def _layers(loss):
@@ -211,7 +211,8 @@ def _layers(loss):
 
 def loss_names(loss):
     """Names of what `perceptual_losses` returns."""
-    return ['total', 'content', 'style', 'tv'] + [f'style_{layer}' for layer, _ in loss.style_layers]
+    by_layer = [f'style_{layer}' for layer, _ in loss.style_layers]
+    return ['total', 'content'] + ['style'] * bool(by_layer) + ['tv'] + by_layer
 
 
 def target_function(loss):

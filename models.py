@@ -13,6 +13,7 @@ from formats import networks, vgg
 from formats.vgg import VGG_MEAN
 from layers import ConvLayer, ReflectPadLayer, conv_block, residual_block, upsampling_block
 from mixtures import style_name
+from objective import PIXELS
 
 from lasagne.init import Constant
 from lasagne.layers import InputLayer, NonlinearityLayer, get_all_params
@@ -25,6 +26,7 @@ __all__ = [
     'copy_styles',
     'append_style',
     'single_style_network',
+    'without_batch_norm',
     'style_name',
     'style_names',
     'save_network',
@@ -77,13 +79,14 @@ def transformer_network(architecture=Architecture(), styles=(), meta=None):  # n
 
     Every convolution is preceded by padding and followed by normalization; it has no bias. All
     but the last one and the second of a residual block are rectified. Networks of other projects differ at their
-    ends; `Architecture` says how.
+    ends; `Architecture` says how. Networks 'upscale' (arXiv:1603.08155, supplement) have no convolutions of stride 2,
+    and upsample one to three times.
 
     Parameters
     ----------
     architecture : Architecture
     styles : list of str
-        Names of the styles; one for 'fns'.
+        Names of the styles; one for 'fns', none for 'upscale'.
     meta : dict
         Kept in the network's ``meta``.
 
@@ -100,17 +103,16 @@ def transformer_network(architecture=Architecture(), styles=(), meta=None):  # n
 
     if a.pad == 'same':
         layer = NonlinearityLayer(layer, turn)
-    if a.network == 'fns' and a.preprocessing == 'vgg':
+    if a.network != 'cin' and a.preprocessing == 'vgg':
         layer = NonlinearityLayer(layer, vgg_preprocess)
     if a.pad == 'reflect-start' and a.residual_blocks:
         layer = ReflectPadLayer(layer, a.border)
-    layer = conv_block(layer, a.widths[0], a.filter_sizes[0], **block)
-    layer = conv_block(layer, a.widths[1], a.filter_sizes[1], stride=2, **block)
-    layer = conv_block(layer, a.widths[2], a.filter_sizes[2], stride=2, **block)
+    for width, filter_size, stride in zip(a.widths, a.filter_sizes, (1, 2, 2)):
+        layer = conv_block(layer, width, filter_size, stride=stride, **block)
     for _ in range(a.residual_blocks):
         layer = residual_block(layer, **dict(block, pad='none' if blocks_crop else pad))
-    layer = upsampling_block(layer, a.up_widths[0], upsampling=a.upsampling, **block)
-    layer = upsampling_block(layer, a.up_widths[1], upsampling=a.upsampling, **block)
+    for width in a.up_widths:
+        layer = upsampling_block(layer, width, upsampling=a.upsampling, **block)
     if a.network == 'cin':
         layer = conv_block(layer, 3, 9, nonlinearity=sigmoid, **block)
     else:
@@ -218,6 +220,31 @@ def single_style_network(network, style):
     return single
 
 
+def without_batch_norm(network):
+    """A network 'upscale' that does the same without batch norm, whose statistics have been multiplied into filters.
+
+    Other networks are returned as they are.
+    """
+    if network.architecture.norm != 'batch' or network.architecture.network != 'upscale':
+        return network
+    a, folded = network.architecture, []
+    values = lasagne.layers.get_all_param_values(network.output)
+    names = [param.name for param in get_all_params(network.output)]
+    starts = [i for i, name in enumerate(names) if name == 'W'] + [len(names)]
+    for number, (start, end) in enumerate(zip(starts, starts[1:])):
+        own = dict(zip(names[start:end], values[start:end]))
+        if 'gamma' not in own:
+            folded += values[start:end]
+            continue
+        scale = (own['gamma'] / numpy.sqrt(own['variance'].astype('float64') + a.epsilon)).astype('float32')
+        deconvolution = a.upsampling == 'deconv' and number > 2 * a.residual_blocks
+        spread = (1, -1, 1, 1) if deconvolution else (-1, 1, 1, 1)
+        folded += [own['W'] * scale.reshape(spread), own['beta'] - own['mean'] * scale]
+    other = transformer_network(dataclasses.replace(a, norm='none'), network.styles, network.meta)
+    lasagne.layers.set_all_param_values(other.output, folded)
+    return other
+
+
 def style_names(paths):
     """The names of the styles of images, all different."""
     return utils.unique([style_name(path) for path in paths], 'the style')
@@ -231,7 +258,7 @@ def pastiche_function(network):
     callable
         Of a float32 batch of images (N, 3, H, W), RGB in [0, 1], and for 'cin' the style weights
         (N, styles); returns the pastiches, RGB in [0, 1], with height and width rounded up to
-        multiples of 4, less what the network loses (`Architecture.lost`).
+        multiples of 4, less what the network loses (`Architecture.lost`). Of a network 'upscale' the enlarged images.
     """
     pastiche = T.clip(lasagne.layers.get_output(network.output, deterministic=True), 0, 1)
     inputs = [network.image.input_var] + ([network.style.input_var] if network.style else [])
@@ -353,7 +380,7 @@ def loss_network(image, weights, layers, pool='max'):
         Filters and biases, ``conv1_1_W``, ``conv1_1_b`` …, as `formats.vgg.read` returns them. With
         several of them a layer is taken from the first one that reaches it.
     layers : list of str
-        Names of the layers, such as 'conv3_3'.
+        Names of the layers, such as 'conv3_3'; 'pixels' are the image itself.
     pool : {'max', 'average_exc_pad'}
         Gatys et al. (arXiv:1508.06576) found that average pooling gives slightly nicer pictures.
 
@@ -373,7 +400,7 @@ def loss_network(image, weights, layers, pool='max'):
     networks normalised as by Gatys et al.: they bring their preprocessing along and pad by
     reflection. All others get `vgg_preprocess` and zeros.
     """
-    features = {}
+    features = {PIXELS: image}
     for candidate in [weights] if isinstance(weights, dict) else weights:
         wanted = [name for name in layers if name not in features and f'{name}_W' in candidate]
         if wanted:

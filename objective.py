@@ -7,12 +7,14 @@ import re
 
 import utils
 
-__all__ = ['Objective', 'MAX_WEIGHT', 'POOLS', 'STYLE_LAYERS', 'parse_layers']
+__all__ = ['Objective', 'MAX_WEIGHT', 'PIXELS', 'POOLS', 'STYLE_LAYERS', 'parse_layers']
 
 # Squares of gradients still fit into a float.
 MAX_WEIGHT = 1e12
 # Modes of Theano's pooling, by the names that they have for users.
 POOLS = {'max': 'max', 'average': 'average_exc_pad'}
+# What stands for a content layer where pixels are compared, and no features of them.
+PIXELS = 'pixels'
 # Of the style loss, in the papers.
 STYLE_LAYERS = 'conv1_2,conv2_2,conv3_3,conv4_3'
 
@@ -27,7 +29,7 @@ class Objective:
         Weights of the loss networks, as `models.loss_network` takes them.
     content_layers, style_layers : list of pairs (str, float)
         Layers of the content and of the style loss and their weights, each of which is divided by the number of
-        layers.
+        layers. `PIXELS` are those of the image, RGB in [0, 1].
     tv_weight : float
         Weight of the total variation loss.
     normalize : bool

@@ -11,7 +11,7 @@ import utils
 from backend import devices
 from controls import LEAST_SCALE, MOST_SCALE, Controls
 from formats import networks, vgg
-from objective import MAX_WEIGHT, POOLS, STYLE_LAYERS, Objective, parse_layers
+from objective import MAX_WEIGHT, PIXELS, POOLS, STYLE_LAYERS, Objective, parse_layers
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
@@ -70,6 +70,7 @@ decay = _number(float, lambda x: 0 < x <= 1, 'a number above 0, up to 1')
 fraction = _number(float, lambda x: 0 <= x < 1, 'a number from 0 to below 1')
 share = _number(float, lambda x: 0 <= x <= 1, 'a number from 0 to 1')
 scale = _number(float, lambda x: LEAST_SCALE <= x <= MOST_SCALE, f'a number from {LEAST_SCALE:g} to {MOST_SCALE:g}')
+quality = _number(int, lambda n: 1 <= n <= 95, 'a whole number from 1 to 95')
 odd = _number(int, lambda n: n % 2 and 3 <= n < 100, 'an odd number from 3 to 99')
 
 
@@ -115,6 +116,45 @@ def add_cluster(parser):
 def device(args):
     """The `devices.Device` that the options of `add_device` name, with the --precision of a parser that has one."""
     return devices.Device(args.device, args.backend, getattr(args, 'precision', 'float32'), args.tf32)
+
+
+def add_upscaling(parser):
+    """Add the options that say which enlargement is learned to a parser: see `data.photos.Reduction`."""
+    parser.add_argument(
+        '--factor', type=int, choices=[2, 4, 8], default=4, help='to upscale: how many times as high and wide'
+    )
+    parser.add_argument(
+        '--pixel-loss',
+        action='store_true',
+        help='to upscale: minimize the squared differences of pixels, and not those of the features of a loss network',
+    )
+    parser.add_argument(
+        '--blur',
+        type=not_negative,
+        default=1.0,
+        metavar='SIGMA',
+        help='to upscale: the standard deviation of the blur before photos are made small',
+    )
+    parser.add_argument(
+        '--most-blur',
+        type=not_negative,
+        default=0.0,
+        metavar='SIGMA',
+        help='to upscale: let chance choose the blur, from --blur to this',
+    )
+    parser.add_argument(
+        '--most-noise',
+        type=not_negative,
+        default=0.0,
+        metavar='SIGMA',
+        help='to upscale: add noise to small photos, its standard deviation drawn from 0 to this, in units of 0-255',
+    )
+    parser.add_argument(
+        '--worst-jpeg',
+        type=quality,
+        metavar='QUALITY',
+        help='to upscale: store small photos as JPEGs, their quality drawn from this to 95',
+    )
 
 
 # What `add_losses` adds.
@@ -174,6 +214,7 @@ def add_losses(parser):
 NETWORK_DEFAULTS = {
     'cin': dict(content_layers='conv3_3', style_weight=4e-4),
     'fns': dict(content_layers='conv2_2', style_weight=20.0),
+    'upscale': dict(content_layers='conv2_2', style_weight=0.0),
 }
 
 
@@ -183,9 +224,10 @@ def loss_settings(args, network):
     Parameters
     ----------
     args : argparse.Namespace
-    network : {'cin', 'fns'}
+    network : {'cin', 'fns', 'upscale'}
     """
-    defaults = dict(NETWORK_DEFAULTS[network], loss_weights=[vgg.find()])
+    needless = getattr(args, 'pixel_loss', False)
+    defaults = dict(NETWORK_DEFAULTS[network], loss_weights=[] if needless else [vgg.find()])
     given = {name: getattr(args, name) for name in LOSSES}
     return {name: defaults.get(name) if value is None else value for name, value in given.items()}
 
@@ -196,8 +238,8 @@ def objective(args, network):
     Parameters
     ----------
     args : argparse.Namespace
-    network : {'cin', 'fns'}
-        The kind of network that the objective is for.
+    network : {'cin', 'fns', 'upscale'}
+        The kind of network that the objective is for; 'upscale' has no style loss.
 
     Returns
     -------
@@ -212,10 +254,13 @@ def objective(args, network):
     for name in ('content_weight', 'style_weight', 'tv_weight'):
         if settings[name] > MAX_WEIGHT:
             raise utils.UserError(f'--{name.replace("_", "-")} {settings[name]:g}: a weight is {MAX_WEIGHT:g} at most')
+    if getattr(args, 'pixel_loss', False):
+        return Objective([], [(PIXELS, settings['content_weight'])], [], settings['tv_weight'])
+    style_layers = parse_layers('--style-layers', settings['style_layers'], settings['style_weight'])
     return Objective(
         vgg.read_all(settings['loss_weights']),
         parse_layers('--content-layers', settings['content_layers'], settings['content_weight']),
-        parse_layers('--style-layers', settings['style_layers'], settings['style_weight']),
+        [] if network == 'upscale' else style_layers,
         settings['tv_weight'],
         settings['normalize_losses'],
         network == 'fns',

@@ -96,6 +96,7 @@ class Stylist:
         self.device = devices.use(device or devices.Device())
         self.network = models.load_network(path, network)
         self.architecture = self.network.architecture
+        networks.check_task(path, self.architecture)
         self._backend = 'onednn' if self.device.name != 'cpu' else self.device.backend
         self.styles = self.network.styles or ['style']
         self._function = models.pastiche_function(self.network)

@@ -1,4 +1,4 @@
-"""A network's scores: its losses beside those of the untouched photo and of the optimization."""
+"""A network's scores: its losses beside those of the untouched photo and of the optimization; enlarged photos."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ __all__ = [
     'relate',
     'compare',
     'summarize_comparison',
+    'luminance',
+    'psnr',
+    'ssim',
 ]
 
 # The last column of losses.csv: the content loss of an image without any features, by which that of the others is
@@ -155,3 +158,52 @@ def summarize_comparison(comparison: list[list[Any]], styles: list[str]) -> list
             means.append(f'{numpy.mean(values):.4g}' if values else '-')
         summary.append([style] + means + [f'{sum(row[3] is not None for row in chosen)} of {len(chosen)}'])
     return summary
+
+
+def luminance(image: numpy.ndarray) -> numpy.ndarray:
+    """The Y of ITU-R BT.601, from 16 to 235 and not rounded, of an image (H, W, 3), RGB in 0-255; float64."""
+    return 16 + image.astype('float64') @ numpy.array([65.481, 128.553, 24.966]) / 255
+
+
+def psnr(image: numpy.ndarray, original: numpy.ndarray, border: int = 0) -> float:
+    """The peak signal-to-noise ratio of an image, in decibels, as papers on super-resolution take it.
+
+    Parameters
+    ----------
+    image, original : uint8 arrays (H, W, 3), RGB
+        Of which `luminance` is compared.
+    border : int
+        Pixels on each side that do not count: as many as the factor of enlargement, by custom.
+    """
+    image, original = (_inside(luminance(values), border) for values in (image, original))
+    error = numpy.square(image - original).mean()
+    return float(10 * numpy.log10(255**2 / error)) if error else float('inf')
+
+
+def ssim(image: numpy.ndarray, original: numpy.ndarray, border: int = 0) -> float:
+    """The mean structural similarity of two images: Wang et al. 2004, equation 13, with the settings of their code.
+
+    That is a Gaussian window of 11 by 11 pixels with a standard deviation of 1.5, where it lies within the image, and
+    the constants 0.01 and 0.03. The parameters are those of `psnr`.
+    """
+    x, y = (_inside(luminance(values), border) for values in (image, original))
+    mean_x, mean_y = _windowed(x), _windowed(y)
+    variance_x, variance_y = _windowed(x * x) - mean_x**2, _windowed(y * y) - mean_y**2
+    covariance = _windowed(x * y) - mean_x * mean_y
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    return float((similarity / ((mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2))).mean())
+
+
+def _inside(values, border):
+    return values[border : values.shape[0] - border, border : values.shape[1] - border]
+
+
+def _windowed(values):
+    """Means of a plane (H, W) under a Gaussian window, where that lies within it."""
+    window = numpy.exp(-(numpy.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    window /= window.sum()
+    for axis in (0, 1):
+        length = values.shape[axis] - 10
+        values = sum(weight * values.take(range(start, start + length), axis) for start, weight in enumerate(window))
+    return values

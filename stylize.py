@@ -104,6 +104,7 @@ def main():
     if args.info:
         print('\n'.join([path] + networks.describe(architecture, names, meta)))
         return None
+    networks.check_task(path, architecture)
     if args.list_styles:
         print('\n'.join(networks.list_styles(names)))
         return None

@@ -4,6 +4,7 @@
     python train.py --network fns --style-dir painting.jpg --output fns.npz     one (arXiv:1603.08155)
     python train.py --finetune cin.npz --style-dir new --output more.npz        further ones for a network of many
     python train.py --start-from cin.npz --style-dir other --output other.npz   not from random filters
+    python train.py --task upscale --factor 4 --output enhance.npz      super-resolution (arXiv:1603.08155)
 
 Everything that the run writes but the network itself lies in the run folder: a checkpoint to resume
 from, metrics.csv, the validation losses of single styles in styles.csv, plots of both, and sample pastiches.
@@ -26,7 +27,7 @@ import options
 import parallel
 import runs
 import utils
-from architecture import Architecture
+from architecture import NORMS, Architecture
 from backend import devices
 from formats import networks, vgg
 from data import photos
@@ -51,6 +52,13 @@ FREE_OPTIONS = {
 }
 # Options that a network to be trained further has settled.
 NETWORK_OPTIONS = ('network', 'width', 'up_widths', 'residual_blocks', 'norm', 'pad', 'upsampling', 'tanh_constant')
+# What is otherwise with --task upscale, and which options are for which task.
+UPSCALE_DEFAULTS = dict(width=64, residual_blocks=4, norm='batch', image_size=288, output='enhance.npz')
+ONLY_STYLIZE = (
+    'style_dir network up_widths tanh_constant finetune style_layers style_weight stability_weight style_coefficients '
+    'styles_per_batch style_size'
+).split()
+ONLY_UPSCALE = 'factor', 'pixel_loss', 'blur', 'most_blur', 'most_noise', 'worst_jpeg'
 # Shorter side that larger photos are resized to before they are stylized as samples.
 SAMPLE_SIZE = 512
 
@@ -58,7 +66,13 @@ SAMPLE_SIZE = 512
 def parse_arguments():
     """The options, and their defaults by name."""
     parser = options.Parser(__doc__)
-    parser.add_argument('--style-dir', required=True, help='folder with the style images (or one image)')
+    parser.add_argument(
+        '--task',
+        choices=['stylize', 'upscale'],
+        default='stylize',
+        help='what the network learns: to make pastiches, or to make photos larger',
+    )
+    parser.add_argument('--style-dir', help='folder with the style images (or one image)')
     parser.add_argument(
         '--content',
         default=photos.COCO,
@@ -70,7 +84,12 @@ def parse_arguments():
         help='conditional instance normalization, or fast neural style with a single style '
         '(default: that of --start-from, or cin)',
     )
-    parser.add_argument('--width', type=options.positive_int, default=32, help='feature maps of the first convolution')
+    parser.add_argument(
+        '--width',
+        type=options.positive_int,
+        default=32,
+        help='feature maps of the first convolution; to upscale: of all, and 64 by default',
+    )
     parser.add_argument(
         '--up-widths',
         type=options.pair,
@@ -78,8 +97,15 @@ def parse_arguments():
         help='feature maps of the two upsampling blocks (default: twice the width, and the width; the '
         'original repository has 128,128)',
     )
-    parser.add_argument('--residual-blocks', type=options.whole_number, default=5, help='number of residual blocks')
-    parser.add_argument('--norm', choices=['instance', 'batch'], default='instance', help="'batch' for fns only")
+    parser.add_argument(
+        '--residual-blocks', type=options.whole_number, default=5, help='number of residual blocks; to upscale 4'
+    )
+    parser.add_argument(
+        '--norm',
+        choices=NORMS,
+        default='instance',
+        help="'batch' for fns and to upscale, where it is the default, 'none' to upscale only",
+    )
     parser.add_argument(
         '--pad',
         choices=['reflect', 'zero', 'reflect-start', 'none'],
@@ -114,6 +140,7 @@ def parse_arguments():
         'styles that it has; everything is trained. With --network fns a network of many styles '
         'will do, too',
     )
+    options.add_upscaling(parser)
     options.add_losses(parser)
     parser.add_argument('--learning-rate', type=options.positive, default=1e-3, help="Adam's step")
     parser.add_argument(
@@ -151,7 +178,9 @@ def parse_arguments():
     parser.add_argument(
         '--styles-per-batch', type=options.positive_int, help='styles mixed in a batch (default: one for each image)'
     )
-    parser.add_argument('--image-size', type=options.positive_int, default=256, help='side of the content images')
+    parser.add_argument(
+        '--image-size', type=options.positive_int, default=256, help='side of the content images; to upscale 288'
+    )
     parser.add_argument(
         '--content-size',
         type=options.positive_int,
@@ -193,13 +222,31 @@ def parse_arguments():
     parser.add_argument('--resume', action='store_true', help="carry on from the run folder's checkpoint")
     parser.add_argument('--workers', type=options.positive_int, default=2, help='threads that read images ahead')
     options.add_device(parser)
+    given = parser.given()
+    if 'task' in given and parser.parse_args().task == 'upscale':
+        parser.set_defaults(**UPSCALE_DEFAULTS, network='upscale')
     args = parser.parse_args()
-    check_options(args, parser.given())
+    check_task(args, given)
+    check_options(args, given)
     if not args.start_from:
         args.network = args.network or 'cin'
     args.styles_per_batch = args.styles_per_batch or args.batch_size
     args.run_dir = args.run_dir or args.output[: -len('.npz')]
     return args, {name: parser.get_default(name) for name in vars(args)}
+
+
+def check_task(args, given):
+    """Refuse options of another task; `given` as for `check_options`."""
+    others = ONLY_STYLIZE if args.task == 'upscale' else ONLY_UPSCALE
+    wrong = [name for name in others if name in given]
+    if wrong:
+        raise utils.UserError(f'--{wrong[0].replace("_", "-")} is not for --task {args.task}')
+    if args.task == 'stylize' and args.style_dir is None:
+        raise utils.UserError('--style-dir is missing: a folder with the style images, or one image')
+    if args.pixel_loss and {'loss_weights', 'content_layers', 'pool', 'normalize_losses'} & given:
+        raise utils.UserError('--pixel-loss compares pixels, and needs no loss network')
+    if args.task == 'upscale' and args.image_size % args.factor:
+        raise utils.UserError(f'--image-size {args.image_size} is no multiple of the factor {args.factor}')
 
 
 def check_options(args, given):
@@ -219,6 +266,8 @@ def check_options(args, given):
     network = args.network or (None if args.start_from else 'cin')
     if args.norm == 'batch' and network == 'cin':
         raise utils.UserError('--norm batch needs --network fns: the network for many styles normalizes each image')
+    if args.norm == 'none' and args.task == 'stylize':
+        raise utils.UserError('--norm none is for --task upscale: networks that stylize need a normalization')
     if not args.output.endswith('.npz'):
         raise utils.UserError(f'--output {args.output}: the name of a network ends in .npz')
     if args.styles_per_batch and args.styles_per_batch > args.batch_size:
@@ -229,7 +278,7 @@ def check_options(args, given):
         raise utils.UserError('--tanh-constant needs --network fns: the network for many styles ends in a sigmoid')
     if (args.lr_decay is None) != (args.lr_decay_every is None):
         raise utils.UserError('--lr-decay and --lr-decay-every belong together')
-    if args.image_size % 4:
+    if args.image_size % 4 and args.task == 'stylize':
         raise utils.UserError(
             f'--image-size {args.image_size}: the network halves the sides twice, so that they are multiples of 4'
         )
@@ -263,7 +312,7 @@ def check_data(args):
             'content images (python data/download.py coco, 20 GB, and python data/make_dataset.py; or '
             '--content FOLDER with photos of your own)'
         )
-    if args.loss_weights is None and not os.path.exists(vgg.find()):
+    if args.loss_weights is None and not args.pixel_loss and not os.path.exists(vgg.find()):
         missing.append(f'VGG16 ({vgg.FETCH}, 59 MB)')
     if missing:
         raise utils.UserError(
@@ -277,7 +326,9 @@ def load_base(args, styles):
 
     if not (args.finetune or args.start_from):
         return None
-    base = models.load_network(networks.find(args.finetune or args.start_from), args.network)
+    path = networks.find(args.finetune or args.start_from)
+    base = models.load_network(path, args.network)
+    networks.check_task(path, base.architecture, args.task)
     if args.finetune:
         if base.architecture.network != 'cin':
             raise utils.UserError(
@@ -308,25 +359,28 @@ def settle(args, styles, base):
         That of --finetune or --start-from.
     """
     if base:
+        if args.task == 'upscale' and base.architecture.factor != args.factor:
+            raise utils.UserError(
+                f'{args.start_from}: a network of the factor {base.architecture.factor}, and --factor is {args.factor}'
+            )
         architecture, w = base.architecture, base.architecture.widths[0]
         settled = {name: w if name == 'width' else getattr(architecture, name) for name in NETWORK_OPTIONS}
         up_widths = list(architecture.up_widths)
         settled['up_widths'] = None if up_widths == [2 * w, w] else up_widths
     else:
         w, settled = args.width, {}
-        architecture = Architecture(
-            args.network,
-            (w, 2 * w, 4 * w),
-            args.up_widths or (2 * w, w),
-            args.residual_blocks,
-            norm=args.norm,
-            pad=args.pad,
-            upsampling=args.upsampling,
-            tanh_constant=args.tanh_constant,
-        )
-    if args.image_size < architecture.smallest_side:
+        kind = dict(norm=args.norm, pad=args.pad, upsampling=args.upsampling)
+        if args.task == 'upscale':
+            architecture = Architecture.for_upscaling(args.factor, w, args.residual_blocks, **kind)
+        else:
+            widths, up_widths = (w, 2 * w, 4 * w), args.up_widths or (2 * w, w)
+            architecture = Architecture(
+                args.network, widths, up_widths, args.residual_blocks, tanh_constant=args.tanh_constant, **kind
+            )
+    if args.image_size < architecture.smallest_side * architecture.factor:
         raise utils.UserError(
-            f'--image-size {args.image_size}: the network needs at least {architecture.smallest_side} pixels'
+            f'--image-size {args.image_size}: the network needs at least '
+            f'{architecture.smallest_side * architecture.factor} pixels'
         )
     if architecture.network == 'fns' and len(styles) != 1:
         raise utils.UserError(f'{args.style_dir} has {len(styles)} style images, and --network fns takes one')
@@ -342,6 +396,24 @@ def read_samples(args, smallest):
         shorter = min(files.read_image(path).shape[:2])
         samples.append(files.to_float(files.read_image(path, size=max(smallest, min(shorter, SAMPLE_SIZE)))))
     return samples
+
+
+def open_content(args):
+    """The `photos.Content`, with small versions of its images for a network that enlarges."""
+    content = photos.open_content(args.content, args.image_size, args.content_size, args.validation_split)
+    if args.task == 'stylize':
+        return content
+    return photos.Reduction(args.factor, args.blur, args.most_blur, args.most_noise, args.worst_jpeg).of(content)
+
+
+def style_grams(args, objective, style_paths, device):
+    """The Gram matrices of the styles to be learned; none, if there are none."""
+    import losses
+
+    if not style_paths:
+        return []
+    function, bytes_per_pixel = losses.target_function(objective), losses.image_bytes(objective, device)
+    return losses.style_grams(function, style_paths, args.style_size, bytes_per_pixel)
 
 
 def network_to_train(args, styles, architecture, base):
@@ -370,7 +442,7 @@ def check_outputs(args, style_paths):
     if os.path.isdir(args.output):
         raise utils.UserError(f'{args.output}: cannot write: it is a folder')
     for folder in (args.style_dir, args.content):
-        if os.path.isdir(folder) and os.path.realpath(folder) == os.path.realpath(args.run_dir):
+        if folder and os.path.isdir(folder) and os.path.realpath(folder) == os.path.realpath(args.run_dir):
             raise utils.UserError(
                 f'{args.run_dir} holds images to train on, and would be the run folder as well: choose another '
                 '--output or --run-dir'
@@ -409,29 +481,26 @@ def claim(args, held):
 def main(processes=parallel.Processes()):
     args, defaults = parse_arguments()
     check_shares(args, processes)
-    style_paths = files.find_images(args.style_dir)
+    style_paths = files.find_images(args.style_dir) if args.style_dir else []
     check_data(args)
     check_outputs(args, style_paths)
 
     # Theano takes seconds to import: all that needs none of it has been answered or refused by now.
-    import losses
     import models
     from backend import lasagne
 
     styles = models.style_names(style_paths)
     base = load_base(args, styles)
     args, architecture = settle(args, styles, base)
-    samples = read_samples(args, architecture.smallest_side)
-    content = photos.open_content(args.content, args.image_size, args.content_size, args.validation_split)
+    samples = read_samples(args, architecture.smallest_side * architecture.factor)
+    content = open_content(args)
     device = devices.use(options.device(args))
     objective = options.objective(args, args.network)
     with contextlib.ExitStack() as held:
         resuming = claim(args, held) if processes.rank == 0 else False
         lasagne.random.set_rng(numpy.random.RandomState(args.seed))
         network = network_to_train(args, styles, architecture, base)
-        grams = losses.style_grams(
-            losses.target_function(objective), style_paths, args.style_size, losses.image_bytes(objective, device)
-        )
+        grams = style_grams(args, objective, style_paths, device)
         settings = note_settings(args, network, base, styles, style_paths, content)
         trained = compile_training(args, network, objective, grams, processes)
         if resuming:
@@ -496,7 +565,8 @@ def keeper(args, trained, names, content, sample_photos, settings, iterations):
     import models
     import training
 
-    network, folder = trained.network, training.RunFolder(args.run_dir, names, trained.iteration)
+    network = trained.network
+    folder = training.RunFolder(args.run_dir, names, trained.scores, network.styles, trained.iteration)
     pastiche_function = models.pastiche_function(network) if sample_photos else None
     val_images = photos.fixed_images(content.val if content.val.size else content.train, args.batch_size, args.seed)
 
@@ -505,10 +575,13 @@ def keeper(args, trained, names, content, sample_photos, settings, iterations):
         number, validated = f'{trained.iteration:06d}', {}
         if at_checkpoint:
             validated = trained.validate(val_images, folder.file('samples', f'{number}.jpg'))
-        folder.record(trained.iteration, seconds, values, validated, network.styles, sync=at_checkpoint or stopping)
+        folder.record(trained.iteration, seconds, values, validated, sync=at_checkpoint or stopping)
         if at_checkpoint and sample_photos:
             path = folder.file('samples', f'{number}_photos.jpg')
-            training.stylize_samples(pastiche_function, network, sample_photos, trained.first, trained.last, path)
+            if trained.upscales:
+                training.enlarge_samples(pastiche_function, args.factor, sample_photos, path)
+            else:
+                training.stylize_samples(pastiche_function, network, sample_photos, trained.first, trained.last, path)
         if at_checkpoint or stopping:
             trained.checkpoint(folder.checkpoint, settings)
             network.meta['training']['iterations'] = trained.iteration
@@ -519,6 +592,16 @@ def keeper(args, trained, names, content, sample_photos, settings, iterations):
             folder.plot()
 
     return keep
+
+
+def styles_of(args, trained):
+    """The styles of the images of the next batch, of which a network that enlarges has none."""
+    import training
+
+    count = trained.last + 1 - trained.first
+    if not count:
+        return ()
+    return training.style_schedule(count, args.batch_size, args.styles_per_batch, args.seed, trained.iteration)
 
 
 def learn(args, trained, names, content, sample_photos, settings):
@@ -546,11 +629,8 @@ def learn(args, trained, names, content, sample_photos, settings):
     with utils.progress(total=iterations, initial=trained.iteration, desc='training', unit='it') as bar:
         while trained.iteration < iterations and not stopping:
             start, before = time.time(), trained.iteration
-            styles = training.style_schedule(
-                trained.last + 1 - trained.first, args.batch_size, args.styles_per_batch, args.seed, before
-            )
             rate = training.learning_rate(args.learning_rate, before, args.lr_decay, args.lr_decay_every)
-            values = trained.step(next(batches), styles[share], rate)
+            values = trained.step(next(batches), styles_of(args, trained)[share], rate)
             if not numpy.isfinite(values).all():
                 raise utils.UserError(
                     f'the loss is {values[0]} at iteration {trained.iteration}: stopped; {runs.last_good(checkpoint)}'
@@ -558,7 +638,8 @@ def learn(args, trained, names, content, sample_photos, settings):
             stopping = processes.any(caught)
             if keep:
                 keep(values, time.time() - start, stopping)
-            bar.set_postfix_str('total %.4g content %.4g style %.4g' % tuple(values[:3]), refresh=False)
+            shown = [f'{name} {value:.4g}' for name, value in zip(names[:3], values)]
+            bar.set_postfix_str(' '.join(shown), refresh=False)
             bar.update()
     if stopping and trained.iteration < iterations:
         print(

@@ -15,6 +15,8 @@ import parallel
 import runs
 import utils
 from backend import T, lasagne, theano
+from data import photos
+from scores import psnr, ssim
 from updates import adam
 
 # Of photos that are moved: pixels at most, and the standard deviation of the noise, in [0, 1].
@@ -29,7 +31,8 @@ class Training:
     network : models.Network
     objective : Objective
     grams : list of numpy array
-        For each style layer the Gram matrices of the styles that are learned, (styles, C, C).
+        For each style layer the Gram matrices of the styles that are learned, (styles, C, C); none for a network
+        'upscale'.
     coefficients : list of float, optional
         For each of these styles what its style loss is multiplied by.
     only_styles : bool
@@ -48,6 +51,8 @@ class Training:
     ----------
     names : list of str
         Of the losses.
+    scores : list of str
+        Of what `validate` returns: the losses, and of enlarged photos `psnr` and `ssim` (`scores`).
     iteration : int
         How many updates were made.
     first, last : int
@@ -72,9 +77,11 @@ class Training:
     ):
         self.network, self.iteration, self.seed, self.moves = network, 0, seed, stability_weight > 0
         self.names = losses.loss_names(objective) + ['stability'] * self.moves
+        self.upscales = network.architecture.network == 'upscale'
+        self.scores = self.names + ['psnr', 'ssim'] * self.upscales
         self.processes = processes or parallel.Processes()
         self.last = len(network.styles) - 1
-        self.first = self.last + 1 - len(grams[0])
+        self.first = self.last + 1 - (len(grams[0]) if grams else 0)
         self._rate = theano.shared(numpy.float32(0), 'learning rate')
         inputs, _, values = loss_expressions(network, objective, grams, False, coefficients, stability_weight)
         params = lasagne.layers.get_all_params(network.output, trainable=True)
@@ -105,9 +112,9 @@ class Training:
         Parameters
         ----------
         images : float32 array (N, 3, H, W), RGB in [0, 1]
-            The share of this process.
+            The share of this process; for a network 'upscale' a list of small images and the images themselves.
         styles : int32 array (N,)
-            Among those that are learned, from 0.
+            Among those that are learned, from 0; nothing to a network 'upscale'.
         learning_rate : float
 
         Returns
@@ -126,6 +133,8 @@ class Training:
 
     def gradient(self, images, styles):
         """Leave the gradients of a batch in `gradients`, and return its losses; see `step`."""
+        if self.upscales:
+            return self._gradient(*images)
         return self._gradient(images, (self.first + styles).astype('int32'), *self._moved(images, self.iteration))
 
     def _moved(self, images, iteration):
@@ -139,7 +148,18 @@ class Training:
         self.iteration += 1
 
     def validate(self, images, path):
-        """Losses on images in up to 8 of the styles, as {style: losses}, and a sheet of the pastiches at a path."""
+        """Losses on images in up to 8 of the styles, as {style: losses}, and a sheet of the pastiches at a path.
+
+        Of a network 'upscale' {0: losses, PSNR and SSIM}, and a sheet as `enlarged_sheet` makes it.
+        """
+        if self.upscales:
+            *values, enlarged = self._validation_function()(*images)
+            small, *pairs = (files.to_uint8(x) for x in (images[0], enlarged, images[1]))
+            border = self.network.architecture.factor
+            for score in (psnr, ssim):
+                values.append(numpy.mean([score(image, original, border) for image, original in zip(*pairs)]))
+            files.write_image(path, enlarged_sheet(small, *pairs))
+            return {0: values}
         rows, columns = [], [files.to_uint8(models.without_border(images, self.network))]
         styles = sample_styles(self.first, self.last)
         for style in styles:
@@ -175,19 +195,20 @@ class RunFolder:
     ----------
     path : str
         If the folder vanishes, it is made again.
-    names : list of str
-        Of the losses.
+    names, scores : list of str
+        Of the losses, and of what `Training.validate` returns.
+    styles : list of str
+        The names of the network's styles, which have a table of their own, if there are any.
     iteration : int
         Of the checkpoint to carry on from, or 0.
     """
 
-    def __init__(self, path, names, iteration):
-        self.path = path
+    def __init__(self, path, names, scores, styles, iteration):
+        self.path, self.styles, self._scores = path, styles, scores
         self.checkpoint = os.path.join(path, 'checkpoint.npz')
-        self._columns = {
-            'metrics.csv': ['iteration', 'seconds'] + names + [f'val_{name}' for name in names],
-            'styles.csv': ['iteration', 'style_name'] + names,
-        }
+        self._columns = {'metrics.csv': ['iteration', 'seconds'] + names + [f'val_{name}' for name in scores]}
+        if styles:
+            self._columns['styles.csv'] = ['iteration', 'style_name'] + names
         self._tables = {
             name: open_metrics(self.file(name), columns, iteration) for name, columns in self._columns.items()
         }
@@ -199,7 +220,7 @@ class RunFolder:
             files.make_folder(os.path.dirname(path))
         return path
 
-    def record(self, iteration, seconds, values, validated, styles, sync):
+    def record(self, iteration, seconds, values, validated, sync):
         """Append the losses of an update to the tables.
 
         Parameters
@@ -210,8 +231,6 @@ class RunFolder:
         values : list of float
         validated : dict
             {style: losses} of `Training.validate`; empty where there was no validation.
-        styles : list of str
-            The names of the network's styles.
         sync : bool
             Whether to have the rows on the disk.
         """
@@ -219,15 +238,17 @@ class RunFolder:
             print(f'warning: {self.file("metrics.csv")} is gone: {self.path} is made again', file=sys.stderr)
             files.make_folder(self.path)
             self._tables = {name: runs.open_table(self.file(name), columns) for name, columns in self._columns.items()}
-        for style, of_style in validated.items():
-            runs.append_row(self._tables['styles.csv'], [iteration, styles[style]] + _numbers(of_style), sync=True)
-        mean = _numbers(numpy.mean(list(validated.values()), axis=0)) if validated else [''] * len(values)
+        for style, of_style in validated.items() if self.styles else ():
+            row = [iteration, self.styles[style]] + _numbers(of_style)
+            runs.append_row(self._tables['styles.csv'], row, sync=True)
+        mean = _numbers(numpy.mean(list(validated.values()), axis=0)) if validated else [''] * len(self._scores)
         runs.append_row(self._tables['metrics.csv'], [iteration, f'{seconds:.4f}'] + _numbers(values) + mean, sync=sync)
 
     def plot(self):
         """Draw the tables."""
         plot_losses(self.file('losses.png'), self.file('metrics.csv'))
-        plot_styles(self.file('styles.png'), self.file('styles.csv'))
+        if self.styles:
+            plot_styles(self.file('styles.png'), self.file('styles.csv'))
 
 
 def _numbers(values):
@@ -267,7 +288,8 @@ def loss_expressions(network, objective, grams, deterministic, coefficients=None
     network : models.Network
     objective : Objective
     grams : list of numpy array
-        For each style layer the Gram matrices of all styles, (styles, C, C), or of the last ones.
+        For each style layer the Gram matrices of all styles, (styles, C, C), or of the last ones; none for a network
+        'upscale'.
     deterministic : bool
         Whether batch norm uses its running averages.
     coefficients : list of float, optional
@@ -279,7 +301,7 @@ def loss_expressions(network, objective, grams, deterministic, coefficients=None
     -------
     inputs : list of variables
         The content images, (N, 3, H, W), RGB in [0, 1], and the style of each image, (N,); where stability has a
-        weight, what `move` returns.
+        weight, what `move` returns. For a network 'upscale' small images, and the images themselves.
     pastiche : 4-D tensor
     values : list of scalars
         The means of `losses.perceptual_losses` over the batch, and of the weighted stability loss, if it has a weight.
@@ -290,11 +312,14 @@ def loss_expressions(network, objective, grams, deterministic, coefficients=None
         one_hot = T.eq(style.dimshuffle(0, 'x'), T.arange(len(network.styles)))
         inputs[network.style] = T.cast(one_hot, 'float32')
     pastiche = lasagne.layers.get_output(network.output, inputs, deterministic=deterministic)
+    upscales = network.architecture.network == 'upscale'
+    content = T.tensor4('content') if upscales else models.without_border(image, network)
     content_layers = [layer for layer, _ in objective.content_layers]
-    features = models.loss_network(
-        models.without_border(image, network), objective.networks, content_layers, objective.pool
-    )
+    features = models.loss_network(content, objective.networks, content_layers, objective.pool)
     contents = [features[layer] for layer in content_layers]
+    if upscales:
+        values = losses.perceptual_losses(objective, pastiche, contents, [])
+        return [image, content], pastiche, [value.mean() for value in values]
     first = len(network.styles) - len(grams[0])
     targets = [theano.shared(gram, 'gram')[style - first] for gram in grams]
     if coefficients is not None:
@@ -356,12 +381,12 @@ def plot(path, label):
 
 
 def plot_losses(path, metrics):
-    """Draw total, content and style loss."""
+    """Draw total, content and style loss, if there is one."""
     rows = runs.read_table(metrics)
     iterations = numpy.array([int(row['iteration']) for row in rows])
     window = max(1, len(rows) // 100)
     with plot(path, f'weighted loss (mean of {window} iterations)') as axes:
-        for name in ('total', 'content', 'style'):
+        for name in [name for name in ('total', 'content', 'style') if name in rows[0]]:
             values = numpy.array([float(row[name]) for row in rows])
             smooth = numpy.convolve(values, numpy.ones(window) / window, 'valid')
             (line,) = axes.plot(iterations[window - 1 :], smooth, label=name)
@@ -397,3 +422,29 @@ def stylize_samples(function, network, images, first, last, path):
             row.append(function(*inputs)[:, :, : shown.shape[2], : shown.shape[3]])
         sheet.append([files.to_uint8(cell)[0] for cell in row])
     files.write_image(path, files.contact_sheet(sheet, ['photo'] + [names[style] for style in styles]))
+
+
+def enlarged_sheet(small, enlarged, originals):
+    """A sheet of small images, as the bicubic filter enlarges them, as a network does, and of the images themselves.
+
+    Parameters
+    ----------
+    small, enlarged, originals : sequences of uint8 arrays (H, W, 3)
+        The small ones may be smaller by any factor.
+    """
+    rows = []
+    for image, result, original in zip(small, enlarged, originals):
+        rows.append([files.resize_bicubic(image, *original.shape[:2]), result, original])
+    return files.contact_sheet(rows, ['bicubic', 'network', 'original'])
+
+
+def enlarge_samples(function, factor, images, path):
+    """Write a sheet of the user's photos, (1, 3, H, W), made small and enlarged again; see `enlarged_sheet`."""
+    reduced, rows = photos.Reduction(factor), []
+    for image in images:
+        original = files.to_uint8(image)[0]
+        height, width = (side // factor * factor for side in original.shape[:2])
+        original = original[:height, :width]
+        small = reduced(original)
+        rows.append((small, files.to_uint8(function(files.to_float(small)))[0], original))
+    files.write_image(path, enlarged_sheet(*zip(*rows)))

@@ -118,7 +118,8 @@ def watch(args, model, names):
 def main():
     args = parse_arguments()
     path = networks.find(args.model)
-    _, names, _ = networks.read_settings(path, args.network)
+    architecture, names, _ = networks.read_settings(path, args.network)
+    networks.check_task(path, architecture)
     if args.camera is not None:
         return watch(args, path, names or ['style'])
     times, controls = styles_over_time(args, names or ['style']), options.controls(args)

@@ -7,13 +7,18 @@ resumed at iteration k sees the images that it would have seen.
 import collections
 import concurrent.futures
 import contextlib
+import dataclasses
 import functools
 import hashlib
+import io
 import os
 import sys
+from typing import Optional
 
 import h5py
 import numpy
+from PIL import Image
+from scipy import ndimage
 
 import files
 import utils
@@ -47,8 +52,67 @@ size : int
     How many there are.
 read : callable
     ``read(i, generator)`` returns image i as a uint8 array (image_size, image_size, 3), cut out at
-    a place that the numpy RandomState decides; None if it cannot be read.
+    a place that the numpy RandomState decides, or as a list of such arrays, which need not be of one size; None if it
+    cannot be read.
 """
+
+
+@dataclasses.dataclass(frozen=True)
+class Reduction:
+    """How photos are made small for a network that learns to make them large again (arXiv:1603.08155, section 4.2).
+
+    Parameters
+    ----------
+    factor : int
+        By which height and width are divided.
+    blur : float
+        The standard deviation of the Gaussian blur before that, in pixels of the photo.
+    most_blur : float, optional
+        Let chance choose the standard deviation, between `blur` and this.
+    most_noise : float
+        The standard deviation of the noise that is added to the small image, in [0, 255], is drawn from 0 to this.
+    worst_jpeg : int, optional
+        Store the small image as a JPEG of a quality that is drawn from this to 95. (These three are neural-enhance's.)
+    """
+
+    factor: int
+    blur: float = 1.0
+    most_blur: float = 0.0
+    most_noise: float = 0.0
+    worst_jpeg: Optional[int] = None
+
+    def __call__(self, image, generator=None):
+        """A photo made small: a uint8 array (H, W, 3), whose sides are multiples of the factor, as one of H / factor.
+
+        Without a generator nothing is left to chance: the photo is blurred and made small, and that is all.
+        """
+        height, width = (side // self.factor for side in image.shape[:2])
+        blur = self.blur
+        if generator is not None and self.most_blur > blur:
+            blur = generator.uniform(blur, self.most_blur)
+        # Pillow's own Gaussian blur is one of boxes, and up to seven grey values off.
+        blurred = ndimage.gaussian_filter(image.astype('float32'), (blur, blur, 0), mode='reflect')
+        small = files.resize_bicubic(blurred, height, width)
+        if generator is not None and self.most_noise:
+            small += generator.uniform(0, self.most_noise) * generator.standard_normal(small.shape)
+        small = numpy.clip(numpy.rint(small), 0, 255).astype('uint8')
+        if generator is not None and self.worst_jpeg:
+            encoded = io.BytesIO()
+            Image.fromarray(small).save(encoded, 'JPEG', quality=int(generator.randint(self.worst_jpeg, 96)))
+            small = numpy.array(Image.open(encoded))
+        return small
+
+    def of(self, content):
+        """The `Content` with, of each image, the small one and the image itself."""
+
+        def reader(split):
+            def read(i, generator):
+                image = split.read(i, generator)
+                return None if image is None else [self(image, generator), image]
+
+            return split._replace(read=read)
+
+        return content._replace(train=reader(content.train), val=reader(content.val))
 
 
 def open_content(path, image_size, content_size=None, validation_split=0.05):
@@ -194,7 +258,7 @@ def batches(split, batch_size, seed, start=0, workers=2, share=slice(None)):
 
     Yields
     ------
-    numpy array
+    numpy array, or list of them
         float32, of shape (batch_size, 3, image_size, image_size), RGB in [0, 1].
     """
     ahead = 4 * workers
@@ -226,6 +290,13 @@ def _read_batch(split, batch_size, seed, number, share):
         else:
             raise utils.UserError('none of the content images can be read')
         images.append(image)
+    return _stack(images)
+
+
+def _stack(images):
+    """Images, or lists of images of the same kind, as a batch, or a list of batches."""
+    if isinstance(images[0], list):
+        return [_stack(parts) for parts in zip(*images)]
     return files.to_float(numpy.stack(images))
 
 
@@ -240,7 +311,7 @@ def fixed_images(split, count, seed):
 
     Returns
     -------
-    numpy array
+    numpy array, or list of them
         float32, of shape (count, 3, image_size, image_size), RGB in [0, 1].
     """
     images = []
@@ -252,4 +323,4 @@ def fixed_images(split, count, seed):
             images.append(image)
     if not images:
         raise utils.UserError('none of the content images can be read')
-    return files.to_float(numpy.stack(images))
+    return _stack(images)

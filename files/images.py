@@ -506,6 +506,22 @@ def cover(image, height, width):
     return numpy.array(ImageOps.fit(Image.fromarray(image), (width, height), Image.Resampling.LANCZOS))
 
 
+def resize_bicubic(image, height, width):
+    """An image resized by Pillow's bicubic filter, which averages where it makes smaller.
+
+    Parameters
+    ----------
+    image : uint8 array (H, W, 3) or (H, W), or float32 array (H, W, C)
+        Of the result's type; floats are not clipped.
+    height, width : int
+    """
+    if image.dtype == numpy.uint8:
+        return numpy.array(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+    channels = [Image.fromarray(channel) for channel in numpy.ascontiguousarray(image.transpose(2, 0, 1))]
+    resized = [numpy.asarray(channel.resize((width, height), Image.Resampling.BICUBIC)) for channel in channels]
+    return numpy.stack(resized, axis=2)
+
+
 def median_filter(image, side):
     """The median of each channel in a square of `side` pixels, an odd number, around each pixel of a uint8 image."""
     return numpy.array(Image.fromarray(image).filter(ImageFilter.MedianFilter(side)))

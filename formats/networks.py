@@ -21,8 +21,10 @@ __all__ = [
     'MODELS',
     'shipped',
     'find',
+    'find_upscaling',
     'read',
     'read_settings',
+    'check_task',
     'check',
     'write',
     'meta_entry',
@@ -35,13 +37,16 @@ VERSION = '1.0'
 FORMAT = 1
 MODELS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'data', 'models')
 
+# What the names of networks begin with that make photos larger.
+UPSCALING = 'enhance-'
 # The original repository's.
 ORIGINAL_EPSILON = 1e-4
 
 
-def shipped():
-    """Names of the networks that come with the project."""
-    return sorted(name[: -len('.npz')] for name in os.listdir(MODELS) if name.endswith('.npz'))
+def shipped(task='stylize'):
+    """Names of the networks that come with the project, which stylize or 'upscale'."""
+    names = sorted(name[: -len('.npz')] for name in os.listdir(MODELS) if name.endswith('.npz'))
+    return [name for name in names if name.startswith(UPSCALING) == (task == 'upscale')]
 
 
 def find(name):
@@ -63,6 +68,37 @@ def find(name):
             f'{(name if name.endswith(".npz") else "cin.npz")}'
         )
     return name
+
+
+def find_upscaling(name=None, factor=None):
+    """The path of a network that makes photos larger.
+
+    Parameters
+    ----------
+    name : str, optional
+        Its path, or its name in data/models; by default 'enhance-x4', or that of another factor.
+    factor : int, optional
+        That it must have.
+
+    Raises
+    ------
+    utils.UserError
+        If there is none; the line says how to train one.
+    """
+    wanted = name or f'{UPSCALING}x{factor or 4}'
+    path = os.path.join(MODELS, f'{wanted}.npz')
+    path = path if os.path.exists(path) and not os.path.isfile(wanted) else wanted
+    if not os.path.exists(path):
+        raise utils.UserError(
+            f'{wanted}: no such network; these make photos larger: {", ".join(shipped("upscale")) or "none yet"}; '
+            f'one of your own: python train.py --task upscale --factor {factor or 4} --output '
+            f'{wanted if wanted.endswith(".npz") else wanted + ".npz"}'
+        )
+    architecture = read_settings(path)[0]
+    check_task(path, architecture, 'upscale')
+    if factor not in (None, architecture.factor):
+        raise utils.UserError(f'{path}: a network of the factor {architecture.factor}, and --factor is {factor}')
+    return path
 
 
 def read(path, network=None):
@@ -140,6 +176,14 @@ def check(path, architecture, styles, values):
             raise utils.UserError(f'{path}: arr_{i} ({name}) holds numbers that are not finite')
 
 
+def check_task(path, architecture, task='stylize'):
+    """Refuse a network that was not made for a task, 'stylize' or 'upscale'."""
+    if task == 'stylize' and architecture.network == 'upscale':
+        raise utils.UserError(f'{path}: a network that makes photos larger: python enhance.py --model {path}')
+    if task == 'upscale' and architecture.network != 'upscale':
+        raise utils.UserError(f'{path}: a network that stylizes, and does not make photos larger')
+
+
 def read_settings(path, network=None):
     """All but the parameters in a network's file; see `read`."""
     return read(path, network)[:3]
@@ -149,7 +193,7 @@ def write(path, architecture, styles, meta, values):
     """Write a network's file, atomically; the arguments are what `read` returns.
 
     ``arr_0`` … are the parameters in Lasagne's order: for each convolution its filters W (OIHW,
-    flipped: a true convolution), beta and gamma, and for batch norm the running mean and variance.
+    flipped: a true convolution), beta and gamma, and for batch norm the running mean and variance; or its biases.
     ``meta`` is that of `meta_entry`.
     """
     entries = collections.OrderedDict((f'arr_{i}', value) for i, value in enumerate(values))
@@ -180,13 +224,15 @@ def describe(architecture, styles, meta):
     kind = {
         'cin': 'many styles: conditional instance normalization (arXiv:1610.07629)',
         'fns': 'a single style: fast neural style (arXiv:1603.08155)',
+        'upscale': f'super-resolution, {architecture.factor} times as high and wide (arXiv:1603.08155)',
     }[architecture.network]
     shape = [f'{size}×{size} → {width}' for size, width in zip(architecture.filter_sizes, architecture.widths)]
+    with_epsilon = '' if architecture.norm == 'none' else f', epsilon {architecture.epsilon:g}'
     lines = [
         f'network          {kind}',
         f'convolutions     {", ".join(shape)}; {architecture.residual_blocks} residual blocks; '
         f'{architecture.upsampling} to {" and ".join(map(str, architecture.up_widths))}; 9×9 → 3',
-        f'normalization    {architecture.norm}, epsilon {architecture.epsilon:g}',
+        f'normalization    {architecture.norm}{with_epsilon}',
         'padding          %s%s'
         % (
             architecture.pad,
@@ -214,6 +260,8 @@ def describe(architecture, styles, meta):
                 )
             )
         )
+    if architecture.network == 'upscale':
+        return lines
     return lines + [f'styles           {max(1, len(styles))}'] + list_styles(styles)
 
 
@@ -233,7 +281,7 @@ def read_meta(path, text):
         architecture = Architecture(**{name: meta.pop(name) for name in fields if name in meta})
         styles = meta.pop('styles', [])
         good = isinstance(styles, list) and all(isinstance(name, str) for name in styles)
-        good = good and bool(styles or architecture.network == 'fns')
+        good = good and bool(styles or architecture.network != 'cin')
     except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
         good = False
     if not good:

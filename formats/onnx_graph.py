@@ -124,7 +124,12 @@ class _Network:
             values = values[self.style]
         return self.graph.constant(values.reshape(1, -1, 1, 1))
 
+    def bias(self, x):
+        return self.graph.add('Add', x, self.graph.constant(next(self.values).reshape(1, -1, 1, 1)))
+
     def normalize(self, x):
+        if self.architecture.norm == 'none':
+            return self.bias(x)
         beta, gamma = next(self.values), next(self.values)
         if self.architecture.norm == 'batch':
             moments = next(self.values), next(self.values)
@@ -173,17 +178,19 @@ class _Network:
         graph, a = self.graph, self.architecture
         vgg, mean = a.preprocessing == 'vgg', VGG_MEAN.reshape(1, 3, 1, 1)
         x = graph.turn(image) if a.pad == 'same' else image
-        if a.network == 'fns' and vgg:
+        if a.network != 'cin' and vgg:
             x = graph.add('Mul', graph.backwards(x), graph.constant(255))
             x = graph.add('Sub', x, graph.constant(mean))
         if a.pad == 'reflect-start' and a.residual_blocks:
             x = graph.pad(x, a.border)
-        x = self.conv_block(self.conv_block(self.conv_block(x), stride=2), stride=2)
+        for stride in (1, 2, 2)[: len(a.widths)]:
+            x = self.conv_block(x, stride=stride)
         for _ in range(a.residual_blocks):
             x = self.residual_block(x)
-        x = self.upsampling_block(self.upsampling_block(x))
+        for _ in a.up_widths:
+            x = self.upsampling_block(x)
         if a.last == 'bias':
-            x = graph.add('Add', self.conv(x), graph.constant(next(self.values).reshape(1, 3, 1, 1)))
+            x = self.bias(self.conv(x))
         else:
             x = self.conv_block(x, None)
         if a.network == 'cin':
@@ -219,7 +226,7 @@ def model(architecture, styles, meta, values, half=None, style=None):
     The inputs are ``image``, of shape (N, 3, height, width), RGB in [0, 1], and for a network 'cin' ``style``, the
     weights of the styles, (N, styles), in the order of `styles`; the output is ``pastiche``, RGB in [0, 1], of shape
     (N, 3, height, width) with height and width rounded up to multiples of 4, less what the network loses
-    (`Architecture.lost`). All are float32, and N, height and width are any.
+    (`Architecture.lost`); or, of a network 'upscale', enlarged. All are float32, and N, height and width are any.
 
     Parameters
     ----------

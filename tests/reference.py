@@ -68,6 +68,36 @@ def transformer(image, params, style=None, residual_blocks=5, epsilon=1e-5, pad=
     return block(x, activation=lambda y: tanh_constant * numpy.tanh(y))
 
 
+def upscaler(image, params, factor, norm, residual_blocks=1, epsilon=1e-5, training=False):
+    """The super-resolution network of the supplement of arXiv:1603.08155; `params` in the order of a network's file.
+
+    In training batch norm takes the statistics of the batch.
+    """
+    params = iter([numpy.asarray(p, 'float64') for p in params])
+
+    def spread(values):
+        return values.reshape(1, -1, 1, 1)
+
+    def block(x, activation=relu):
+        x = conv(x, next(params))
+        if norm == 'none':
+            return activation(x + spread(next(params)))
+        beta, gamma = next(params), next(params)
+        if norm == 'instance':
+            return activation(instance_norm(x, gamma, beta, epsilon))
+        mean, variance = spread(next(params)), spread(next(params))
+        if training:
+            mean, variance = x.mean(axis=(0, 2, 3), keepdims=True), x.var(axis=(0, 2, 3), keepdims=True)
+        return activation((x - mean) / numpy.sqrt(variance + epsilon) * spread(gamma) + spread(beta))
+
+    x = block(image)
+    for _ in range(residual_blocks):
+        x = x + block(block(x), activation=lambda y: y)
+    while factor > 1:
+        x, factor = block(upsample(x)), factor // 2
+    return (conv(x, next(params), b=next(params)) + 127.5) / 255
+
+
 def conv_same(x, W, stride=1):
     """TensorFlow's cross-correlation of x (N, C, H, W) with W (k, k, C, C') and SAME padding, of zeros.
 

@@ -6,6 +6,7 @@ import numpy
 import files
 import models
 from architecture import Architecture
+from backend import lasagne
 
 # Of styles, one of which is a number and one of which has a comma.
 NAMES = ['waves', '1', 'sun, rising', 'sun']
@@ -17,6 +18,19 @@ def transformer(
     """A transformer network, by default the smallest with everything in it."""
     architecture = Architecture(network, widths, up_widths, residual_blocks, **settings)
     return models.transformer_network(architecture, list(styles), meta)
+
+
+def upscaler(factor=2, width=4, residual_blocks=1, meta=None, **settings):
+    """A network that enlarges, with filters of order one, so that a mistake anywhere shows in the image."""
+    architecture = Architecture.for_upscaling(factor, width, residual_blocks, **settings)
+    network, generator = models.transformer_network(architecture, [], meta), numpy.random.RandomState(factor)
+    for param in lasagne.layers.get_all_params(network.output):
+        value = param.get_value()
+        # The last convolution makes values of 0-255.
+        scale = 0.1 if value.ndim == 1 else 3 if value.shape[0] == 3 else 0.3
+        noise = generator.randn(*value.shape) * scale
+        param.set_value((value + (abs(noise) if param.name == 'variance' else noise)).astype('float32'))
+    return network
 
 
 def noise(folder, names, generator, shape=(20, 20, 3)):
