@@ -400,7 +400,7 @@ def loss_network(image, weights, layers, pool='max'):
     networks normalised as by Gatys et al.: they bring their preprocessing along and pad by
     reflection. All others get `vgg_preprocess` and zeros.
     """
-    features = {PIXELS: image}
+    features = {PIXELS: image} if PIXELS in layers else {}
     for candidate in [weights] if isinstance(weights, dict) else weights:
         wanted = [name for name in layers if name not in features and f'{name}_W' in candidate]
         if wanted:

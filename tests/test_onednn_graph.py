@@ -1,4 +1,4 @@
-"""The rewrites: what they make of networks, and that the values and gradients stay those of the plain path."""
+"""The rewrites: what they make of networks, and that values and gradients are those of references in float64."""
 
 import collections
 
@@ -11,7 +11,9 @@ import layers
 import losses
 import models
 import reference
+from objective import Objective
 from support.tiny import transformer
+from training import Training
 from backend import T, lasagne, theano
 from backend.onednn import library, ops, rewrites
 
@@ -113,52 +115,62 @@ def test_the_tag_switches_the_rewrites_off(generator):
     assert not set(nodes) & set(ops.__all__)
 
 
-def loss_of(generator, kind, size, n):
-    net = network(kind, (6, 9, 12), (9, 7), 1, 2, generator)
-    image, style = T.tensor4(), T.matrix()
-    inputs = {net.image: image}
-    if net.style is not None:
-        inputs[net.style] = style
-    pastiche = lasagne.layers.get_output(net.output, inputs)
+def loss_weights(generator):
     weights = {}
     for name, (c, oc) in dict(conv1_1=(3, 8), conv1_2=(8, 12), conv2_1=(12, 9), conv2_2=(9, 20)).items():
         weights[f'{name}_W'] = (generator.randn(oc, c, 3, 3) * (2.0 / (9 * c)) ** 0.5).astype('float32')
         weights[f'{name}_b'] = generator.randn(oc).astype('float32')
+    return weights
+
+
+@pytest.mark.parametrize('kind, size, n', [('cin', (32, 36), 2), ('fns', (44, 28), 1)])
+def test_a_training_has_the_slopes_of_a_loss_in_float64(generator, kind, size, n):
+    net, weights = network(kind, (6, 9, 12), (9, 7), 1, 2, generator), loss_weights(generator)
+    grams = [generator.randn(2, c, c).astype('float32') for c in (12, 20)]
+    layers_of_style = [('conv1_2', 1e-2), ('conv2_2', 1.0)]
+    training = Training(net, Objective([weights], [('conv2_2', 1.0)], layers_of_style), grams)
+    images, styles = generator.rand(n, 3, *size).astype('float32'), numpy.arange(n) % 2
+    values = training.gradient(images, styles)
+    one_hot = numpy.eye(2)[styles] if kind == 'cin' else None
+
+    def loss(params):
+        image = images.astype('float64') if kind == 'cin' else reference.preprocess(images.astype('float64'))
+        pastiche = reference.transformer(image, params, one_hot, residual_blocks=1)
+        pastiche = pastiche if kind == 'cin' else reference.deprocess(pastiche)
+        features = reference.vgg(reference.preprocess(pastiche), weights, 'conv2_2')
+        target = reference.vgg(reference.preprocess(images.astype('float64')), weights, 'conv2_2')['conv2_2']
+        total = numpy.mean((features['conv2_2'] - target) ** 2)
+        for (layer, weight), gram in zip(layers_of_style, grams):
+            total += weight / 2 * numpy.mean((reference.gram(features[layer]) - gram[styles]) ** 2)
+        return total
+
+    params = [param.get_value().astype('float64') for param in lasagne.layers.get_all_params(net.output)]
+    gradients = [numpy.asarray(gradient.get_value(), 'float64') for gradient in training.gradients]
+    numpy.testing.assert_allclose(values[0], loss(params), rtol=1e-5)
+    norm = numpy.sqrt(sum(numpy.sum(gradient**2) for gradient in gradients))
+    # Along the gradient, and along random directions of filters, gamma and beta.
+    directions = [[gradient / norm for gradient in gradients]]
+    names = [param.name for param in lasagne.layers.get_all_params(net.output)]
+    for some in ('W', 'gamma', 'beta'):
+        directions.append([generator.randn(*p.shape) * (name == some) for p, name in zip(params, names)])
+    for direction in directions:
+        ahead, behind = (loss([p + step * d for p, d in zip(params, direction)]) for step in (1e-7, -1e-7))
+        parts = [numpy.sum(gradient * d) for gradient, d in zip(gradients, direction)]
+        length = numpy.sqrt(sum(numpy.sum((gradient * d) ** 2) for gradient, d in zip(gradients, direction)))
+        assert abs((ahead - behind) / 2e-7 - sum(parts)) <= 1e-4 * length
+
+
+def test_a_training_graph_is_blocked_from_the_photo_to_the_losses(generator):
+    net, weights = network('cin', (6, 9, 12), (9, 7), 1, 2, generator), loss_weights(generator)
+    image, style = T.tensor4(), T.matrix()
+    pastiche = lasagne.layers.get_output(net.output, {net.image: image, net.style: style})
     features = models.loss_network(pastiche, weights, ['conv1_2', 'conv2_2'])
     target = models.loss_network(image, weights, ['conv2_2'])
     loss = losses.content_loss(features['conv2_2'], target['conv2_2']).sum()
     for value in features.values():
         loss += losses.style_loss(losses.gram_matrix(value), T.zeros_like(losses.gram_matrix(value))).sum()
     params = lasagne.layers.get_all_params(net.output, trainable=True)
-    arguments = generator.rand(n, 3, *size).astype('float32'), layers.style_weights([i % 2 for i in range(n)], 2)
-    return [image, style], [loss] + theano.grad(loss, params), arguments
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('kind, size, n', [('cin', (32, 36), 3), ('fns', (44, 28), 1)])
-def test_training_has_the_gradients_of_the_plain_path(generator, kind, size, n):
-    inputs, outputs, arguments = loss_of(generator, kind, size, n)
-    ours = theano.function(inputs, outputs, on_unused_input='ignore')
-    plain = theano.function(
-        inputs, outputs, mode=theano.compile.get_default_mode().excluding('onednn'), on_unused_input='ignore'
-    )
-    errors = []
-    for _ in range(5):
-        images = generator.rand(*arguments[0].shape).astype('float32')
-        values, expected = ours(images, arguments[1]), plain(images, arguments[1])
-        # What feeds an instance norm through a convolution alone has a gradient of zero, up to rounding.
-        scale = max(numpy.linalg.norm(e) for e in expected[1:])
-        errors.append(
-            [numpy.linalg.norm(a - b) / (numpy.linalg.norm(b) + 1e-3 * scale) for a, b in zip(values, expected)]
-        )
-    # A unit within rounding of zero may fall to either side of its rectifier, which shows in all gradients below it:
-    # hence the median of several draws.
-    assert numpy.median(errors, axis=0).max() <= 1e-3
-
-
-def test_a_training_graph_is_blocked_from_the_photo_to_the_losses(generator):
-    inputs, outputs, _ = loss_of(generator, 'cin', (32, 32), 1)
-    nodes = count(theano.function(inputs, outputs, mode=FAST, on_unused_input='ignore'))
+    nodes = count(theano.function([image, style], [loss] + theano.grad(loss, params), mode=FAST))
     assert nodes['ConvWeightGradient'] == nodes['NormGradient'] == nodes['Norm'] == 8
     assert nodes['Conv'] == 8 + 4 + 4
     assert nodes['ConvInputGradient'] == 7 + 4
