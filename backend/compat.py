@@ -59,8 +59,8 @@ def _modules():
         module('numpy.distutils')
         module('numpy.distutils.__config__', blas_opt_info={})
         module('numpy.distutils.misc_util', get_numpy_include_dirs=lambda: [numpy.get_include()])
-    # No version lacks these, but they take two fifths of Theano's import: the one for an operation that finds it when it
-    # is used, the other for names that it has not had since scipy 1.8.
+    # No version lacks these, but they take two fifths of Theano's import: the one for an operation that finds it when
+    # it is used, the other for names that it has not had since scipy 1.8.
     module('scipy.stats')
     module('scipy.signal')
     # numpy 2.0 renamed it.
