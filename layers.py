@@ -8,7 +8,16 @@ from fractions import Fraction
 import numpy
 
 from backend import T, lasagne, theano
-from backend.formulas import EPSILON, instance_norm, mapped_instance_norm, rectify, reflect_pad, upsample_nearest
+from backend.formulas import (
+    EPSILON,
+    BatchMoments,
+    batch_norm,
+    instance_norm,
+    mapped_instance_norm,
+    rectify,
+    reflect_pad,
+    upsample_nearest,
+)
 
 from lasagne.init import Constant, HeNormal, Normal
 from lasagne.nonlinearities import linear
@@ -226,25 +235,18 @@ class BatchNormLayer(lasagne.layers.Layer):
         self.variance = self.add_param(Constant(1), shape, name='variance', trainable=False, regularizable=False)
 
     def get_output_for(self, input, deterministic=False, **kwargs):
-        def spread(vector):
-            return vector.dimshuffle('x', 0, 'x', 'x')
-
         if deterministic:
-            mean, variance = self.mean, self.variance
-        else:
-            mean = input.mean(axis=(0, 2, 3))
-            variance = T.sqr(input - spread(mean)).mean(axis=(0, 2, 3))
-            # The running averages ride along as default updates of copies of the parameters that
-            # the expression mentions without being changed by them.
-            for average, value in ((self.mean, mean), (self.variance, variance)):
-                copy = theano.clone(average, share_inputs=False)
-                copy.default_update = (1 - self.average_factor) * average + self.average_factor * value
-                if average is self.mean:
-                    mean = mean + 0 * copy
-                else:
-                    variance = variance + 0 * copy
-        scale = self.gamma / T.sqrt(variance + T.constant(self.epsilon, dtype=input.dtype))
-        return (input - spread(mean)) * spread(scale) + spread(self.beta)
+            scale = self.gamma / T.sqrt(self.variance + T.constant(self.epsilon, dtype=input.dtype))
+            mean, scale, beta = (vector.dimshuffle('x', 0, 'x', 'x') for vector in (self.mean, scale, self.beta))
+            return (input - mean) * scale + beta
+        moments, gamma = BatchMoments()(input), self.gamma
+        # The running averages ride along as default updates of copies of the parameters that
+        # the expression mentions without being changed by them.
+        for average, value in ((self.mean, moments[0]), (self.variance, moments[1])):
+            copy = theano.clone(average, share_inputs=False)
+            copy.default_update = (1 - self.average_factor) * average + self.average_factor * value
+            gamma = gamma + 0 * copy
+        return batch_norm(input, gamma.dimshuffle('x', 0), self.beta.dimshuffle('x', 0), self.epsilon)
 
 
 class UpsampleNearestLayer(lasagne.layers.Layer):

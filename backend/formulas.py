@@ -17,6 +17,8 @@ __all__ = [
     'FormulaGradient',
     'ReflectPad',
     'InstanceNorm',
+    'BatchNorm',
+    'BatchMoments',
     'MappedInstanceNorm',
     'UpsampleNearest',
     'Rectify',
@@ -25,6 +27,7 @@ __all__ = [
     'AdamStep',
     'reflect_pad',
     'instance_norm',
+    'batch_norm',
     'mapped_instance_norm',
     'upsample_nearest',
     'rectify',
@@ -204,16 +207,45 @@ class InstanceNorm(Formula):
     def formula(self, x, gamma, beta):
         return self.scaled(x, gamma.dimshuffle(0, 1, 'x', 'x'), beta.dimshuffle(0, 1, 'x', 'x'))
 
+    axes = 2, 3  # that the moments are taken over
+
     def scaled(self, x, gamma, beta):
         """x normalized, scaled and shifted by gamma and beta of four dimensions."""
-        mean = x.mean(axis=(2, 3), keepdims=True)
-        variance = T.sqr(x - mean).mean(axis=(2, 3), keepdims=True)
+        mean = x.mean(axis=self.axes, keepdims=True)
+        variance = T.sqr(x - mean).mean(axis=self.axes, keepdims=True)
         scale = gamma / T.sqrt(variance + T.constant(self.epsilon, dtype=x.dtype))
         rounding = T.constant(ROUNDING[0] * self.epsilon, dtype=x.dtype) + T.constant(
             ROUNDING[1], dtype=x.dtype
         ) * T.sqr(mean)
         scale = T.switch(variance > rounding, scale, T.zeros_like(scale))
         return T.patternbroadcast((x - mean) * scale + beta, x.broadcastable)
+
+
+class BatchNorm(InstanceNorm):
+    r"""Batch normalization in training: `InstanceNorm` with mean and variance over all images as well.
+
+    .. math:: y_{nchw} = \gamma_c \frac{x_{nchw} - \mu_c}{\sqrt{\sigma^2_c + \epsilon}} + \beta_c
+
+    Gamma and beta are of shape (1, C).
+
+    Parameters
+    ----------
+    epsilon : float
+        Added to the variance.
+    """
+
+    axes = 0, 2, 3
+
+
+class BatchMoments(Formula):
+    """The mean and the (biased) variance of each channel over images, height and width: (2, C)."""
+
+    def formula(self, x):
+        mean = x.mean(axis=(0, 2, 3), keepdims=True)
+        return T.stack([mean.flatten(), T.sqr(x - mean).mean(axis=(0, 2, 3))])
+
+    def infer_shape(self, node, shapes):
+        return [(2, shapes[0][1])]
 
 
 class MappedInstanceNorm(InstanceNorm):
@@ -388,6 +420,11 @@ def reflect_pad(x, pad):
 def instance_norm(x, gamma, beta, epsilon=EPSILON):
     """See `InstanceNorm`."""
     return InstanceNorm(epsilon)(x, gamma, beta)
+
+
+def batch_norm(x, gamma, beta, epsilon=EPSILON):
+    """See `BatchNorm`."""
+    return BatchNorm(epsilon)(x, gamma, beta)
 
 
 def mapped_instance_norm(x, gamma, beta, weights, epsilon=EPSILON):

@@ -158,6 +158,7 @@ def test_fractional_convolution_is_the_transpose_of_the_strided_one(compile_c, g
         (formulas.ReflectPad(2), [(2, 2, 4, 3)]),
         (formulas.UpsampleNearest(2), [(2, 2, 2, 3)]),
         (formulas.InstanceNorm(1e-3), [(2, 3, 3, 4), (2, 3), (2, 3)]),
+        (formulas.BatchNorm(1e-3), [(2, 3, 3, 4), (1, 3), (1, 3)]),
         (formulas.Rectify(), [(2, 2, 3, 3)]),
     ],
     ids=str,

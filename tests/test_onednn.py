@@ -266,6 +266,30 @@ def test_norm_and_its_gradient(n, c, h, w, conditional, activation, residual):
     assert_close(dbeta, g.sum(axis=over).reshape(rows, c), 1e-4)
 
 
+@draws
+@given(images, channels, st.integers(2, 40), st.integers(2, 40), st.booleans())
+def test_batch_norm_and_its_gradient(n, c, h, w, rectified):
+    """That of one image as high as all of them, which are under each other there."""
+    x, dy = 2 + random(n, c, h, w), random(n, c, h, w, seed=4)
+    x += numpy.arange(n, dtype='float32').reshape(-1, 1, 1, 1)  # images whose moments differ
+    gamma, beta = 1 + random(1, c, seed=1), random(1, c, seed=2)
+
+    def together(values):
+        return numpy.ascontiguousarray(values.transpose(1, 0, 2, 3)).reshape(1, c, n * h, w)
+
+    activation = ops.RECTIFY if rectified else ops.LINEAR
+    y, stats = ops.Norm(1e-5, activation, batch=True).run(blocked(x), gamma, beta)
+    one_y, one_stats = ops.Norm(1e-5, activation).run(blocked(together(x)), gamma, beta)
+    assert_close(together(plain(y, c)), plain(one_y, c), 1e-4)
+    moments = ops.BatchMoments().run(blocked(x), c)
+    assert_close(moments, numpy.stack([v(x.astype('float64'), axis=(0, 2, 3)) for v in (numpy.mean, numpy.var)]))
+    got = ops.NormGradient(rectified, batch=True).run(blocked(x), gamma, beta, stats, blocked(dy))
+    expected = ops.NormGradient(rectified).run(blocked(together(x)), gamma, beta, one_stats, blocked(together(dy)))
+    assert_close(together(plain(got[0], c)), plain(expected[0], c), 1e-3)
+    for a, b in zip(got[1:], expected[1:]):
+        assert_close(a, b, 1e-3)
+
+
 def test_norm_keeps_its_digits_under_a_large_mean():
     x = 1e3 + random(1, 8, 64, 64)
     y, _ = ops.Norm(1e-5).run(blocked(x), numpy.ones((1, 8), 'float32'), numpy.zeros((1, 8), 'float32'))

@@ -41,12 +41,13 @@ int gogh_conv_weight_gradient(const Shape *shape, const float *x, const float *d
 
 // norm.cpp
 int gogh_norm(const float *x, const float *gamma, const float *beta, i64 gamma_rows, i64 beta_rows, const float *other,
-              float *y, float *stats, i64 n, i64 c, i64 hw, double epsilon, i64 activation);
+              float *y, float *stats, i64 n, i64 c, i64 hw, double epsilon, i64 activation, i64 batch);
 int gogh_mapped_norm(const float *x, const float *gamma, const float *beta, const float *weights, i64 styles,
                      const float *other, float *y, float *stats, i64 n, i64 c, i64 hw, double epsilon, i64 activation);
 int gogh_norm_gradient(const float *x, const float *gamma, const float *beta, i64 gamma_rows, i64 beta_rows,
                        const float *stats, const float *dy, float *dx, float *dgamma, float *dbeta, i64 n, i64 c,
-                       i64 hw, i64 rectify);
+                       i64 hw, i64 rectify, i64 batch);
+int gogh_batch_moments(const float *x, float *result, i64 n, i64 c, i64 hw);
 
 // losses.cpp
 int gogh_gram(const float *x, float *y, i64 n, i64 c, i64 hw, double scale);

@@ -1,5 +1,6 @@
 // Instance normalization: y = gamma (x - mean) / sqrt(variance + epsilon) + beta, the moments over the pixels of each
-// image and channel, optionally followed by a rectifier or sigmoid and by the addition of another tensor.
+// image and channel, optionally followed by a rectifier or sigmoid and by the addition of another tensor. Batch
+// normalization: the same with moments over all images together, which those of each image are then replaced by.
 #include "exports.h"
 #include <cmath>
 
@@ -37,9 +38,11 @@ template <int ACTIVATION> static inline vec activate(vec v) {
     return v;
 }
 
-// mean and 1 / sqrt(variance + epsilon) of every plane, into stats (2, planes, BLOCK); the latter is 0 where the
-// variance is rounding (`layers.InstanceNorm`).
-static void moments(const float *x, float *stats, i64 planes, i64 hw, float epsilon) {
+// mean and 1 / sqrt(variance + epsilon) of every plane, or of so many images `together`, into stats (2, planes, BLOCK);
+// the latter is 0 where the variance is rounding (`layers.InstanceNorm`). Without `inverse` the variance itself.
+static void moments(const float *x, float *stats, i64 planes, i64 hw, float epsilon, i64 together = 1,
+                    bool inverse = true) {
+    i64 groups = planes / together; // the planes of one are as far from each other as an image is large
     i64 pieces = (hw + PIECE - 1) / PIECE;
     Scratch<float> partial(planes * pieces * 2 * BLOCK);
 #pragma omp parallel for collapse(2) schedule(static)
@@ -73,23 +76,28 @@ static void moments(const float *x, float *stats, i64 planes, i64 hw, float epsi
             store(partial + (p * pieces + s) * 2 * BLOCK, mean);
             store(partial + (p * pieces + s) * 2 * BLOCK + BLOCK, (s0 + s1) + (s2 + s3));
         }
-    for (i64 p = 0; p < planes; p++)
+    for (i64 g = 0; g < groups; g++)
         for (int l = 0; l < BLOCK; l++) {
             double mean = 0, squares = 0;
-            for (i64 s = 0; s < pieces; s++) {
-                i64 count = hw - s * PIECE < PIECE ? hw - s * PIECE : PIECE;
-                mean += (double)count * partial[(p * pieces + s) * 2 * BLOCK + l];
-            }
-            mean /= hw;
-            for (i64 s = 0; s < pieces; s++) {
-                i64 count = hw - s * PIECE < PIECE ? hw - s * PIECE : PIECE;
-                double away = partial[(p * pieces + s) * 2 * BLOCK + l] - mean;
-                squares += partial[(p * pieces + s) * 2 * BLOCK + BLOCK + l] + count * away * away;
-            }
-            stats[p * BLOCK + l] = (float)mean;
-            double variance = squares / hw;
+            for (i64 p = g; p < planes; p += groups)
+                for (i64 s = 0; s < pieces; s++) {
+                    i64 count = hw - s * PIECE < PIECE ? hw - s * PIECE : PIECE;
+                    mean += (double)count * partial[(p * pieces + s) * 2 * BLOCK + l];
+                }
+            mean /= together * hw;
+            for (i64 p = g; p < planes; p += groups)
+                for (i64 s = 0; s < pieces; s++) {
+                    i64 count = hw - s * PIECE < PIECE ? hw - s * PIECE : PIECE;
+                    double away = partial[(p * pieces + s) * 2 * BLOCK + l] - mean;
+                    squares += partial[(p * pieces + s) * 2 * BLOCK + BLOCK + l] + count * away * away;
+                }
+            double variance = squares / (together * hw);
             bool rounding = variance <= ROUNDING_EPSILON * epsilon + ROUNDING_MEAN * mean * mean;
-            stats[(planes + p) * BLOCK + l] = rounding ? 0.0f : (float)(1.0 / std::sqrt(variance + epsilon));
+            for (i64 p = g; p < planes; p += groups) {
+                stats[p * BLOCK + l] = (float)mean;
+                float deviation = rounding ? 0.0f : (float)(1.0 / std::sqrt(variance + epsilon));
+                stats[(planes + p) * BLOCK + l] = inverse ? deviation : (float)variance;
+            }
         }
 }
 
@@ -124,11 +132,11 @@ static void apply(const float *x, const float *gamma, const float *beta, i64 gam
         }
 }
 
-// y may be x. stats: (2, n, channels of all blocks), written.
+// y may be x. stats: (2, n, channels of all blocks), written. With `batch` the moments are those of all images.
 int gogh_norm(const float *x, const float *gamma, const float *beta, i64 gamma_rows, i64 beta_rows, const float *other,
-              float *y, float *stats, i64 n, i64 c, i64 hw, double epsilon, i64 activation) {
+              float *y, float *stats, i64 n, i64 c, i64 hw, double epsilon, i64 activation, i64 batch) {
     GUARDED({
-        moments(x, stats, n * blocks(c), hw, (float)epsilon);
+        moments(x, stats, n * blocks(c), hw, (float)epsilon, batch ? n : 1);
         auto run = activation == RECTIFY   ? apply<RECTIFY>
                    : activation == SIGMOID ? apply<SIGMOID>
                    : activation == TANH    ? apply<TANH>
@@ -193,7 +201,7 @@ extern "C" int gogh_mapped_norm(const float *x, const float *gamma, const float 
 template <bool RECTIFIED>
 static void norm_gradient(const float *x, const float *gamma, const float *beta, i64 gamma_rows, i64 beta_rows,
                           const float *stats, const float *dy, float *dx, float *dgamma, float *dbeta, i64 n, i64 c,
-                          i64 hw) {
+                          i64 hw, i64 together) {
     i64 cb = blocks(c), planes = n * cb, pieces = (hw + PIECE - 1) / PIECE;
     Scratch<float> partial(planes * pieces * 2 * BLOCK);
     Scratch<float> totals(planes * 2 * BLOCK);
@@ -236,6 +244,13 @@ static void norm_gradient(const float *x, const float *gamma, const float *beta,
             dbeta[(beta_rows > 1 ? i * c : 0) + ch] += total[0];
             dgamma[(gamma_rows > 1 ? i * c : 0) + ch] += total[BLOCK];
         }
+    i64 groups = planes / together;
+    for (i64 g = 0; together > 1 && g < groups; g++)
+        for (int l = 0; l < 2 * BLOCK; l++) {
+            double total = 0;
+            for (i64 p = g; p < planes; p += groups) total += totals[p * 2 * BLOCK + l];
+            for (i64 p = g; p < planes; p += groups) totals[p * 2 * BLOCK + l] = (float)total;
+        }
 #pragma omp parallel for collapse(2) schedule(static)
     for (i64 p = 0; p < planes; p++)
         for (i64 s = 0; s < pieces; s++) {
@@ -243,8 +258,8 @@ static void norm_gradient(const float *x, const float *gamma, const float *beta,
             vec mean = load(stats + p * BLOCK), inverse = load(stats + (planes + p) * BLOCK);
             vec slope = lanes_of(gamma + (gamma_rows > 1 ? i * c : 0), c, b);
             vec shift = lanes_of(beta + (beta_rows > 1 ? i * c : 0), c, b);
-            vec sum = load(totals + p * 2 * BLOCK) / (float)hw,
-                product = load(totals + p * 2 * BLOCK + BLOCK) / (float)hw;
+            vec sum = load(totals + p * 2 * BLOCK) / (float)(together * hw),
+                product = load(totals + p * 2 * BLOCK + BLOCK) / (float)(together * hw);
             i64 start = (p * hw + s * PIECE) * BLOCK;
             i64 count = hw - s * PIECE < PIECE ? hw - s * PIECE : PIECE;
             for (i64 j = 0; j < count; j++) {
@@ -258,9 +273,22 @@ static void norm_gradient(const float *x, const float *gamma, const float *beta,
 
 int gogh_norm_gradient(const float *x, const float *gamma, const float *beta, i64 gamma_rows, i64 beta_rows,
                        const float *stats, const float *dy, float *dx, float *dgamma, float *dbeta, i64 n, i64 c,
-                       i64 hw, i64 rectify) {
+                       i64 hw, i64 rectify, i64 batch) {
     GUARDED({
         auto run = rectify ? norm_gradient<true> : norm_gradient<false>;
-        run(x, gamma, beta, gamma_rows, beta_rows, stats, dy, dx, dgamma, dbeta, n, c, hw);
+        run(x, gamma, beta, gamma_rows, beta_rows, stats, dy, dx, dgamma, dbeta, n, c, hw, batch ? n : 1);
+    })
+}
+
+// The mean and the variance of each channel over all images: result (2, c).
+int gogh_batch_moments(const float *x, float *result, i64 n, i64 c, i64 hw) {
+    GUARDED({
+        i64 planes = n * blocks(c);
+        Scratch<float> stats(2 * planes * BLOCK);
+        moments(x, stats, planes, hw, 0.0f, n, false);
+        for (i64 ch = 0; ch < c; ch++) {
+            result[ch] = stats[ch];
+            result[c + ch] = stats[planes * BLOCK + ch];
+        }
     })
 }

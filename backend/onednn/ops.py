@@ -22,6 +22,7 @@ __all__ = [
     'ConvInputGradient',
     'ConvWeightGradient',
     'Norm',
+    'BatchMoments',
     'MappedNorm',
     'NormGradient',
     'Expand',
@@ -304,15 +305,16 @@ LINEAR, RECTIFY, SIGMOID, TANH = range(4)
 class Norm(Op):
     """Instance normalization (see `formulas.InstanceNorm`), then an activation, then the sum with another image.
 
-    Inputs are x, gamma and beta (N or 1, C), and optionally that other image. Outputs are the result and a vector of
-    means and inverse standard deviations that `NormGradient` takes.
+    With `batch` it is batch normalization (`formulas.BatchNorm`). Inputs are x, gamma and beta (N or 1, C), and
+    optionally that other image. Outputs are the result and a vector of means and inverse standard deviations that
+    `NormGradient` takes.
     """
 
-    __props__ = ('epsilon', 'activation', 'inplace')
+    __props__ = ('epsilon', 'activation', 'batch', 'inplace')
     destroys = {0: 0}
 
-    def __init__(self, epsilon, activation=LINEAR, inplace=False):
-        self.epsilon, self.activation, self.inplace = float(epsilon), activation, inplace
+    def __init__(self, epsilon, activation=LINEAR, batch=False, inplace=False):
+        self.epsilon, self.activation, self.batch, self.inplace = float(epsilon), activation, batch, inplace
         if inplace:
             self.destroy_map = {0: [0]}
 
@@ -347,8 +349,29 @@ class Norm(Op):
             h * w,
             self.epsilon,
             self.activation,
+            self.batch,
         )
         return y, stats
+
+
+class BatchMoments(Op):
+    """The mean and the variance of each channel over all images (see `formulas.BatchMoments`): (2, C).
+
+    Inputs are x and C.
+    """
+
+    __props__ = ()
+
+    def make_node(self, x, channels):
+        return theano.Apply(self, [_blocked(x), _integer(channels)], [T.fmatrix()])
+
+    def run(self, x, channels):
+        channels = int(channels)
+        _check_blocks(self, x, channels)
+        n, _, h, w, _ = x.shape
+        result = numpy.empty((2, channels), 'float32')
+        library.call('gogh_batch_moments', _array(x), result, n, channels, h * w)
+        return result
 
 
 def _check_scales(op, x, gamma, beta):
@@ -394,14 +417,14 @@ class NormGradient(Op):
     """The gradients of `Norm` with respect to x, gamma and beta.
 
     Inputs are x, gamma, beta, the second output of `Norm` and the gradient with respect to its result; with `rectify`
-    that result is rectified.
+    that result is rectified, with `batch` the moments are those of all images.
     """
 
-    __props__ = ('rectify', 'inplace')
+    __props__ = ('rectify', 'batch', 'inplace')
     destroys = {0: 4}
 
-    def __init__(self, rectify=False, inplace=False):
-        self.rectify, self.inplace = rectify, inplace
+    def __init__(self, rectify=False, batch=False, inplace=False):
+        self.rectify, self.batch, self.inplace = rectify, batch, inplace
         if inplace:
             self.destroy_map = {0: [4]}
 
@@ -441,6 +464,7 @@ class NormGradient(Op):
             channels,
             h * w,
             self.rectify,
+            self.batch,
         )
         return dx, dgamma, dbeta
 

@@ -128,6 +128,8 @@ class Translation:
             formulas.ReflectPad: self.mirror,
             formulas.UpsampleNearest: self.upsample,
             formulas.InstanceNorm: self.norm,
+            formulas.BatchNorm: self.norm,
+            formulas.BatchMoments: self.batch_moments,
             formulas.MappedInstanceNorm: self.mapped_norm,
             formulas.Rectify: self.rectify,
             formulas.FormulaGradient: self.gradient,
@@ -237,8 +239,13 @@ class Translation:
     def norm(self, node):
         x, gamma, beta = node.inputs
         if _feature_map(x) and gamma.dtype == beta.dtype == 'float32':
-            new = self.norm_node(x, gamma, beta, node.op.epsilon)
+            new = self.norm_node(x, gamma, beta, node.op)
             self.became(node.outputs[0], new.outputs[0], self.image(x).channels)
+
+    def batch_moments(self, node):
+        (x,) = node.inputs
+        if _feature_map(x):
+            self.plain[node.outputs[0]] = ops.BatchMoments()(self.blocked(x), self.image(x).channels)
 
     def mapped_norm(self, node):
         x, *others = node.inputs
@@ -246,10 +253,11 @@ class Translation:
             y = ops.MappedNorm(node.op.epsilon)(self.blocked(x), *others)[0]
             self.became(node.outputs[0], y, self.image(x).channels)
 
-    def norm_node(self, x, gamma, beta, epsilon):
-        key = x, gamma, beta, epsilon
+    def norm_node(self, x, gamma, beta, formula):
+        key = x, gamma, beta, formula
         if key not in self.norms:
-            self.norms[key] = ops.Norm(epsilon)(self.blocked(x), gamma, beta)[0].owner
+            op = ops.Norm(formula.epsilon, batch=type(formula) is formulas.BatchNorm)
+            self.norms[key] = op(self.blocked(x), gamma, beta)[0].owner
         return self.norms[key]
 
     def fuse_norm(self, x, activation, *other):
@@ -257,7 +265,7 @@ class Translation:
         old = self.producer(x, ops.Norm) or self.producer(x, ops.MappedNorm)
         if old is None or old.op.activation != ops.LINEAR or len(old.inputs) > (3 if type(old.op) is ops.Norm else 4):
             return None
-        new = type(old.op)(old.op.epsilon, activation)(*(old.inputs + list(other)))[0].owner
+        new = type(old.op)(old.op.epsilon, activation, old.op.batch)(*(old.inputs + list(other)))[0].owner
         for key, value in self.norms.items():
             if value is old:
                 self.norms[key] = new  # its second output serves the gradient
@@ -295,6 +303,7 @@ class Translation:
             formulas.ReflectPad: self.mirror_gradient,
             formulas.UpsampleNearest: self.upsample_gradient,
             formulas.InstanceNorm: self.norm_gradient,
+            formulas.BatchNorm: self.norm_gradient,
             formulas.Rectify: self.rectify_gradient,
             formulas.GramMatrix: self.gram_gradient,
             formulas.SquaredDifference: self.squared_difference_gradient,
@@ -329,8 +338,10 @@ class Translation:
             rectify = bool(y) and y.op == node.op.of and y.inputs == node.inputs[:3]
         if rectify:
             dy = rectified.inputs[1]
-        norm = self.norm_node(x, gamma, beta, node.op.of.epsilon)
-        gradients = ops.NormGradient(rectify)(self.blocked(x), gamma, beta, norm.outputs[1], self.blocked(dy))
+        norm = self.norm_node(x, gamma, beta, node.op.of)
+        gradients = ops.NormGradient(rectify, norm.op.batch)(
+            self.blocked(x), gamma, beta, norm.outputs[1], self.blocked(dy)
+        )
         self.became(node.outputs[0], gradients[0], self.image(x).channels)
         self.plain.update(zip(node.outputs[1:], gradients[1:]))
 
