@@ -1,4 +1,4 @@
-"""Albums: the photos that are stylized in one go, where each pastiche goes, and what became of it."""
+"""Albums: the photos that are stylized, or enlarged, in one go, where each result goes, and what became of it."""
 
 import collections
 import json
@@ -16,6 +16,8 @@ __all__ = ['Album', 'Entry', 'file_names', 'find_photos', 'store']
 THUMBNAIL = 256
 # A table at the end repeats the failures of longer runs, whose lines have scrolled away.
 LONG_RUN = 20
+# How the scripts that make albums speak of what they make: of several, of making them, and of having done it.
+WORDS = {'stylize': ('pastiches', 'stylizing', 'stylized'), 'enhance': ('enlarged photos', 'enlarging', 'enlarged')}
 
 
 def find_photos(images):
@@ -42,7 +44,7 @@ def _extension(photo):
     return extension
 
 
-def file_names(photos, labels, output, overwrite=False):
+def file_names(photos, labels, output, overwrite=False, script='stylize'):
     """Where to write the pastiche of each photo and style.
 
     A pastiche that was made before under its own name is made again there; that of another photo of the same
@@ -56,6 +58,8 @@ def file_names(photos, labels, output, overwrite=False):
         A file for a single pastiche, a folder, or '-' for the standard output.
     overwrite : bool
         Whether to write over what is there in any case.
+    script : str
+        The script that makes them: one of `WORDS`.
 
     Returns
     -------
@@ -65,7 +69,8 @@ def file_names(photos, labels, output, overwrite=False):
     if output is not None and (output == '-' or (os.path.splitext(output)[1] and not os.path.isdir(output))):
         if len(photos) * len(labels) > 1:
             raise utils.UserError(
-                f'--output {output} is one file, and there are {len(photos) * len(labels)} pastiches: give a folder'
+                f'--output {output} is one file, and there are {len(photos) * len(labels)} {WORDS[script][0]}: give a '
+                'folder'
             )
         if output != '-':
             files.check_extension(output)
@@ -86,15 +91,15 @@ def file_names(photos, labels, output, overwrite=False):
                 name = base + f'-{number[base, extension]}' * (number[base, extension] > 1) + extension
                 path = os.path.join(folder, name)
                 made_of = files.read_origin(path) if name in there and not overwrite else None
-                if path not in taken and (made_of is None or made_of == _origin(photo)):
+                if path not in taken and (made_of is None or made_of == _origin(photo, script)):
                     break
             taken.add(path)
             names[photo, label] = path
     return names
 
 
-def _origin(photo):
-    return files.origin('stylize', _name(photo))
+def _origin(photo, script='stylize'):
+    return files.origin(script, _name(photo))
 
 
 def small(image):
@@ -107,7 +112,7 @@ def small(image):
 Entry = collections.namedtuple('Entry', 'photo label report photo_small small')
 
 
-def store(path, photo, label, picture, pastiche, device, seconds, for_sheet=False):
+def store(path, photo, label, picture, pastiche, device, seconds, for_sheet=False, script='stylize'):
     """Write a pastiche, or note why there is none.
 
     Parameters
@@ -124,6 +129,8 @@ def store(path, photo, label, picture, pastiche, device, seconds, for_sheet=Fals
         For the report.
     for_sheet : bool
         Whether a contact sheet is to be made.
+    script : str
+        As for `file_names`.
 
     Returns
     -------
@@ -136,7 +143,7 @@ def store(path, photo, label, picture, pastiche, device, seconds, for_sheet=Fals
         if path == '-':
             files.write_picture(sys.stdout.buffer, pastiche, extension=_extension(photo))
         else:
-            files.write_picture(path, pastiche, _origin(photo))
+            files.write_picture(path, pastiche, _origin(photo, script))
         height, width = pastiche.frames[0].shape[:2]
         report.update(pastiche=path, width=width, height=height, seconds=round(seconds, 3), device=device)
         small_pastiche = small(files.eight_bits(pastiche.frames[0])) if for_sheet else None
@@ -162,6 +169,8 @@ class Album:
         Whether to leave the pastiches alone that were made before and are not older than their photos.
     as_json : bool
         Whether to print an object for each pastiche and not its path.
+    script : str
+        As for `file_names`.
 
     Attributes
     ----------
@@ -174,16 +183,18 @@ class Album:
         For names that do not go together.
     """
 
-    def __init__(self, photos, labels, output=None, grid=None, overwrite=False, skip=False, as_json=False):
-        self.photos, self.labels, self.grid = photos, labels, grid
+    def __init__(
+        self, photos, labels, output=None, grid=None, overwrite=False, skip=False, as_json=False, script='stylize'
+    ):
+        self.photos, self.labels, self.grid, self.script = photos, labels, grid, script
         self.overwrite, self.as_json = overwrite, as_json
         if output == '-' and (grid or as_json or skip):
             raise utils.UserError('--output - goes with no --grid, --json or --skip-existing')
         if skip and grid:
             raise utils.UserError('--skip-existing and --grid contradict each other: a sheet shows all pastiches')
         self.to_stdout = output == '-'
-        self.outputs = file_names(photos, labels, output, overwrite)
-        self.skipped = [key for key, path in self.outputs.items() if skip and _is_made(path, key[0])]
+        self.outputs = file_names(photos, labels, output, overwrite, script)
+        self.skipped = [key for key, path in self.outputs.items() if skip and _is_made(path, key[0], script)]
         for key in self.skipped:
             del self.outputs[key]
         self._failures, self._sheet = {}, {}
@@ -199,7 +210,7 @@ class Album:
         if self.to_stdout:
             return
         paths = {
-            path: files.read_origin(path) == _origin(photo) if os.path.exists(path) else False
+            path: files.read_origin(path) == _origin(photo, self.script) if os.path.exists(path) else False
             for (photo, _), path in self.outputs.items()
         }
         if self.grid:
@@ -227,21 +238,32 @@ class Album:
         styles, size, batch_size, controls
             As its `stylize_files` takes them.
         """
+        made = stylist.stylize_files(self.photos, styles, size, batch_size, controls, self.skipped)
+        self.keep(made, stylist.device.name)
+
+    def keep(self, made, device):
+        """Write what is made, with a progress bar.
+
+        Parameters
+        ----------
+        made : iterable of (photo, label, picture, pastiche)
+            As `stylize_files` of `pastiches.Stylist` yields them.
+        device : str
+        """
         start = time.perf_counter()
 
-        def made():
+        def stored():
             nonlocal start
-            stylized = stylist.stylize_files(self.photos, styles, size, batch_size, controls, self.skipped)
-            for photo, label, picture, pastiche in stylized:
+            for photo, label, picture, result in made:
                 path, seconds = self.outputs.get((photo, label)), time.perf_counter() - start
-                yield store(path, photo, label, picture, pastiche, stylist.device.name, seconds, bool(self.grid))
+                yield store(path, photo, label, picture, result, device, seconds, bool(self.grid), self.script)
                 start = time.perf_counter()
 
-        self.note(made())
+        self.note(stored())
 
     def note(self, entries):
         """Say what became of the pastiches, an iterable of `Entry`, with a progress bar."""
-        with utils.progress(total=len(self.outputs), desc='stylizing', unit='image') as bar:
+        with utils.progress(total=len(self.outputs), desc=WORDS[self.script][1], unit='image') as bar:
             for entry in entries:
                 report = entry.report
                 if 'error' in report:
@@ -275,12 +297,13 @@ class Album:
                     f'{name:{width}}  {cause[len(name) + 2 :] if cause.startswith(name + ": ") else cause}',
                     file=sys.stderr,
                 )
-        print(f'error: {len(self._failures)} of {len(self.photos)} photos could not be stylized', file=sys.stderr)
+        count, done = len(self._failures), WORDS[self.script][2]
+        print(f'error: {count} of {len(self.photos)} photos could not be {done}', file=sys.stderr)
         return 1
 
 
-def _is_made(path, photo):
+def _is_made(path, photo, script):
     """Whether the pastiche of a photo is there, and not older than the photo."""
-    if not isinstance(photo, str) or not os.path.isfile(path) or files.read_origin(path) != _origin(photo):
+    if not isinstance(photo, str) or not os.path.isfile(path) or files.read_origin(path) != _origin(photo, script):
         return False
     return os.path.getmtime(path) >= os.path.getmtime(photo)

@@ -13,7 +13,7 @@ import models
 from conftest import ROOT
 from formats import networks
 
-SHIPPED = sorted(name[: -len('.npz')] for name in os.listdir(networks.MODELS) if name.endswith('.npz'))
+SHIPPED = networks.shipped()
 STYLES = os.path.join(ROOT, 'data', 'styles', 'misc32')
 PAVILION = os.path.join(ROOT, 'data', 'samples', 'pavilion.jpg')
 
@@ -33,6 +33,19 @@ def test_a_network_has_a_card_that_agrees_with_it(name):
     training = network.meta['training']
     assert f'{training["iterations"]:,}' in card and f'--style-weight {training["style_weight"]:g}' in card
     for row in ('styles', 'content', 'loss network', 'losses', 'training', 'hardware, time', 'licence'):
+        assert f'| {row}' in card
+
+
+@pytest.mark.parametrize('name', networks.shipped('upscale'))
+def test_a_network_that_enlarges_has_a_card_that_agrees_with_it(name):
+    network = models.load_network(networks.find_upscaling(name))
+    with open(os.path.join(networks.MODELS, f'{name}.md'), encoding='utf-8') as file:
+        card = file.read()
+    factor, kind = re.fullmatch(r'enhance-x([248])(-pixel)?', name).groups()
+    training = network.meta['training']
+    assert network.architecture.factor == int(factor) and training['pixel_loss'] == bool(kind)
+    assert f'{training["iterations"]:,}' in card
+    for row in ('factor', 'content', 'loss', 'training', 'hardware, time', 'licence'):
         assert f'| {row}' in card
 
 
