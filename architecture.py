@@ -49,8 +49,9 @@ class Architecture:
         Of 'fns'. 'vgg': the image goes through `models.vgg_preprocess`, and the output, which is in that space, back
         to RGB. 'none', as in lengstrom's fast-style-transfer and in PyTorch's examples: the image is taken as it is,
         RGB in [0, 1], and 127.5 is added to the output, RGB in 0–255.
-    output : {'tanh', 'linear'}
-        Of 'fns'. 'tanh': tanh_constant · tanh. 'linear', as in PyTorch's examples: nothing.
+    output : {'tanh', 'linear', 'residual'}
+        Of 'fns' and 'upscale'. 'tanh': tanh_constant · tanh. 'linear', as in PyTorch's examples: nothing. 'residual',
+        of 'upscale' only (arXiv:1511.04587): it is added to the photo, whose pixels are repeated for that.
     last : {'norm', 'bias'}
         What follows the last convolution; a bias instead of the normalization, in networks 'fns', is
         fast-neural-style's and that of PyTorch's examples. Networks 'upscale' have one.
@@ -96,10 +97,10 @@ class Architecture:
             and self.norm in dict(cin=['instance'], fns=['instance', 'batch']).get(self.network, NORMS)
             and self.pad in (('reflect', 'zero') if upscale else ('reflect', 'zero', 'reflect-start', 'none', 'same'))
             and self.preprocessing in ('vgg', 'none')
-            and self.output in ('tanh', 'linear')
+            and self.output in (('linear', 'residual') if upscale else ('tanh', 'linear'))
             and (self.last == 'norm' or (self.last == 'bias' and self.network != 'cin'))
             and self.upsampling in ('nearest', 'deconv')
-            and (not upscale or (self.preprocessing, self.output, self.last) == ('none', 'linear', 'bias'))
+            and (not upscale or (self.preprocessing, self.last) == ('none', 'bias'))
         )
         if not good:
             raise ValueError(f'{self} does not describe a network')
@@ -142,7 +143,7 @@ class Architecture:
     @classmethod
     def for_upscaling(cls, factor: int, width: int = 64, residual_blocks: int = 4, **settings: Any) -> Architecture:
         """A network that makes photos 2, 4 or 8 times as high and wide (arXiv:1603.08155, supplement)."""
-        settings = dict(preprocessing='none', output='linear', last='bias', **settings)
+        settings = dict(dict(output='residual'), **settings, preprocessing='none', last='bias')
         stages = (width,) * (factor.bit_length() - 1)
         architecture = cls('upscale', (width,), stages, residual_blocks, filter_sizes=(9,), **settings)
         if architecture.factor != factor:

@@ -11,12 +11,12 @@ from backend import T, lasagne, theano
 from backend.formulas import rectify
 from formats import networks, vgg
 from formats.vgg import VGG_MEAN
-from layers import ConvLayer, ReflectPadLayer, conv_block, residual_block, upsampling_block
+from layers import ConvLayer, ReflectPadLayer, UpsampleNearestLayer, conv_block, residual_block, upsampling_block
 from mixtures import style_name
 from objective import PIXELS
 
 from lasagne.init import Constant
-from lasagne.layers import InputLayer, NonlinearityLayer, get_all_params
+from lasagne.layers import ElemwiseSumLayer, InputLayer, NonlinearityLayer, get_all_params
 from lasagne.nonlinearities import linear, sigmoid
 
 __all__ = [
@@ -116,12 +116,16 @@ def transformer_network(architecture=Architecture(), styles=(), meta=None):  # n
     if a.network == 'cin':
         layer = conv_block(layer, 3, 9, nonlinearity=sigmoid, **block)
     else:
-        activation = linear if a.output == 'linear' else lambda x: a.tanh_constant * T.tanh(x)
+        activation = (lambda x: a.tanh_constant * T.tanh(x)) if a.output == 'tanh' else linear
         if a.last == 'bias':
             layer = ConvLayer(layer, 3, 9, pad=pad, b=Constant(0), nonlinearity=activation)
         else:
             layer = conv_block(layer, 3, 9, nonlinearity=activation, **block)
-        layer = NonlinearityLayer(layer, vgg_deprocess if a.preprocessing == 'vgg' else from_middle)
+        if a.output == 'residual':
+            layer = NonlinearityLayer(layer, lambda x: x / numpy.float32(255))
+            layer = ElemwiseSumLayer([UpsampleNearestLayer(image, a.factor), layer])
+        else:
+            layer = NonlinearityLayer(layer, vgg_deprocess if a.preprocessing == 'vgg' else from_middle)
     if a.pad == 'same':
         layer = NonlinearityLayer(layer, turn)
     return Network(layer, image, style, architecture, list(styles), dict(meta or {}))

@@ -129,6 +129,12 @@ def add_upscaling(parser):
         help='to upscale: minimize the squared differences of pixels, and not those of the features of a loss network',
     )
     parser.add_argument(
+        '--whole-image',
+        action='store_true',
+        help="to upscale: let the network make the whole image, as the paper's does, and not what is added to the "
+        "photo's pixels, each of which is repeated",
+    )
+    parser.add_argument(
         '--blur',
         type=not_negative,
         default=1.0,

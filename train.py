@@ -58,7 +58,7 @@ ONLY_STYLIZE = (
     'style_dir network up_widths tanh_constant finetune style_layers style_weight stability_weight style_coefficients '
     'styles_per_batch style_size'
 ).split()
-ONLY_UPSCALE = 'factor', 'pixel_loss', 'blur', 'most_blur', 'most_noise', 'worst_jpeg'
+ONLY_UPSCALE = 'factor', 'pixel_loss', 'whole_image', 'blur', 'most_blur', 'most_noise', 'worst_jpeg'
 # Shorter side that larger photos are resized to before they are stylized as samples.
 SAMPLE_SIZE = 512
 
@@ -104,7 +104,7 @@ def parse_arguments():
         '--norm',
         choices=NORMS,
         default='instance',
-        help="'batch' for fns and to upscale, where it is the default, 'none' to upscale only",
+        help="'batch' for fns and to upscale, where it is the default, 'none', biases instead, to upscale only",
     )
     parser.add_argument(
         '--pad',
@@ -245,6 +245,8 @@ def check_task(args, given):
         raise utils.UserError('--style-dir is missing: a folder with the style images, or one image')
     if args.pixel_loss and {'loss_weights', 'content_layers', 'pool', 'normalize_losses'} & given:
         raise utils.UserError('--pixel-loss compares pixels, and needs no loss network')
+    if args.start_from and args.whole_image:
+        raise utils.UserError('--whole-image and --start-from contradict each other: the network is the trained one')
     if args.task == 'upscale' and args.image_size % args.factor:
         raise utils.UserError(f'--image-size {args.image_size} is no multiple of the factor {args.factor}')
 
@@ -367,10 +369,12 @@ def settle(args, styles, base):
         settled = {name: w if name == 'width' else getattr(architecture, name) for name in NETWORK_OPTIONS}
         up_widths = list(architecture.up_widths)
         settled['up_widths'] = None if up_widths == [2 * w, w] else up_widths
+        settled['whole_image'] = args.task == 'upscale' and architecture.output == 'linear'
     else:
         w, settled = args.width, {}
         kind = dict(norm=args.norm, pad=args.pad, upsampling=args.upsampling)
         if args.task == 'upscale':
+            kind['output'] = 'linear' if args.whole_image else 'residual'
             architecture = Architecture.for_upscaling(args.factor, w, args.residual_blocks, **kind)
         else:
             widths, up_widths = (w, 2 * w, 4 * w), args.up_widths or (2 * w, w)

@@ -157,20 +157,14 @@ class _Network:
         y = self.conv_block(self.conv_block(x, pad=pad), activation=None, pad=pad)
         return self.graph.add('Add', self.graph.crop(x, 2) if self.blocks_crop else x, y)
 
+    def repeat(self, x, times):
+        scales = self.graph.constant([1, 1, times, times])
+        asymmetric = dict(nearest_mode='floor', coordinate_transformation_mode='asymmetric')
+        return self.graph.add('Resize', x, '', scales, mode='nearest', **asymmetric)
+
     def upsampling_block(self, x):
         if self.architecture.upsampling == 'nearest':
-            scales = self.graph.constant([1, 1, 2, 2])
-            return self.conv_block(
-                self.graph.add(
-                    'Resize',
-                    x,
-                    '',
-                    scales,
-                    mode='nearest',
-                    nearest_mode='floor',
-                    coordinate_transformation_mode='asymmetric',
-                )
-            )
+            return self.conv_block(self.repeat(x, 2))
         x = self.graph.conv('ConvTranspose', x, next(self.values), strides=[2, 2], pads=[1] * 4, output_padding=[1, 1])
         return self.graph.add('Relu', self.normalize(x))
 
@@ -198,8 +192,12 @@ class _Network:
         else:
             if a.output == 'tanh':
                 x = graph.add('Mul', graph.add('Tanh', x), graph.constant(a.tanh_constant))
-            x = graph.add('Div', graph.add('Add', x, graph.constant(mean if vgg else 127.5)), graph.constant(255))
+            if a.output != 'residual':
+                x = graph.add('Add', x, graph.constant(mean if vgg else 127.5))
+            x = graph.add('Div', x, graph.constant(255))
             x = graph.backwards(x) if vgg else x
+            if a.output == 'residual':
+                x = graph.add('Add', x, self.repeat(image, a.factor))
             x = graph.add('Clip', x, graph.constant(0), graph.constant(1))
         return graph.turn(x) if a.pad == 'same' else x
 

@@ -68,12 +68,13 @@ def transformer(image, params, style=None, residual_blocks=5, epsilon=1e-5, pad=
     return block(x, activation=lambda y: tanh_constant * numpy.tanh(y))
 
 
-def upscaler(image, params, factor, norm, residual_blocks=1, epsilon=1e-5, training=False):
+def upscaler(image, params, factor, norm, residual_blocks=1, epsilon=1e-5, training=False, output='residual'):
     """The super-resolution network of the supplement of arXiv:1603.08155; `params` in the order of a network's file.
 
-    In training batch norm takes the statistics of the batch.
+    In training batch norm takes the statistics of the batch. The network makes the whole image, or what is to be added.
     """
     params = iter([numpy.asarray(p, 'float64') for p in params])
+    large = image.repeat(factor, axis=2).repeat(factor, axis=3)
 
     def spread(values):
         return values.reshape(1, -1, 1, 1)
@@ -95,7 +96,8 @@ def upscaler(image, params, factor, norm, residual_blocks=1, epsilon=1e-5, train
         x = x + block(block(x), activation=lambda y: y)
     while factor > 1:
         x, factor = block(upsample(x)), factor // 2
-    return (conv(x, next(params), b=next(params)) + 127.5) / 255
+    x = conv(x, next(params), b=next(params))
+    return large + x / 255 if output == 'residual' else (x + 127.5) / 255
 
 
 def conv_same(x, W, stride=1):

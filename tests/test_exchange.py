@@ -14,7 +14,7 @@ from backend import formulas
 from formats import foreign, networks, onnx_graph
 from layers import style_weights
 from support import torch7
-from support.tiny import transformer
+from support.tiny import transformer, upscaler
 from test_models import randomize
 
 onnx = pytest.importorskip('onnx')
@@ -79,6 +79,16 @@ def test_an_onnx_model_computes_what_the_network_does(tmp_path, generator, setti
         (got,) = runtime.run(None, inputs)
         assert got.shape == expected.shape
         numpy.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize('output, norm, upsampling', [('linear', 'batch', 'nearest'), ('residual', 'none', 'deconv')])
+def test_an_onnx_model_enlarges_as_the_network_does(tmp_path, generator, output, norm, upsampling):
+    network = upscaler(4, output=output, norm=norm, upsampling=upsampling)
+    image = generator.rand(2, 3, 11, 9).astype('float32')
+    expected = models.pastiche_function(network)(image)
+    assert expected.shape == (2, 3, 44, 36)
+    got = run_onnx(exported(str(tmp_path / 'net.npz'), network), image=image)
+    numpy.testing.assert_allclose(got, expected, atol=1e-4)
 
 
 def test_an_onnx_model_keeps_a_photo_of_one_colour_flat(tmp_path, network):
