@@ -57,6 +57,7 @@ def parse_arguments():
     )
     parser.add_argument('--output', default='evaluation', help='folder for tables and pictures')
     parser.add_argument('--resume', action='store_true', help='carry on with what the output folder has')
+    options.add_max_pixels(parser)
     options.add_device(parser)
     return parser.parse_args()
 

@@ -153,6 +153,7 @@ def parse_arguments():
     options.add_losses(parser)
     parser.add_argument('--output', default='figures', help='folder for pictures and tables')
     parser.add_argument('--run-dir', help='folder for the trained networks (default: runs/figures-SCALE)')
+    options.add_max_pixels(parser)
     options.add_device(parser)
     args = parser.parse_args()
     args.run_dir = args.run_dir or os.path.join('runs', f'figures-{args.scale}')

@@ -80,6 +80,7 @@ def parse_arguments():
     )
     parser.add_argument('--seed', type=options.whole_number, default=0, help='of the noise to start from')
     options.add_overwrite(parser)
+    options.add_max_pixels(parser)
     options.add_device(parser)
     args = parser.parse_args()
     if os.path.splitext(args.output)[1].lower() not in files.WRITE_FORMATS:

@@ -113,6 +113,23 @@ def add_cluster(parser):
     )
 
 
+def _max_pixels(text):
+    """The limit on the pixels of a picture. It counts from here on, in the processes that this one starts as well."""
+    pixels = _number(int, lambda n: 1 <= n < 10**18, 'a whole number from 1')(text)
+    os.environ['GOGH_MAX_PIXELS'] = str(pixels)
+    return pixels
+
+
+def add_max_pixels(parser):
+    """Add the option that raises the limit on the size of pictures, or lowers it, to a parser: see `_max_pixels`."""
+    parser.add_argument(
+        '--max-pixels',
+        type=_max_pixels,
+        metavar='N',
+        help='refuse pictures and frames of more pixels (default: 200 million; environment: GOGH_MAX_PIXELS)',
+    )
+
+
 def device(args):
     """The `devices.Device` that the options of `add_device` name, with the --precision of a parser that has one."""
     return devices.Device(args.device, args.backend, getattr(args, 'precision', 'float32'), args.tf32)

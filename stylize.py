@@ -87,6 +87,7 @@ def parse_arguments():
         metavar='FILE',
         help='write a contact sheet as well: photos down, styles across, eight beside each other',
     )
+    options.add_max_pixels(parser)
     options.add_cluster(parser)
     options.add_device(parser)
     args = parser.parse_args()

@@ -47,6 +47,7 @@ FREE_OPTIONS = {
     'loss_weights',
     'checkpoint_every',
     'workers',
+    'max_pixels',
     'sample_photo',
     'keep_checkpoints',
 }
@@ -221,6 +222,7 @@ def parse_arguments():
     parser.add_argument('--run-dir', help='folder of the run (default: the output without .npz)')
     parser.add_argument('--resume', action='store_true', help="carry on from the run folder's checkpoint")
     parser.add_argument('--workers', type=options.positive_int, default=2, help='threads that read images ahead')
+    options.add_max_pixels(parser)
     options.add_device(parser)
     given = parser.given()
     if 'task' in given and parser.parse_args().task == 'upscale':

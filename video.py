@@ -77,6 +77,7 @@ def parse_arguments():
         help='of the factors of convolutions with oneDNN; bf16 is faster on processors with AVX512-BF16',
     )
     options.add_overwrite(parser)
+    options.add_max_pixels(parser)
     options.add_device(parser)
     args = parser.parse_args()
     if args.camera is None and (args.clip is None or args.output is None):

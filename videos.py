@@ -84,10 +84,6 @@ def _opened(path):
             yield container
 
 
-def _max_pixels():
-    return utils.limit('GOGH_MAX_PIXELS', files.MAX_PIXELS)
-
-
 def exact(number):
     """A number as it was typed: 0.1 is a tenth."""
     return fractions.Fraction(number).limit_denominator(10**6)
@@ -136,11 +132,10 @@ class Clip:
             if stream.codec_context is None:
                 raise utils.UserError(f'{path}: its video is of a kind that FFmpeg cannot decode')
             width, height = stream.codec_context.width, stream.codec_context.height
-            if width * height > _max_pixels():
+            if width * height > files.pixel_limit():
                 raise utils.UserError(
-                    f'{path}: frames of {width} x {height} pixels are more than the {_max_pixels()} '
-                    'that are read at most; set GOGH_MAX_PIXELS to '
-                    'allow more'
+                    f'{path}: frames of {width} x {height} pixels are more than the {files.pixel_limit()} '
+                    f'that are read at most; {files.MORE_PIXELS}'
                 )
             # What starts first is at zero, as in FFmpeg: a piece cut from a broadcast starts at any time.
             starts = [
@@ -162,7 +157,7 @@ class Clip:
         with _opened(self.path) as container:
             stream = container.streams.video[0]
             stream.thread_type = 'AUTO'
-            stream.codec_context.options = {'max_pixels': str(_max_pixels())}  # sizes may change on the way
+            stream.codec_context.options = {'max_pixels': str(files.pixel_limit())}  # sizes may change on the way
             if self.start:
                 with complaints(self.path, 'cannot find --start in it'):
                     container.seek(int(self.origin * 1000000), backward=True)
@@ -204,7 +199,7 @@ class Clip:
 
     def _image(self, frame, stream, shape):
         """A frame as the network takes it; of the shape (height, width) of those before, if any came."""
-        if frame.width * frame.height > _max_pixels():
+        if frame.width * frame.height > files.pixel_limit():
             raise utils.UserError(f'{self.path}: a frame of {frame.width} x {frame.height} pixels is too large')
         turns = _quarter_turns(frame)
         if shape is None:
@@ -216,7 +211,7 @@ class Clip:
                 scale = fractions.Fraction(self.size) / min(width, height)
                 width, height = width * scale, height * scale
             width, height = max(1, round(width)), max(1, round(height))
-            if width * height > _max_pixels() or max(width, height) > MAX_SIDE:
+            if width * height > files.pixel_limit() or max(width, height) > MAX_SIDE:
                 raise utils.UserError(
                     f'{self.path}: frames of {width} x {height} pixels are too large: a smaller --size'
                 )

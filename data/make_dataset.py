@@ -226,6 +226,7 @@ def parse_arguments():
     parser.add_argument(
         '--workers', type=options.positive_int, default=os.cpu_count() or 1, metavar='N', help='photos read at once'
     )
+    options.add_max_pixels(parser)
     options.add_overwrite(parser)
     return parser.parse_args()
 

@@ -14,7 +14,7 @@ from files.atomic import (
 )
 from files.hdf5 import hdf5_datasets
 from files.images import (
-    MAX_PIXELS,
+    MORE_PIXELS,
     MOST_PIXELS,
     OTHER_EXTENSIONS,
     READ_EXTENSIONS,
@@ -55,7 +55,7 @@ __all__ = [
     'remove_leftovers',
     'sync_folder',
     'hdf5_datasets',
-    'MAX_PIXELS',
+    'MORE_PIXELS',
     'MOST_PIXELS',
     'OTHER_EXTENSIONS',
     'READ_EXTENSIONS',

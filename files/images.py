@@ -27,6 +27,7 @@ warnings.filterwarnings('ignore', module=r'PIL\.')
 logging.getLogger('PIL').setLevel(logging.CRITICAL)
 
 MAX_PIXELS = 200 * 10**6  # of one image, unless GOGH_MAX_PIXELS says otherwise
+MORE_PIXELS = '--max-pixels or GOGH_MAX_PIXELS allows more'
 try:
     import pillow_heif
 except ImportError:
@@ -193,7 +194,7 @@ def open_image(source, max_pixels):
     except utils.UserError:
         raise
     except Image.DecompressionBombError:
-        raise utils.UserError(f'{name}: more than {max_pixels} pixels; set GOGH_MAX_PIXELS to allow more')
+        raise utils.UserError(f'{name}: more than {max_pixels} pixels; {MORE_PIXELS}')
     except Image.UnidentifiedImageError:
         hint = OTHER_EXTENSIONS.get(os.path.splitext(str(name))[1].lower())
         raise utils.UserError(
@@ -222,8 +223,7 @@ def _check_pixels(name, image, max_pixels):
     for width, height in sizes:
         if width * height > max_pixels:
             raise utils.UserError(
-                f'{name}: {width} x {height} pixels are more than the {max_pixels} that are read at most; set '
-                'GOGH_MAX_PIXELS to allow more'
+                f'{name}: {width} x {height} pixels are more than the {max_pixels} that are read at most; {MORE_PIXELS}'
             )
 
 
@@ -294,8 +294,7 @@ def resize_shorter_side(name, image, size, max_pixels):
     if width * height > max_pixels:
         raise utils.UserError(
             f'{name}: resized to {width} x {height} it would have more than the {max_pixels} pixels '
-            'that are read at most; '
-            'set GOGH_MAX_PIXELS to allow more'
+            f'that are read at most; {MORE_PIXELS}'
         )
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
 

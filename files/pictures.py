@@ -16,6 +16,7 @@ import utils
 import files.strips as strips
 from files.atomic import atomic_write
 from files.images import (
+    MORE_PIXELS,
     READ_FORMATS,
     SOFTWARE,
     WRITE_FORMATS,
@@ -108,8 +109,8 @@ def read_picture(source, size=None, max_pixels=None):
         count = getattr(image, 'n_frames', 1) if image.format in WITH_FRAMES else 1
         if count * image.size[0] * image.size[1] > max_pixels:
             raise utils.UserError(
-                '%s: %d frames of %d x %d pixels are more than the %s that are read at most; set GOGH_MAX_PIXELS to '
-                'allow more' % ((name, count) + image.size + (max_pixels,))
+                '%s: %d frames of %d x %d pixels are more than the %s that are read at most; %s'
+                % ((name, count) + image.size + (max_pixels, MORE_PIXELS))
             )
         deep = _is_deep(image)
         large = strips.read(image) if count == 1 and size is None else None

@@ -295,6 +295,17 @@ def test_the_limit_on_pixels_can_be_raised_and_lowered(monkeypatch):
     assert read(data).shape == (100, 100, 3)
 
 
+def test_the_limit_on_pixels_is_an_option_of_the_scripts_that_read_pictures(place, fails):
+    command = 'stylize.py', 'photo.png', '--model', 'cin.npz', '--style-map', 'waves=photo.png', '--max-pixels'
+    line = fails(*command, '479', cwd=place, GOGH_MAX_PIXELS='480')
+    assert line == (
+        'error: photo.png: 24 x 20 pixels are more than the 479 that are read at most; --max-pixels or GOGH_MAX_PIXELS '
+        'allows more'
+    )
+    assert 'photo.png: not grey' in fails(*command, '480', cwd=place, GOGH_MAX_PIXELS='479')
+    assert "--max-pixels: '0' is not a whole number from 1" in fails(*command, '0', cwd=place)
+
+
 def test_a_small_image_in_a_huge_tile_is_refused():
     tile = zlib.compress(bytes(30000))
     tags = [
