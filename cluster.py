@@ -1,47 +1,44 @@
-"""Photos spread over many processes and machines, by Dask.
+"""Work spread over many processes and machines, by Dask.
 
-The workers read the photos and write the pastiches themselves, in folders that all of them see; what goes through the
-scheduler is names, and what became of them. If a worker dies, another one makes what was not made yet.
+Photos are read and pastiches written by the workers themselves, in folders that all of them see; what goes through the
+scheduler is names, and what became of them. Frames of clips go through it, a few at a time. If a worker dies, or does
+not answer, another one makes what was not made yet.
 """
 
 from __future__ import annotations
 
+import collections
+import concurrent.futures
 import contextlib
 import logging
 import os
 import threading
 import time
-from typing import Any, Iterable, Iterator, Sequence
+import uuid
+from typing import Any, Callable, Iterable, Iterator, Sequence
 
 import files
 import utils
 from albums import Album, Entry, store
 from controls import Controls
 
-__all__ = ['check', 'connected', 'is_wanted', 'make', 'spread']
+__all__ = ['check', 'compiled', 'connected', 'in_order', 'make', 'spread', 'stylize_frames']
 
 INSTALL = 'pip install "distributed", or python install.py dask'
 # Seconds to wait for a scheduler.
 PATIENCE = 20
 # Workers that may die over one photo before it is given up: the scheduler cannot tell which one they died of.
 DEATHS = 10
+# Seconds after which a worker that does not answer is given up, which Dask takes for five at least.
+SILENCE = 300
+# What each worker may have before it at a time, when results are wanted in order.
+AHEAD = 3
+# Of what was compiled for different settings, so much is kept in a worker.
+KEPT = 4
 
-# What this process, a worker, has compiled, by its settings. One photo at a time: Theano's functions know no threads.
-_stylists: dict[Any, Any] = {}
+# What this process, a worker, has compiled, by its settings. One thing at a time: Theano's functions know no threads.
+_compiled: dict[Any, Any] = {}
 _lock = threading.Lock()
-
-
-def is_wanted(scheduler: str | None, workers: int | None) -> bool:
-    """Whether the options --scheduler and --workers ask for a cluster.
-
-    Raises
-    ------
-    utils.UserError
-        If they contradict each other.
-    """
-    if scheduler and workers:
-        raise utils.UserError('--scheduler and --workers contradict each other: the scheduler has its workers')
-    return bool(scheduler or workers)
 
 
 def check(new_styles: Sequence[Any], names: Sequence[str]) -> None:
@@ -70,19 +67,30 @@ def connected(scheduler: str | None, workers: int | None) -> Iterator[Any]:
     Raises
     ------
     utils.UserError
-        If Dask is not installed, or nobody answers.
+        If Dask is not installed, or nobody answers, from the beginning or later on.
     """
     try:
         import dask
         import distributed
+        from distributed.comm import CommClosedError
     except ImportError as error:
         raise utils.UserError(f'--scheduler and --workers need Dask ({INSTALL}): {utils.reason(error)}')
+    for logger in ('distributed', 'distributed.client'):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     with contextlib.ExitStack() as stack:
         try:
+            # A frame is large, and sent once.
+            stack.enter_context(dask.config.set({'distributed.admin.large-graph-warning-threshold': '1 TB'}))
             if not scheduler:
                 # Each worker has its share of the cores.
                 threads = max(1, len(os.sched_getaffinity(0)) // workers)
-                stack.enter_context(dask.config.set({'distributed.scheduler.allowed-failures': DEATHS}))
+                limits = {
+                    'distributed.scheduler.allowed-failures': DEATHS,
+                    'distributed.scheduler.worker-ttl': f'{SILENCE} s',
+                    # One that died, and is not there again after so long, would never be started again.
+                    'distributed.deploy.lost-worker-timeout': '1000 days',
+                }
+                stack.enter_context(dask.config.set(limits))
                 scheduler = stack.enter_context(
                     distributed.LocalCluster(
                         n_workers=workers,
@@ -97,10 +105,13 @@ def connected(scheduler: str | None, workers: int | None) -> Iterator[Any]:
         except (OSError, ValueError) as error:
             raise utils.UserError(f'{scheduler or "--workers"}: no cluster of Dask: {utils.reason(error)}')
         utils.say_once(f'the dashboard of the cluster: {client.dashboard_link}')
-        yield client
+        try:
+            yield client
+        except (concurrent.futures.CancelledError, CommClosedError):
+            raise utils.UserError(f'{scheduler}: the scheduler no longer answers; what was made is kept')
 
 
-def spread(client: Any, function: Any, items: Iterable[tuple]) -> Iterator[tuple[tuple, Any]]:
+def spread(client: Any, function: Callable, items: Iterable[tuple]) -> Iterator[tuple[tuple, Any]]:
     """What a function returns for each of many tuples of arguments, in the order in which the workers are done.
 
     Parameters
@@ -118,19 +129,56 @@ def spread(client: Any, function: Any, items: Iterable[tuple]) -> Iterator[tuple
     """
     import distributed
 
-    waiting = {client.submit(function, *item, pure=False): item for item in items}
+    waiting = {_submit(client, function, item): item for item in items}
     for future in distributed.as_completed(list(waiting)):
-        item = waiting.pop(future)
-        error = future.exception()
-        if isinstance(error, distributed.scheduler.KilledWorker):
-            yield item, utils.UserError('the workers that it was given to died')
-        elif isinstance(error, ModuleNotFoundError) or 'deserializ' in str(error):
-            folder = os.path.dirname(os.path.abspath(__file__))
-            raise utils.UserError(f'the scheduler or a worker lacks this project: start them with PYTHONPATH={folder}')
-        elif error is not None:
-            raise error
-        else:
-            yield item, future.result()
+        yield waiting.pop(future), _result(future)
+
+
+def in_order(client: Any, function: Callable, items: Iterable[tuple]) -> Iterator[tuple[tuple, Any]]:
+    """As `spread`, in the order of the items, of which no more are taken than the workers have to do at a time."""
+    items, waiting = iter(items), collections.deque()
+    while True:
+        # Workers come and go.
+        while len(waiting) < AHEAD * max(1, len(client.nthreads())):
+            item = next(items, None)
+            if item is None:
+                break
+            waiting.append((_submit(client, function, item), item))
+        if not waiting:
+            return
+        future, item = waiting.popleft()
+        yield item, _result(future)
+
+
+def _submit(client, function, item):
+    """The future of what a function returns for a tuple of arguments, under the limits of this process."""
+    # By its key the dashboard calls it, and no two are the same.
+    key = f'{function.__name__}-{uuid.uuid4().hex}'
+    return client.submit(_limited, function, files.pixel_limit(), *item, key=key)
+
+
+def _limited(function, pixels, *arguments):
+    """What a function returns, on a worker, where pictures may have so many pixels."""
+    os.environ['GOGH_MAX_PIXELS'] = str(pixels)
+    return function(*arguments)
+
+
+def _result(future):
+    """What a future has come to, for which its worker need not keep it any longer; see `spread`."""
+    import distributed
+
+    try:
+        return future.result()
+    except distributed.scheduler.KilledWorker:
+        return utils.UserError('the workers that it was given to died')
+    except utils.UserError:
+        raise
+    except Exception as error:
+        if not isinstance(error, ModuleNotFoundError) and 'deserializ' not in str(error):
+            raise
+        folder = os.path.dirname(os.path.abspath(__file__))
+        raise utils.UserError(f'the scheduler or a worker lacks this project: start them with PYTHONPATH={folder}')
+    finally:
         future.release()
 
 
@@ -222,8 +270,7 @@ def make_photo(
         entries.append(entry._replace(report=report, small=entry.photo_small))
     if len(made) == len(outputs):
         return entries
-    with _lock:
-        stylist = _stylist(settings)
+    with compiled(_stylist, settings, _stamp(settings[0])) as stylist:
         start = time.perf_counter()
         skip = {(photo, label) for label in made}
         for _, label, picture, pastiche in stylist.stylize_files([photo], styles, size, batch_size, controls, skip):
@@ -243,10 +290,46 @@ def _stamp(path):
     return status.st_mtime_ns, status.st_ino, status.st_size
 
 
-def _stylist(settings):
-    """The stylist of these settings, compiled once in this process."""
-    if settings not in _stylists:
-        from pastiches import Stylist
+def _stylist(settings, stamp):
+    """The stylist of these settings; the stamp is that of the network's file."""
+    from pastiches import Stylist
 
-        _stylists[settings] = Stylist(*settings)
-    return _stylists[settings]
+    return Stylist(*settings)
+
+
+@contextlib.contextmanager
+def compiled(make: Callable, *settings: Any) -> Iterator[Any]:
+    """Context manager around what a function makes of settings, once in this process, for one thread at a time."""
+    key = make.__name__, repr(settings)
+    with _lock:
+        if key not in _compiled:
+            while len(_compiled) >= KEPT:
+                del _compiled[next(iter(_compiled))]
+            _compiled[key] = make(*settings)
+        yield _compiled[key]
+
+
+def stylize_frames(
+    client: Any, settings: tuple, name: str, controls: Controls, frames: Iterable[tuple[Any, Any]]
+) -> Iterator[Any]:
+    """What `pastiches.Stylist.stylize_frames` yields, made on the workers of a cluster.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    settings : tuple
+        The arguments of `pastiches.Stylist`.
+    name, controls, frames
+        As for the method.
+    """
+    settings = (os.path.abspath(settings[0]), *settings[1:])
+    for _, pastiche in in_order(client, make_frame, ((settings, name, controls, *frame) for frame in frames)):
+        if isinstance(pastiche, utils.UserError):
+            raise utils.UserError(f'{name}: a frame: {pastiche}')
+        yield pastiche
+
+
+def make_frame(settings: tuple, name: str, controls: Controls, image: Any, mixture: Any) -> Any:
+    """The pastiche of a frame, on a worker."""
+    with compiled(_stylist, settings, _stamp(settings[0])) as stylist:
+        return next(stylist.stylize_frames(name, controls, [(image, mixture)]))

@@ -46,6 +46,7 @@ def parse_arguments():
     parser.add_argument(
         '--skip-existing', action='store_true', help='leave photos out whose enlarged ones are not older than they'
     )
+    options.add_max_pixels(parser)
     options.add_device(parser)
     return parser.parse_args()
 

@@ -18,8 +18,10 @@ sys.path.insert(0, os.path.dirname(__file__))  # which PYTHONSAFEPATH leaves out
 import environment  # noqa: F401, before all others: it names what is missing
 
 import argparse
-import sys
+import contextlib
+import functools
 
+import cluster
 import files
 import options
 import runs
@@ -58,6 +60,7 @@ def parse_arguments():
     parser.add_argument('--output', default='evaluation', help='folder for tables and pictures')
     parser.add_argument('--resume', action='store_true', help='carry on with what the output folder has')
     options.add_max_pixels(parser)
+    options.add_cluster(parser, 'photos and styles')
     options.add_device(parser)
     return parser.parse_args()
 
@@ -120,6 +123,26 @@ def report(folder, styles, names, iterations):
         print_table([titles] + scores.summarize_comparison(comparison, styles))
 
 
+@contextlib.contextmanager
+def measuring(args, model, network, objective, chosen, settings):
+    """Context manager around what measures, as `EvaluationFolder.fill` takes it: here, or over a cluster."""
+    import evaluation
+
+    device = options.device(args)
+    if args.scheduler or args.workers:
+        weights = options.loss_settings(args, network.architecture.network)['loss_weights']
+        prints = [settings[name] for name in ('model', 'style_images', 'loss_weights')]
+        plan = evaluation.make_plan(model, args.network, objective, weights, prints, chosen, args.style_size, device)
+        with cluster.connected(args.scheduler, args.workers) as client:
+            yield functools.partial(evaluation.measure_on, client, plan, args.iterations)
+        return
+    print('compiling', file=sys.stderr)
+    judge = evaluation.Evaluation(network, objective, chosen, args.style_size, devices.use(device))
+    for style, _ in utils.progress(chosen, desc='style images', unit='image'):
+        judge.look_at(style)
+    yield functools.partial(map, lambda pair: judge.measure(*pair, args.iterations))
+
+
 def main():
     args = parse_arguments()
     path = networks.find(args.model)
@@ -130,7 +153,7 @@ def main():
     import losses
     import models
 
-    device = devices.use(options.device(args))
+    devices.use(options.device(args))
     network = models.load_network(path, args.network)
     networks.check_task(path, network.architecture)
     all_styles, kind = network.styles or ['style'], network.architecture.network
@@ -146,19 +169,12 @@ def main():
     if len(chosen) < len(all_styles):
         print(f'{len(chosen)} of {len(all_styles)} styles are evaluated: the others lack an image', file=sys.stderr)
 
-    print('compiling', file=sys.stderr)
-    judge = evaluation.Evaluation(network, objective, chosen, args.style_size, device)
-    with utils.progress(total=len(chosen) * len(photos) * len(kinds), desc='evaluating', unit='image') as bar:
-        for number, _ in chosen:
-            for name, photo in photos.items():
-                missing = folder.missing(all_styles[number], name)
-                bar.update(len(kinds) - len(missing))
-                for kind, *measured in judge.measure(photo, number, missing, args.iterations) if missing else ():
-                    folder.record(all_styles[number], name, kind, *measured)
-                    bar.update()
-    styles = [all_styles[number] for number, _ in chosen]
-    folder.write_grids(styles, {name: models.without_border(photo, network) for name, photo in photos.items()})
-    report(folder, styles, names, args.iterations)
+    styles = {number: all_styles[number] for number, _ in chosen}
+    with measuring(args, path, network, objective, chosen, settings) as measure:
+        folder.fill(styles, photos, measure)
+    middles = {name: models.without_border(photo, network) for name, photo in photos.items()}
+    folder.write_grids(list(styles.values()), middles)
+    report(folder, list(styles.values()), names, args.iterations)
 
 
 if __name__ == '__main__':

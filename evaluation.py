@@ -1,10 +1,13 @@
 """What a trained network is judged by: the loss it was trained with, on photos that it has not seen."""
 
+import collections
+import dataclasses
 import os
 import re
 
 import numpy
 
+import cluster
 import files
 import layers
 import losses
@@ -13,6 +16,8 @@ import optimization
 import runs
 import scores
 import utils
+from backend import devices
+from formats import vgg
 from objective import POOLS, STYLE_LAYERS
 
 # What is not given and does not stand in the network's file; content layers and a style weight of None are set to
@@ -152,9 +157,16 @@ class Evaluation:
         self._targets = losses.target_function(objective)
         self._pastiche = models.pastiche_function(network)
         self._losses = optimization.objective_function(objective)
-        bytes_per_pixel = losses.image_bytes(objective, device)
-        grams = losses.style_grams(self._targets, [path for _, path in chosen], style_size, bytes_per_pixel)
-        self._grams = {style: [layer[i : i + 1] for layer in grams] for i, (style, _) in enumerate(chosen)}
+        self._styles, self._style_size = dict(chosen), style_size
+        self._bytes_per_pixel, self._grams = losses.image_bytes(objective, device), {}
+
+    def look_at(self, style):
+        """The Gram matrices of a style's image, which is read once."""
+        if style not in self._grams:
+            self._grams[style] = losses.grams_of_style(
+                self._targets, self._styles[style], self._style_size, self._bytes_per_pixel
+            )
+        return self._grams[style]
 
     def measure(self, photo, style, kinds, iterations):
         """Make images of a photo in a style, and judge them.
@@ -180,7 +192,7 @@ class Evaluation:
         """
         whole, photo = photo, models.without_border(photo, self.network)
         contents = self._targets(photo)[0]
-        targets = contents + self._grams[style]
+        targets = contents + self.look_at(style)
 
         def function(image):
             return self._losses(image, *targets)
@@ -205,6 +217,67 @@ def optimized_image(function, photo, iterations):
 
     optimization.minimize_lbfgs(function, photo, iterations, record)
     return image, path
+
+
+# What the workers of a cluster make an `Evaluation` of: the network's file and its kind; the objective without the
+# weights of its networks, and their files; fingerprints of all the files, so that others under their names are read
+# anew; the rest as `Evaluation` takes it. All workers see the files.
+Plan = collections.namedtuple('Plan', 'model network objective loss_weights fingerprints chosen style_size device')
+
+
+def make_plan(model, network, objective, loss_weights, fingerprints, chosen, style_size, device):
+    """The `Plan` of these, with absolute paths."""
+    return Plan(
+        os.path.abspath(model),
+        network,
+        dataclasses.replace(objective, networks=[]),
+        [path if path == 'random' else os.path.abspath(path) for path in loss_weights],
+        fingerprints,
+        [(style, os.path.abspath(path)) for style, path in chosen],
+        style_size,
+        device,
+    )
+
+
+def measure_on(client, plan, iterations, pairs):
+    """Measure on the workers of a cluster.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    plan : Plan
+    iterations : int
+    pairs : iterable of (photo, style, kinds)
+        As `Evaluation.measure` takes them.
+
+    Yields
+    ------
+    list
+        Of what `Evaluation.measure` yields, for each of the pairs, in their order.
+
+    Raises
+    ------
+    utils.UserError
+        For what a worker cannot read, and if workers die over a pair again and again.
+    """
+    for _, measured in cluster.in_order(client, measure_pair, ((plan, *pair, iterations) for pair in pairs)):
+        if isinstance(measured, utils.UserError):
+            raise utils.UserError(f'a photo and a style: {measured}')
+        yield measured
+
+
+def measure_pair(plan, photo, style, kinds, iterations):
+    """What `Evaluation.measure` yields, as a list, on a worker."""
+    with cluster.compiled(_evaluation, plan) as judge:
+        # What came over the network may lie at any address, where no compiled function takes it.
+        return list(judge.measure(photo.copy(), style, kinds, iterations))
+
+
+def _evaluation(plan):
+    """The `Evaluation` of a plan."""
+    device, network = devices.use(plan.device), models.load_network(plan.model, plan.network)
+    objective = dataclasses.replace(plan.objective, networks=vgg.read_all(plan.loss_weights, warn=False))
+    return Evaluation(network, objective, plan.chosen, plan.style_size, device)
 
 
 class EvaluationFolder:
@@ -250,6 +323,28 @@ class EvaluationFolder:
         if kind != 'photo':
             files.write_image(self.picture(style, photo, kind), files.to_uint8(image)[0])
         runs.append_row(self._losses, [style, photo, kind] + [f'{value:.7g}' for value in values], sync=True)
+
+    def fill(self, styles, photos, measure):
+        """Have measured what is missing, and record it, with a progress bar.
+
+        Parameters
+        ----------
+        styles : dict
+            {number: name}
+        photos : dict
+            {name: array}, as `read_photos` returns them.
+        measure : callable
+            Makes of an iterable of (photo, style, kinds) an iterator over what `Evaluation.measure` yields for each.
+        """
+        wanted = [(style, photo, self.missing(styles[style], photo)) for style in styles for photo in photos]
+        total, missing = len(wanted) * len(self.kinds), sum(len(kinds) for *_, kinds in wanted)
+        wanted = [item for item in wanted if item[-1]]
+        with utils.progress(total=total, initial=total - missing, desc='evaluating', unit='image') as bar:
+            results = measure((photos[photo], style, kinds) for style, photo, kinds in wanted)
+            for (style, photo, _), result in zip(wanted, results):
+                for kind, *judged in result:
+                    self.record(styles[style], photo, kind, *judged)
+                    bar.update()
 
     def write_grids(self, styles, photos):
         """Write a sheet of each kind of image: photos, {name: array (1, 3, H, W)}, down, and styles across."""

@@ -303,9 +303,15 @@ def style_grams(function, paths, size, bytes_per_pixel):
     utils.UserError
         For an image that cannot be read, or whose features do not fit into the memory.
     """
-    rows = []
-    for path in utils.progress(paths, desc='style images', unit='image'):
-        image = files.read_image(path, size=size)
-        utils.check_memory(path, image, bytes_per_pixel, '--style-size', devices.held_memory())
-        rows.append(function(files.to_float(image))[1])
+    rows = [
+        grams_of_style(function, path, size, bytes_per_pixel)
+        for path in utils.progress(paths, desc='style images', unit='image')
+    ]
     return [numpy.concatenate(grams) for grams in zip(*rows)]
+
+
+def grams_of_style(function, path, size, bytes_per_pixel):
+    """The Gram matrices of a single style image, each of shape (1, C, C); see `style_grams`."""
+    image = files.read_image(path, size=size)
+    utils.check_memory(path, image, bytes_per_pixel, '--style-size', devices.held_memory())
+    return function(files.to_float(image))[1]

@@ -100,16 +100,17 @@ def add_device(parser):
     )
 
 
-def add_cluster(parser):
-    """Add the options that spread work over a cluster to a parser: see `cluster`."""
-    parser.add_argument(
+def add_cluster(parser, work):
+    """Add the options that spread work, such as 'photos', over a cluster to a parser: see `cluster`."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
         '--scheduler',
         metavar='ADDRESS',
-        help="spread the photos over the workers of Dask's scheduler, such as tcp://host:8786; they read and write the "
-        'same folders',
+        help=f"spread the {work} over the workers of Dask's scheduler, such as tcp://host:8786; they see the same "
+        'folders',
     )
-    parser.add_argument(
-        '--workers', type=positive_int, metavar='N', help='spread the photos over so many processes of this machine'
+    group.add_argument(
+        '--workers', type=positive_int, metavar='N', help=f'spread the {work} over so many processes of this machine'
     )
 
 

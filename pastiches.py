@@ -5,6 +5,7 @@ pastiche = Stylist('misc32')(photo, style='stained-glass')
 """
 
 import collections
+import dataclasses
 from typing import Any
 
 import numpy
@@ -217,6 +218,25 @@ class Stylist:
                 if len(finished) == len(job.picture.frames):
                     yield job.name, job.label, job.picture, job.together(finished)
         yield from failed
+
+    def stylize_frames(self, name, controls, frames):
+        """The pastiches of the frames of a clip, one after the other.
+
+        Parameters
+        ----------
+        name : str
+            Of the clip, for complaints.
+        controls : controls.Controls
+        frames : iterable of pairs (array, dict)
+            Of uint8 (H, W, 3), each with its mixture or style map.
+
+        Yields
+        ------
+        uint8 array (h, w, 3)
+        """
+        for frame, mixture in frames:
+            self.check(name, frame, controls)
+            yield self(frame, mixture, **dataclasses.asdict(controls))
 
     def add_style(self, name, rows):
         """Give the network one more style, the last one.

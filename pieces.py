@@ -148,7 +148,7 @@ def settings(args, model):
     model : str
         The network's file.
     """
-    others = ('clip', 'model', 'output', 'overwrite', 'camera', 'loop', 'max_pixels')
+    others = ('clip', 'model', 'output', 'overwrite', 'camera', 'loop', 'scheduler', 'workers', 'max_pixels')
     masks = [_fingerprint(item.rpartition('=')[2]) for item in args.style_map or []]
     return dict(
         {name: value for name, value in vars(args).items() if name not in others},

@@ -7,14 +7,13 @@ gets back the contrast of the new pastiche, place by place. docs/video.md has wh
 """
 
 import collections
-import dataclasses
 import functools
+import itertools
 
 import cv2
 import numpy
 
 import mixtures
-from controls import Controls
 from videos import ahead
 
 __all__ = ['Motion', 'motion', 'bring_forward', 'Steadier', 'pastiches', 'instability']
@@ -189,13 +188,15 @@ class Steadier:
         return pastiche
 
 
-def pastiches(clip, stylist, times, share, done=0, state=None, controls=Controls()):  # noqa: B008, it is frozen
-    """The pastiches of a clip. Reading it and finding its motion, stylizing, and whatever is done with them overlap.
+def pastiches(clip, stylize, times, share, done=0, state=None, lost=0):
+    """The pastiches of a clip. Reading it, stylizing, finding its motion, and whatever is done with them overlap.
 
     Parameters
     ----------
     clip : videos.Clip or videos.Folder
-    stylist : pastiches.Stylist
+    stylize : callable
+        Makes of an iterable of pairs (frame, mixture) an iterator over the pastiches, in their order, such as
+        `pastiches.Stylist.stylize_frames`. The frames do not depend on each other here: it may work on several at once.
     times : list of pairs (float, dict)
         The mixtures over time, see `mixtures.parse_times`, or style maps.
     share : float
@@ -204,7 +205,8 @@ def pastiches(clip, stylist, times, share, done=0, state=None, controls=Controls
         Frames at the beginning that are left out.
     state : dict of arrays
         After the last of them.
-    controls : controls.Controls
+    lost : int
+        Pixels that a pastiche lacks on each side of its frame.
 
     Yields
     ------
@@ -212,24 +214,31 @@ def pastiches(clip, stylist, times, share, done=0, state=None, controls=Controls
         The pastiche, with the time of its frame.
     state : dict of arrays
     """
-    steadier, lost = Steadier(share, state), int(round(stylist.architecture.lost * controls.stroke_scale))
+    steadier, frames, before = Steadier(share, state), ahead(clip), None
+    for frame in itertools.islice(frames, done):
+        before = frame
+    waiting = collections.deque()
+
+    def shown():
+        for frame in frames:
+            waiting.append(frame)
+            yield frame.image, mixtures.at(times, frame.time)
 
     def moving():
-        before = None
-        for number, frame in enumerate(clip):
-            kept = frame.image[lost : frame.image.shape[0] - lost, lost : frame.image.shape[1] - lost]
-            if number >= done:
-                yield frame, motion(before, kept) if share and before is not None else None
-            before = kept
+        nonlocal before
+        for pastiche in ahead(stylize(shown())):
+            frame = waiting.popleft()
+            moved = motion(*(_kept(f.image, lost) for f in (before, frame))) if share and before is not None else None
+            before = frame
+            yield frame._replace(image=pastiche), moved
 
-    def stylized():
-        for frame, moved in ahead(moving()):
-            stylist.check(clip.path, frame.image, controls)
-            pastiche = stylist(frame.image, mixtures.at(times, frame.time), **dataclasses.asdict(controls))
-            yield frame, moved, pastiche
+    for frame, moved in ahead(moving()):
+        yield frame._replace(image=steadier(frame.image, moved)), steadier.state
 
-    for frame, moved, pastiche in ahead(stylized()):
-        yield frame._replace(image=steadier(pastiche, moved)), steadier.state
+
+def _kept(image, lost):
+    """What a pastiche has of an image that lacks so many pixels on each side."""
+    return image[lost : image.shape[0] - lost, lost : image.shape[1] - lost]
 
 
 def instability(before, frame, moved, trusted=0.5):

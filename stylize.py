@@ -88,7 +88,7 @@ def parse_arguments():
         help='write a contact sheet as well: photos down, styles across, eight beside each other',
     )
     options.add_max_pixels(parser)
-    options.add_cluster(parser)
+    options.add_cluster(parser, 'photos')
     options.add_device(parser)
     args = parser.parse_args()
     if not (args.model or args.info):
@@ -110,7 +110,7 @@ def main():
         print('\n'.join(networks.list_styles(names)))
         return None
     controls, new = options.controls(args), options.new_styles(args, path, names or ['style'])
-    styles, spread = options.styles(args, names or ['style'], new), cluster.is_wanted(args.scheduler, args.workers)
+    styles, spread = options.styles(args, names or ['style'], new), args.scheduler or args.workers
     if spread:
         cluster.check(new, [*args.images, args.output])
     if not args.images:

@@ -16,6 +16,10 @@ import environment
 
 environment.check({'av': 'av', 'cv2': 'opencv-python-headless'}, 'video')
 
+import contextlib
+import functools
+
+import cluster
 import files
 import live
 import mixtures
@@ -78,8 +82,11 @@ def parse_arguments():
     )
     options.add_overwrite(parser)
     options.add_max_pixels(parser)
+    options.add_cluster(parser, 'frames')
     options.add_device(parser)
     args = parser.parse_args()
+    if args.camera is not None and (args.scheduler or args.workers):
+        parser.error('--scheduler and --workers are for clips, and --camera is shown here')
     if args.camera is None and (args.clip is None or args.output is None):
         parser.error('a clip and --output are missing, or --camera')
     if args.camera is not None and any((args.clip, args.blend, args.style_at, args.style_map, args.checkerboard)):
@@ -116,6 +123,21 @@ def watch(args, model, names):
     live.show(window, live.Live(stylist, style, args.steady, args.output or '.', options.controls(args)), frames)
 
 
+@contextlib.contextmanager
+def stylizing(args, model, controls):
+    """Context manager around what stylizes frames, as `steadiness.pastiches` takes it: here, or over a cluster."""
+    settings = model, args.network, options.device(args)
+    if args.scheduler or args.workers:
+        with cluster.connected(args.scheduler, args.workers) as client:
+            yield functools.partial(cluster.stylize_frames, client, settings, args.clip, controls)
+        return
+
+    # Theano takes seconds to import: all that needs none of it has been answered or refused by now.
+    from pastiches import Stylist
+
+    yield functools.partial(Stylist(*settings).stylize_frames, args.clip, controls)
+
+
 def main():
     args = parse_arguments()
     path = networks.find(args.model)
@@ -125,15 +147,14 @@ def main():
         return watch(args, path, names or ['style'])
     times, controls = styles_over_time(args, names or ['style']), options.controls(args)
     clip = videos.open_input(args.clip, args.rate, args.start, args.duration, args.size)
-    with pieces.open_output(args.output, clip, pieces.settings(args, path), args.overwrite) as output:
-        # Theano takes seconds to import: all that needs none of it has been answered or refused by now.
-        from pastiches import Stylist
-
-        stylist = Stylist(path, args.network, options.device(args))
+    lost = int(round(architecture.lost * controls.stroke_scale))
+    with contextlib.ExitStack() as stack:
+        output = stack.enter_context(pieces.open_output(args.output, clip, pieces.settings(args, path), args.overwrite))
+        stylize = stack.enter_context(stylizing(args, path, controls))
         caught = runs.catch_interrupts()
         with utils.progress(total=clip.count, initial=output.done, desc='stylizing', unit='frame') as bar:
             done = output.done, output.state
-            for frame, state in steadiness.pastiches(clip, stylist, times, args.steady, *done, controls):
+            for frame, state in steadiness.pastiches(clip, stylize, times, args.steady, *done, lost):
                 output.write(frame, state)
                 bar.update()
                 if caught:

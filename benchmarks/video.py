@@ -35,6 +35,7 @@ import steadiness
 import videos
 from backend import T, theano
 from backend.formulas import GramMatrix
+from controls import Controls
 from formats import foreign, networks, onnx_graph, vgg
 from pastiches import Stylist
 
@@ -122,18 +123,15 @@ def ours(clip, stylist, style, share, folder):
     """Frames per second of video.py's own pipeline, and the share of the time that the network computes."""
     busy = [0.0]
 
-    class Timed:
-        architecture, check = stylist.architecture, stylist.check
-
-        def __call__(self, *arguments, **options):
+    def timed(frames):
+        for frame in frames:
             start = time.perf_counter()
-            result = stylist(*arguments, **options)
+            yield from stylist.stylize_frames(clip.path, Controls(), [frame])
             busy[0] += time.perf_counter() - start
-            return result
 
     start, count = time.perf_counter(), 0
     with pieces.open_output(os.path.join(folder, 'ours.mp4'), clip, {}, overwrite=True) as output:
-        for frame, state in steadiness.pastiches(clip, Timed(), [(0, {style: 1.0})], share):
+        for frame, state in steadiness.pastiches(clip, timed, [(0, {style: 1.0})], share):
             output.write(frame, state)
             count += 1
         output.finish()

@@ -90,23 +90,26 @@ def check_genuine(path, weights):
             raise utils.UserError(f"{path}: not VGG16's genuine weights: {name} differs")
 
 
-def read_all(paths):
+def read_all(paths, warn=True):
     """The weights of the loss networks that ``--loss-weights`` names, in its order.
 
     Parameters
     ----------
     paths : list of str
-        For `read`, or the one word 'random'.
+        For `read`, or the one word 'random', which are the same numbers each time.
+    warn : bool
+        Whether to say what random ones are good for.
 
     Returns
     -------
     list of dict
     """
     if paths == ['random']:
-        print(
-            'WARNING: the loss network is random: it sees no content and no style, and serves trials only',
-            file=sys.stderr,
-        )
+        if warn:
+            print(
+                'WARNING: the loss network is random: it sees no content and no style, and serves trials only',
+                file=sys.stderr,
+            )
         return [random_weights()]
     for path in paths:
         if not os.path.exists(path):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import numpy
 import pytest
@@ -28,17 +29,9 @@ from conftest import ROOT
 from support import clips, tiny
 
 
-class Negative:
-    """In the place of a `pastiches.Stylist`: the negative of a frame."""
-
-    class architecture:
-        lost = 0
-
-    def check(self, name, frame, controls):
-        pass
-
-    def __call__(self, frame, style, **controls):
-        return 255 - frame
+def negatives(frames):
+    """In the place of `pastiches.Stylist.stylize_frames`: the negatives of frames."""
+    return (255 - frame for frame, _ in frames)
 
 
 def negative(source, output, settings=None, stop=None, keep=False, overwrite=False, share=0.0, **options):
@@ -46,7 +39,7 @@ def negative(source, output, settings=None, stop=None, keep=False, overwrite=Fal
     clip = videos.open_input(str(source), **options)
     with pieces.open_output(str(output), clip, settings or {}, overwrite) as out:
         first = out.done
-        frames = steadiness.pastiches(clip, Negative(), [(0, {0: 1.0})], share, out.done, out.state)
+        frames = steadiness.pastiches(clip, negatives, [(0, {0: 1.0})], share, out.done, out.state)
         for frame, state in frames:
             if stop is not None and out.done == stop:
                 frames.close()
@@ -455,10 +448,10 @@ def test_no_ghost_is_left_behind_what_moves():
     assert difference(result, frame) < 2
 
 
-class Two(Negative):
-    """Two styles: the negative, and a darker frame."""
+class Two:
+    """In the place of a `pastiches.Stylist`, of two styles: the negative, and a darker frame."""
 
-    styles = ['negative', 'dark']
+    styles, architecture = ['negative', 'dark'], types.SimpleNamespace(lost=0)
 
     def __call__(self, frame, mixture, strength, **controls):
         mixed = sum(weight * (255 - frame.astype(float), frame / 4)[style] for style, weight in mixture.items())
