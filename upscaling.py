@@ -132,7 +132,7 @@ class Enhancer:
         if frames * height * width > most:
             raise utils.UserError(
                 f'{name}: it would have {width} x {height} pixels{f" in {frames} frames" if frames > 1 else ""}, more '
-                f'than the {most} that are read at most; set GOGH_MAX_PIXELS to allow more'
+                f'than the {most} that are read at most; {files.MORE_PIXELS}'
             )
 
     def _enlarge(self, name, photo, deep):
