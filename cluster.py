@@ -12,6 +12,7 @@ import concurrent.futures
 import contextlib
 import logging
 import os
+import signal
 import threading
 import time
 import uuid
@@ -98,6 +99,7 @@ def connected(scheduler: str | None, workers: int | None) -> Iterator[Any]:
                         memory_limit=0,
                         dashboard_address=':0',
                         silence_logs=logging.CRITICAL,
+                        preload=[__name__],
                         env={'OMP_NUM_THREADS': os.environ.get('OMP_NUM_THREADS', str(threads))},
                     )
                 )
@@ -109,6 +111,13 @@ def connected(scheduler: str | None, workers: int | None) -> Iterator[Any]:
             yield client
         except (concurrent.futures.CancelledError, CommClosedError):
             raise utils.UserError(f'{scheduler}: the scheduler no longer answers; what was made is kept')
+
+
+def dask_setup(worker: Any) -> None:
+    """What Dask calls in a worker that `connected` starts: what ends the script ends its workers, at its time."""
+    for name in ('SIGINT', 'SIGHUP'):  # the second not on Windows
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def spread(client: Any, function: Callable, items: Iterable[tuple]) -> Iterator[tuple[tuple, Any]]:

@@ -70,6 +70,13 @@ def test_results_come_in_order_and_no_more_items_are_taken_than_workers_have_to_
     assert done == 19
 
 
+def test_ctrl_c_in_a_terminal_which_workers_get_as_well_leaves_them_at_work(client):
+    for worker in client.run(os.getpid).values():
+        os.kill(worker, signal.SIGINT)
+        os.kill(worker, signal.SIGHUP)
+    assert [result for _, result in cluster.in_order(client, chores.slowest_first, [(9,)] * 4)] == [9] * 4
+
+
 def test_workers_have_the_limit_on_pixels_of_who_asks(client, monkeypatch):
     monkeypatch.setenv('GOGH_MAX_PIXELS', '1234')
     assert [limit for _, limit in cluster.in_order(client, files.pixel_limit, [()] * 4)] == [1234] * 4
