@@ -88,6 +88,10 @@ FIGURES = {
         'perceptual_losses',
         'The objective of the network against that of the optimization over its steps (arXiv:1603.08155, figure 5)',
     ),
+    'super-resolution': (
+        'super_resolution',
+        'Photos made small and enlarged again: bicubic, pixel and feature loss (arXiv:1603.08155, figures 8 and 9)',
+    ),
 }
 
 
@@ -145,7 +149,8 @@ def parse_arguments():
         nargs='+',
         default=[SAMPLES],
         metavar='PHOTO',
-        help='photos to show and to measure on, which are not among the content images',
+        help='photos to show and to measure on, which are not among the content images; for super-resolution folders, '
+        'which are data sets (default: those of data/sr that are there)',
     )
     parser.add_argument(
         '--model', help='for pastiches, blend and finetune: a trained network instead of one of many styles'
@@ -159,7 +164,7 @@ def parse_arguments():
     args.run_dir = args.run_dir or os.path.join('runs', f'figures-{args.scale}')
     for name, value in dict(SCALES[args.scale], **dict(args.changes)).items():
         setattr(args, name, value)
-    if args.scale == 'quick':
+    if args.scale == 'quick' and args.figure != 'super-resolution':
         use_what_is_there(args)
     return args
 

@@ -1,8 +1,11 @@
 #!/usr/bin/env python
-"""Fetch what training needs and the project does not ship: VGG16's weights and the COCO photos.
+"""Fetch what training needs and the project does not ship: VGG16's weights and photos.
 
     python data/download.py vgg16     59 MB: the convolutions of VGG16, from the first source that answers
     python data/download.py coco      20 GB: the photos of COCO train2014 and val2014, as two zip files
+    python data/download.py set5      the 5, 14 and 100 photos that papers on super-resolution measure on, with their
+    python data/download.py set14     sides as multiples of four, in sr/; no checksum of these files is known, so that
+    python data/download.py bsd100    nothing but the number of photos in them is checked
 
 A download that breaks off is resumed by the same command. A file that is already there is checked, not
 fetched again.
@@ -17,6 +20,7 @@ import environment  # noqa: F401, before all others: it names what is missing
 
 import hashlib
 import http.client
+import re
 import shutil
 import socket
 import ssl
@@ -82,6 +86,16 @@ FILES = {
         ),
     ]
 }
+
+# Photos to measure super-resolution on, as SelfExSR (github.com/jbhuang0604/SelfExSR) gives them away.
+MEASURED = {
+    'set5': dict(name='Set5', count=5, about='12 MB', file='kfahv87nfe8ax910l85dksyl2q212voc.zip'),
+    'set14': dict(name='Set14', count=14, about='86 MB', file='igsnfieh4lz68l926l8xbklwsnnk8we9.zip'),
+    'bsd100': dict(name='BSD100', count=100, about='568 MB', file='qgctsplb8txrksm9to9x01zfa4m61ngq.zip'),
+}
+MEASURED_URL = 'https://uofi.box.com/shared/static/'
+# Those for the factor four, and neither other factors, results, nor what macOS adds.
+MEASURED_MEMBER = re.compile(r'(?!__MACOSX)(.*/)?image_SRF_4/([^/.][^/]*)_SRF_4_HR\.png')
 
 
 class Retry(Exception):
@@ -439,11 +453,54 @@ def from_package(source):
         return weights
 
 
+def fetch_measured(name, folder, url=MEASURED_URL, **options):
+    """Fetch a set of photos that super-resolution is measured on, and unpack them.
+
+    Parameters
+    ----------
+    name : str
+        Of `MEASURED`.
+    folder : str
+        In which the zip file lies, and a folder with the photos.
+    url : str
+        Where the file is.
+    **options
+        For `download`.
+    """
+    measured = MEASURED[name]
+    path, target = os.path.join(folder, measured['file']), os.path.join(folder, measured['name'])
+    if not os.path.exists(path):
+        print(f'fetching {measured["name"]} ({measured["about"]}) to {path}')
+        try:
+            download(url + measured['file'], path, max_size=10**9, **options)
+        except utils.UserError as error:
+            raise utils.UserError(f'{error}; a copy from elsewhere belongs at {path}')
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [member for member in archive.infolist() if MEASURED_MEMBER.fullmatch(member.filename)]
+            if len(members) != measured['count'] or any(member.file_size > MEMBER_BYTES for member in members):
+                raise utils.UserError(
+                    f'{path}: {len(members)} photos in image_SRF_4, and {measured["name"]} has {measured["count"]}'
+                )
+            files.make_folder(target)
+            for member in members:
+                with files.atomic_write(os.path.join(target, os.path.basename(member.filename))) as file:
+                    file.write(archive.read(member))
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise utils.UserError(f'{path}: not a whole zip file: {utils.reason(error)}; remove it and fetch it again')
+    print(f'{target}: {measured["count"]} photos, of which no checksums are known')
+
+
 def main():
     parser = options.Parser(__doc__)
-    parser.add_argument('what', choices=['coco', 'vgg16'])
-    parser.add_argument('--output', metavar='DIR', default=HERE, help='folder in which weights/ and coco/ are made')
+    parser.add_argument('what', choices=['coco', 'vgg16', *MEASURED])
+    parser.add_argument(
+        '--output', metavar='DIR', default=HERE, help='folder in which weights/, coco/ and sr/ are made'
+    )
     args = parser.parse_args()
+    if args.what in MEASURED:
+        fetch_measured(args.what, os.path.join(args.output, 'sr'))
+        return
     if args.what == 'vgg16':
         fetch_vgg16(os.path.join(args.output, 'weights'))
         return

@@ -523,3 +523,28 @@ def test_without_a_network_the_script_says_where_the_file_belongs(tmp_path):
     last = done.stderr.strip().split('\n')[-1]
     assert last.startswith('error: https://s3.amazonaws.com/') and 'Traceback' not in done.stderr
     assert last.endswith(str(tmp_path / 'coco' / 'train2014.zip'))
+
+
+def test_photos_to_measure_super_resolution_on_are_unpacked(tmp_path, monkeypatch, capsys):
+    """Of a zip file those for the factor four; one that holds another number of them is refused."""
+    names = [f'Set5/image_SRF_4/img_00{i}_SRF_4_HR.png' for i in range(1, 6)]
+    others = ['Set5/image_SRF_2/img_001_SRF_2_HR.png', 'Set5/image_SRF_4/img_001_SRF_4_LR.png']
+    others += [f'__MACOSX/{names[0]}', 'Set5/image_SRF_4/._img_001_SRF_4_HR.png', '../image_SRF_4/x_SRF_4_HR.txt']
+    path = tmp_path / 'sr' / download.MEASURED['set5']['file']
+    path.parent.mkdir()
+    monkeypatch.setattr(download, 'download', lambda *_, **__: pytest.fail('it is there'))
+    with zipfile.ZipFile(str(path), 'w') as archive:
+        for name in names + others:
+            archive.writestr(name, name)
+    download.fetch_measured('set5', str(tmp_path / 'sr'))
+    folder = tmp_path / 'sr' / 'Set5'
+    assert sorted(p.name for p in folder.iterdir()) == [os.path.basename(name) for name in names]
+    assert (folder / 'img_003_SRF_4_HR.png').read_text() == names[2]
+    assert 'no checksums' in capsys.readouterr().out
+    with zipfile.ZipFile(str(path), 'a') as archive:
+        archive.writestr('Set5/image_SRF_4/more_SRF_4_HR.png', '')
+    with pytest.raises(utils.UserError, match='6 photos in image_SRF_4, and Set5 has 5'):
+        download.fetch_measured('set5', str(tmp_path / 'sr'))
+    path.write_bytes(b'PK')
+    with pytest.raises(utils.UserError, match='not a whole zip file'):
+        download.fetch_measured('set5', str(tmp_path / 'sr'))

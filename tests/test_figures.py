@@ -13,11 +13,13 @@ import evaluation
 import figures
 import files
 import models
+import scores
 import train
 import utils
 from architecture import Architecture
+from data.photos import Reduction
 from support import tiny
-from papers import common, learned_representation
+from papers import common, learned_representation, super_resolution
 
 from lasagne.layers import get_all_param_values, set_all_param_values
 
@@ -288,3 +290,32 @@ def test_an_interrupt_is_left_to_the_training(tmp_path):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     assert common.run([sys.executable, str(script), str(tmp_path / 'ready')]) == 7
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_super_resolution_measures_what_enlarges(folder, make):
+    """PSNR and SSIM of photos that are made small and enlarged again, with those of the paper beside them."""
+    generator = numpy.random.RandomState(1)
+    tiny.noise(folder, [f'Set5/{i}.png' for i in range(2)], generator, (41, 50, 3))
+    os.makedirs(str(folder / 'runs'), exist_ok=True)
+    for name in ('enhance-x4', 'enhance-x4-pixel'):
+        models.save_network(str(folder / 'runs' / f'{name}.npz'), tiny.upscaler(4))
+    rows, trained = make('super-resolution', '--photos', 'Set5')
+    assert not trained and {row['method'] for row in rows} == {'bicubic', 'pixel loss', 'feature loss'}
+    assert [row['factor'] for row in rows] == ['4'] * 6 and {row['blur'] for row in rows} == {'1', '0'}
+    first = rows[0]
+    assert (first['set'], first['photos'], first['paper_psnr'], first['paper_ssim']) == ('Set5', '2', '28.43', '0.8114')
+    values = []
+    for i in range(2):
+        photo = files.read_image(str(folder / 'Set5' / f'{i}.png'))[:40, :48]
+        small = Reduction(4)(photo)
+        values.append(scores.psnr(files.resize_bicubic(small, 40, 48), photo, 4))
+    assert float(first['psnr']) == pytest.approx(numpy.mean(values), rel=1e-4)
+    assert files.read_image(str(folder / 'out' / 'super-resolution-x4.jpg')).shape[1] == 5 * 8 + 4 * 96
+
+
+def test_super_resolution_shows_where_the_detail_is():
+    photo = numpy.full((200, 220, 3), 90, 'uint8')
+    photo[110:150, 150:200] = numpy.random.RandomState(0).randint(0, 256, (40, 50, 3))
+    bicubic, shown = super_resolution.crops({'bicubic': photo}, photo)
+    assert shown.shape == (192, 192, 3) and (bicubic == shown).all()
+    assert shown.std() > 0.9 * numpy.sqrt(40 * 50 / 96**2) * photo[110:150, 150:200].std()
