@@ -103,7 +103,8 @@ def camera(number, size=None):
     utils.UserError
         If there is no such camera; from the iterator, if it goes away.
     """
-    cv2.setLogLevel(0)  # OpenCV has a page to say of a camera that is not there
+    # OpenCV, which calls it otherwise since version 5, has a page to say of a camera that is not there.
+    (cv2.setLogLevel if hasattr(cv2, 'setLogLevel') else cv2.utils.logging.setLogLevel)(0)
     source = cv2.VideoCapture(number)
     if not source.isOpened():
         raise utils.UserError(f'--camera {number}: there is no such camera, or another program uses it')

@@ -11,6 +11,7 @@ import heapq
 import math
 import os
 import queue
+import sys
 import threading
 
 import av
@@ -537,4 +538,6 @@ def ahead(iterable, depth=2):
             yield item
     finally:
         gone.set()
-        thread.join()
+        # At the end of the process threads are not run any more, and a generator that was left is closed only then.
+        if not sys.is_finalizing():
+            thread.join()

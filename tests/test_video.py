@@ -351,6 +351,19 @@ def test_a_full_disk_leaves_no_half_clip_and_the_pieces_that_fit(drawn, tmp_path
         assert negative(drawn, tmp_path / 'out.mp4') == 12
 
 
+def test_frames_that_were_read_ahead_and_left_do_not_keep_the_process_from_ending():
+    """As after an error, whose traceback holds them until the end."""
+    code = (
+        'import itertools, videos\n'
+        'def leave():\n'
+        '    frames = videos.ahead(itertools.count())\n'
+        '    next(frames)\n'
+        '    def cycle(): return cycle, frames\n'
+        'leave()'
+    )
+    assert subprocess.run([sys.executable, '-c', code], cwd=ROOT, timeout=60).returncode == 0
+
+
 def test_without_pyav_one_line_says_what_to_install(fails, tmp_path):
     (tmp_path / 'av.py').write_text("raise ModuleNotFoundError(name='av')")
     line = fails('video.py', 'clip.mp4', PYTHONPATH=str(tmp_path))
