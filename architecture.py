@@ -51,7 +51,7 @@ class Architecture:
         RGB in [0, 1], and 127.5 is added to the output, RGB in 0–255.
     output : {'tanh', 'linear', 'residual'}
         Of 'fns' and 'upscale'. 'tanh': tanh_constant · tanh. 'linear', as in PyTorch's examples: nothing. 'residual',
-        of 'upscale' only (arXiv:1511.04587): it is added to the photo, whose pixels are repeated for that.
+        of 'upscale' only (arXiv:1511.04587): it is added to the photo, which bilinear interpolation makes larger.
     last : {'norm', 'bias'}
         What follows the last convolution; a bias instead of the normalization, in networks 'fns', is
         fast-neural-style's and that of PyTorch's examples. Networks 'upscale' have one.

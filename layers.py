@@ -31,6 +31,7 @@ __all__ = [
     'mean_pool',
     'BatchNormLayer',
     'UpsampleNearestLayer',
+    'UpsampleBilinearLayer',
     'ConvLayer',
     'FractionalConvLayer',
     'conv_block',
@@ -268,6 +269,37 @@ class UpsampleNearestLayer(lasagne.layers.Layer):
 
     def get_output_for(self, input, **kwargs):
         return upsample_nearest(input, self.scale)
+
+
+class UpsampleBilinearLayer(lasagne.layers.Layer):
+    """Makes images larger by bilinear interpolation between the centres of pixels, those at the edges repeated.
+
+    Parameters
+    ----------
+    incoming : Layer or tuple
+        The layer feeding into this one, of shape (N, C, H, W) with C known.
+    scale : int
+        Even.
+
+    Notes
+    -----
+    Pixels are repeated, and means are taken over as many of them as were repeated, half of them on each side.
+    """
+
+    def __init__(self, incoming, scale=2, **kwargs):
+        super().__init__(incoming, **kwargs)
+        self.scale = scale
+        weights = numpy.ones(scale + 1) / scale
+        weights[[0, -1]] /= 2
+        channels = numpy.eye(self.input_shape[1])[:, :, numpy.newaxis, numpy.newaxis]
+        self._filters = (channels * numpy.outer(weights, weights)).astype('float32')
+
+    def get_output_shape_for(self, input_shape):
+        return input_shape[:2] + tuple(None if size is None else size * self.scale for size in input_shape[2:])
+
+    def get_output_for(self, input, **kwargs):
+        repeated = reflect_pad(upsample_nearest(input, self.scale), self.scale // 2)
+        return T.nnet.conv2d(repeated, T.constant(self._filters), filter_shape=self._filters.shape)
 
 
 class ConvLayer(lasagne.layers.Layer):

@@ -11,7 +11,7 @@ from backend import T, lasagne, theano
 from backend.formulas import rectify
 from formats import networks, vgg
 from formats.vgg import VGG_MEAN
-from layers import ConvLayer, ReflectPadLayer, UpsampleNearestLayer, conv_block, residual_block, upsampling_block
+from layers import ConvLayer, ReflectPadLayer, UpsampleBilinearLayer, conv_block, residual_block, upsampling_block
 from mixtures import style_name
 from objective import PIXELS
 
@@ -123,7 +123,7 @@ def transformer_network(architecture=Architecture(), styles=(), meta=None):  # n
             layer = conv_block(layer, 3, 9, nonlinearity=activation, **block)
         if a.output == 'residual':
             layer = NonlinearityLayer(layer, lambda x: x / numpy.float32(255))
-            layer = ElemwiseSumLayer([UpsampleNearestLayer(image, a.factor), layer])
+            layer = ElemwiseSumLayer([UpsampleBilinearLayer(image, a.factor), layer])
         else:
             layer = NonlinearityLayer(layer, vgg_deprocess if a.preprocessing == 'vgg' else from_middle)
     if a.pad == 'same':

@@ -150,7 +150,7 @@ def add_upscaling(parser):
         '--whole-image',
         action='store_true',
         help="to upscale: let the network make the whole image, as the paper's does, and not what is added to the "
-        "photo's pixels, each of which is repeated",
+        'interpolated photo',
     )
     parser.add_argument(
         '--blur',

@@ -30,8 +30,8 @@ __all__ = ['Stylist']
 MULTIPLE, SMALLEST = 4, 16
 # For each pixel of the photo and the pastiche, when all else is in the memory of a GPU.
 HOST_BYTES = 36
-# For each pixel of a photo in bands: the photo, the pastiche, and what it is written from.
-BAND_BYTES = 16
+# For each pixel of a photo in bands: the photo, the pastiche, and what Pillow makes of it where it writes the file.
+BAND_BYTES = 10
 # For each pixel and style of a style map.
 MAP_BYTES = 12
 # The shorter side of what moments of feature maps are taken of for a preview.

@@ -244,8 +244,9 @@ class Tiler:
             models.check_mapped(self.network)
             weights = _Weights(mixture, photo.shape, a)
         down, residual, up = self._links(weights is not None)
-        # At most four maps of the residual blocks are there at once.
-        on_disk = a.widths[2] * source.height * source.columns > room / 3
+        # At most four maps of the residual blocks are there at once, and one beside those of the last convolution.
+        kept_bytes = max(4 * a.widths[2] / MULTIPLE, a.widths[2] / MULTIPLE + 12)
+        on_disk = kept_bytes * source.height * source.columns > room / 3
         if rows is None:
             row = _row_bytes(self._bytes, a, mixture) * source.columns
             rows = int(room * (2 / 3 if on_disk else 1 / 3) / row) - BEYOND

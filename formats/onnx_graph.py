@@ -157,14 +157,11 @@ class _Network:
         y = self.conv_block(self.conv_block(x, pad=pad), activation=None, pad=pad)
         return self.graph.add('Add', self.graph.crop(x, 2) if self.blocks_crop else x, y)
 
-    def repeat(self, x, times):
-        scales = self.graph.constant([1, 1, times, times])
-        asymmetric = dict(nearest_mode='floor', coordinate_transformation_mode='asymmetric')
-        return self.graph.add('Resize', x, '', scales, mode='nearest', **asymmetric)
-
     def upsampling_block(self, x):
         if self.architecture.upsampling == 'nearest':
-            return self.conv_block(self.repeat(x, 2))
+            scales = self.graph.constant([1, 1, 2, 2])
+            asymmetric = dict(nearest_mode='floor', coordinate_transformation_mode='asymmetric')
+            return self.conv_block(self.graph.add('Resize', x, '', scales, mode='nearest', **asymmetric))
         x = self.graph.conv('ConvTranspose', x, next(self.values), strides=[2, 2], pads=[1] * 4, output_padding=[1, 1])
         return self.graph.add('Relu', self.normalize(x))
 
@@ -197,7 +194,8 @@ class _Network:
             x = graph.add('Div', x, graph.constant(255))
             x = graph.backwards(x) if vgg else x
             if a.output == 'residual':
-                x = graph.add('Add', x, self.repeat(image, a.factor))
+                scales = graph.constant([1, 1, a.factor, a.factor])
+                x = graph.add('Add', x, graph.add('Resize', image, '', scales, mode='linear'))
             x = graph.add('Clip', x, graph.constant(0), graph.constant(1))
         return graph.turn(x) if a.pad == 'same' else x
 

@@ -68,13 +68,20 @@ def transformer(image, params, style=None, residual_blocks=5, epsilon=1e-5, pad=
     return block(x, activation=lambda y: tanh_constant * numpy.tanh(y))
 
 
+def bilinear(x, factor, axis):
+    """An array made larger along an axis by linear interpolation between the centres of its pixels."""
+    size = x.shape[axis]
+    places = (numpy.arange(factor * size) + 0.5) / factor - 0.5
+    return numpy.apply_along_axis(lambda line: numpy.interp(places, numpy.arange(size), line), axis, x)
+
+
 def upscaler(image, params, factor, norm, residual_blocks=1, epsilon=1e-5, training=False, output='residual'):
     """The super-resolution network of the supplement of arXiv:1603.08155; `params` in the order of a network's file.
 
     In training batch norm takes the statistics of the batch. The network makes the whole image, or what is to be added.
     """
     params = iter([numpy.asarray(p, 'float64') for p in params])
-    large = image.repeat(factor, axis=2).repeat(factor, axis=3)
+    large = bilinear(bilinear(image, factor, 2), factor, 3)
 
     def spread(values):
         return values.reshape(1, -1, 1, 1)
