@@ -30,7 +30,8 @@ def parse_arguments():
     )
     parser.add_argument(
         '--model',
-        help='a trained network (.npz), or the name of one in data/models (default: enhance-xFACTOR, and enhance-x4)',
+        help='a trained network (.npz), or the name of one in data/models (default: enhance-xFACTOR, or '
+        'enhance-xFACTOR-pixel where only that is there)',
     )
     parser.add_argument(
         '--histogram-matching',

@@ -1,7 +1,7 @@
 """Photos in, larger photos out.
 
 from upscaling import Enhancer
-large = Enhancer('enhance-x4')(photo)
+large = Enhancer()(photo)
 """
 
 import dataclasses
@@ -31,8 +31,8 @@ class Enhancer:
 
     Parameters
     ----------
-    model : str
-        A network's file, or the name of one in data/models.
+    model : str, optional
+        A network's file, or the name of one in data/models; see `formats.networks.find_upscaling`.
     device : backend.devices.Device, optional
         What computes, in this process and from now on.
 
@@ -50,7 +50,7 @@ class Enhancer:
         If there is no such network, it does something else, its file is damaged, or the device cannot be used.
     """
 
-    def __init__(self, model='enhance-x4', device=None):
+    def __init__(self, model=None, device=None):
         path = networks.find_upscaling(model)
         self.device = devices.use(device or devices.Device())
         network = models.load_network(path)
