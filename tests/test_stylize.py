@@ -147,7 +147,7 @@ def test_the_memory_estimate_counts_what_the_network_adds_to_the_photo(pad, adde
     assert not stylist.check('a.png', photo)
     monkeypatch.setenv('GOGH_MAX_MEMORY', str(needed - 1))
     assert stylist.check('a.png', photo)
-    monkeypatch.setenv('GOGH_MAX_MEMORY', str(utils.FIXED_BYTES + 3_200_000))
+    monkeypatch.setenv('GOGH_MAX_MEMORY', str(utils.FIXED_BYTES + 2_600_000))
     with pytest.raises(utils.UserError, match='a.png: 204 x 400 pixels take') as caught:
         stylist.check('a.png', photo)
     # What it advises fits.
