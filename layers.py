@@ -271,7 +271,7 @@ class UpsampleNearestLayer(lasagne.layers.Layer):
         return upsample_nearest(input, self.scale)
 
 
-class UpsampleBilinearLayer(lasagne.layers.Layer):
+class UpsampleBilinearLayer(UpsampleNearestLayer):
     """Makes images larger by bilinear interpolation between the centres of pixels, those at the edges repeated.
 
     Parameters
@@ -286,20 +286,13 @@ class UpsampleBilinearLayer(lasagne.layers.Layer):
     Pixels are repeated, and means are taken over as many of them as were repeated, half of them on each side.
     """
 
-    def __init__(self, incoming, scale=2, **kwargs):
-        super().__init__(incoming, **kwargs)
-        self.scale = scale
-        weights = numpy.ones(scale + 1) / scale
+    def get_output_for(self, input, **kwargs):
+        weights = numpy.ones(self.scale + 1) / self.scale
         weights[[0, -1]] /= 2
         channels = numpy.eye(self.input_shape[1])[:, :, numpy.newaxis, numpy.newaxis]
-        self._filters = (channels * numpy.outer(weights, weights)).astype('float32')
-
-    def get_output_shape_for(self, input_shape):
-        return input_shape[:2] + tuple(None if size is None else size * self.scale for size in input_shape[2:])
-
-    def get_output_for(self, input, **kwargs):
-        repeated = reflect_pad(upsample_nearest(input, self.scale), self.scale // 2)
-        return T.nnet.conv2d(repeated, T.constant(self._filters), filter_shape=self._filters.shape)
+        filters = (channels * numpy.outer(weights, weights)).astype('float32')
+        repeated = reflect_pad(super().get_output_for(input, **kwargs), self.scale // 2)
+        return T.nnet.conv2d(repeated, T.constant(filters), filter_shape=filters.shape)
 
 
 class ConvLayer(lasagne.layers.Layer):
