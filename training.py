@@ -16,6 +16,7 @@ import runs
 import utils
 from backend import T, lasagne, theano
 from data import photos
+from objective import PIXELS
 from scores import psnr, ssim
 from updates import adam
 
@@ -45,7 +46,7 @@ class Training:
     stability_weight : float
         What `losses.stability_loss`, of photos that are moved a little, is multiplied by in the total.
     seed : int
-        Of how they are moved.
+        Of how they are moved, and of how those are that a network 'upscale' has made: see `loss_expressions`.
 
     Attributes
     ----------
@@ -79,6 +80,7 @@ class Training:
         self.names = losses.loss_names(objective) + ['stability'] * self.moves
         self.upscales = network.architecture.network == 'upscale'
         self.scores = self.names + ['psnr', 'ssim'] * self.upscales
+        self._stride = pooling_stride(objective) if self.upscales else 1
         self.processes = processes or parallel.Processes()
         self.last = len(network.styles) - 1
         self.first = self.last + 1 - (len(grams[0]) if grams else 0)
@@ -134,7 +136,8 @@ class Training:
     def gradient(self, images, styles):
         """Leave the gradients of a batch in `gradients`, and return its losses; see `step`."""
         if self.upscales:
-            return self._gradient(*images)
+            shift = draw_shift(self._stride, [self.seed, 5, self.iteration, self.processes.rank])
+            return self._gradient(*images, *[shift] * (self._stride > 1))
         return self._gradient(images, (self.first + styles).astype('int32'), *self._moved(images, self.iteration))
 
     def _moved(self, images, iteration):
@@ -280,6 +283,30 @@ def move(images, seed):
     return numpy.clip(moved + noise, 0, 1), shift
 
 
+def pooling_stride(objective):
+    """How many pixels of an image lie side by side in one of the deepest feature maps of its content layers."""
+    blocks = [int(layer[len('conv')]) for layer, _ in objective.content_layers if layer != PIXELS]
+    return 2 ** (max(blocks, default=1) - 1)
+
+
+def draw_shift(stride, seed):
+    """A number of rows and one of columns, int32 (2,), each less than `stride`."""
+    return numpy.random.RandomState(seed).randint(0, stride, 2).astype('int32')
+
+
+def shifted(images, shift, stride):
+    """Images (N, C, H, W) without the first `shift` of their rows and columns, and `stride` less in all."""
+    height, width = images.shape[2] - stride, images.shape[3] - stride
+    return images[:, :, shift[0] : shift[0] + height, shift[1] : shift[1] + width]
+
+
+def content_features(objective, images):
+    """The features of images (N, 3, H, W), RGB in [0, 1], in each content layer."""
+    names = [layer for layer, _ in objective.content_layers]
+    features = models.loss_network(images, objective.networks, names, objective.pool)
+    return [features[name] for name in names]
+
+
 def loss_expressions(network, objective, grams, deterministic, coefficients=None, stability_weight=0.0):
     """The losses of a batch.
 
@@ -301,7 +328,10 @@ def loss_expressions(network, objective, grams, deterministic, coefficients=None
     -------
     inputs : list of variables
         The content images, (N, 3, H, W), RGB in [0, 1], and the style of each image, (N,); where stability has a
-        weight, what `move` returns. For a network 'upscale' small images, and the images themselves.
+        weight, what `move` returns. For a network 'upscale' small images, and the images themselves; besides, unless
+        `deterministic` or there is no pooling, how far both are `shifted`, int32 (2,), less than `pooling_stride`.
+        Otherwise each pixel would have the same place in the squares that are pooled all the time, and what the
+        network makes would have a grid of them.
     pastiche : 4-D tensor
     values : list of scalars
         The means of `losses.perceptual_losses` over the batch, and of the weighted stability loss, if it has a weight.
@@ -312,14 +342,14 @@ def loss_expressions(network, objective, grams, deterministic, coefficients=None
         one_hot = T.eq(style.dimshuffle(0, 'x'), T.arange(len(network.styles)))
         inputs[network.style] = T.cast(one_hot, 'float32')
     pastiche = lasagne.layers.get_output(network.output, inputs, deterministic=deterministic)
-    upscales = network.architecture.network == 'upscale'
-    content = T.tensor4('content') if upscales else models.without_border(image, network)
-    content_layers = [layer for layer, _ in objective.content_layers]
-    features = models.loss_network(content, objective.networks, content_layers, objective.pool)
-    contents = [features[layer] for layer in content_layers]
-    if upscales:
-        values = losses.perceptual_losses(objective, pastiche, contents, [])
-        return [image, content], pastiche, [value.mean() for value in values]
+    if network.architecture.network == 'upscale':
+        content, shift = T.tensor4('content'), T.ivector('shift')
+        variables, compared, stride = [image, content], [pastiche, content], pooling_stride(objective)
+        if stride > 1 and not deterministic:
+            variables, compared = variables + [shift], [shifted(images, shift, stride) for images in compared]
+        values = losses.perceptual_losses(objective, compared[0], content_features(objective, compared[1]), [])
+        return variables, pastiche, [value.mean() for value in values]
+    contents = content_features(objective, models.without_border(image, network))
     first = len(network.styles) - len(grams[0])
     targets = [theano.shared(gram, 'gram')[style - first] for gram in grams]
     if coefficients is not None:

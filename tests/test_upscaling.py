@@ -244,6 +244,27 @@ def test_gradients_are_those_of_finite_differences(norm, generator):
         assert got == pytest.approx(expected, rel=1e-3), kind
 
 
+def test_no_pixel_has_a_fixed_place_in_the_pooled_squares(tmp_path, generator):
+    """Both images are shifted before features are taken of them, in each update by other rows and columns."""
+    loss_network(tmp_path / 'vgg.npz', generator, ('conv1_1', 'conv1_2', 'conv2_1'))
+    weights = files.load_npz(str(tmp_path / 'vgg.npz'))
+    network, objective = upscaler(2, norm='none'), Objective([weights], [('conv2_1', 1.0)], [])
+    assert training.pooling_stride(objective) == 2 and training.pooling_stride(Objective([], [(PIXELS, 1.0)], [])) == 1
+    small, image = (generator.rand(1, 3, side, side).astype('float32') for side in (8, 16))
+    inputs, _, values = training.loss_expressions(network, objective, [], False)
+    function, found = theano.function(inputs, values[0], mode=FAST), []
+    large = reference.upscaler(small, lasagne.layers.get_all_param_values(network.output), 2, 'none', training=True)
+    for top, left in [(0, 0), (1, 0), (1, 1)]:
+        parts = [x[:, :, top : top + 14, left : left + 14] for x in (large, image.astype('float64'))]
+        made, wanted = (reference.vgg(reference.preprocess(part), weights, 'conv2_1')['conv2_1'] for part in parts)
+        found.append(float(function(small, image, numpy.array([top, left], 'int32'))))
+        assert found[-1] == pytest.approx(numpy.square(made - wanted).mean(), rel=1e-4)
+    assert len(set(found)) == 3
+
+    shifts = {tuple(training.draw_shift(2, [0, 5, iteration, 0])) for iteration in range(40)}
+    assert shifts == {(0, 0), (0, 1), (1, 0), (1, 1)}
+
+
 @pytest.mark.parametrize('norm', ['batch', 'instance', 'none'])
 def test_no_convolution_of_theano_is_left_in_a_step(norm, tmp_path, generator):
     if not library.loaded():
@@ -359,11 +380,9 @@ def test_the_features_of_a_loss_network_are_compared(run, trained, generator):
     assert network.architecture.widths == (4,) and network.meta['training']['content_layers'] == 'conv2_2'
     before = models.load_network(str(trained / 'pixel.npz'))
     small, images = next(photos.batches(photos.Reduction(2).of(photos.open_content(SAMPLES, 32)).train, 2, seed=0))
-    got = made_by(before, small)
-    weights = files.load_npz(str(trained / 'vgg.npz'))
-    found, target = (
-        reference.vgg(reference.preprocess(x.astype('float64')), weights, 'conv2_2')['conv2_2'] for x in (got, images)
-    )
+    weights, (top, left) = files.load_npz(str(trained / 'vgg.npz')), training.draw_shift(2, [0, 5, 0, 0])
+    parts = [x[:, :, top : top + 30, left : left + 30].astype('float64') for x in (made_by(before, small), images)]
+    found, target = (reference.vgg(reference.preprocess(part), weights, 'conv2_2')['conv2_2'] for part in parts)
     row = rows(trained / 'features' / 'metrics.csv')[0]
     assert float(row['content']) == pytest.approx(numpy.square(found - target).mean(), rel=1e-3)
 
