@@ -3,9 +3,7 @@
 
     python data/download.py vgg16     59 MB: the convolutions of VGG16, from the first source that answers
     python data/download.py coco      20 GB: the photos of COCO train2014 and val2014, as two zip files
-    python data/download.py set5      the 5, 14 and 100 photos that papers on super-resolution measure on, with their
-    python data/download.py set14     sides as multiples of four, in sr/; no checksum of these files is known, so that
-    python data/download.py bsd100    nothing but the number of photos in them is checked
+    python data/download.py sr        250 MB: Set5, Set14 and BSD100, the photos that super-resolution is measured on
 
 A download that breaks off is resumed by the same command. A file that is already there is checked, not
 fetched again.
@@ -25,6 +23,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import tarfile
 import tempfile
 import time
 import urllib.error
@@ -84,18 +83,21 @@ FILES = {
             size=6645013297,
             md5='a3d79f5ed8d289b7a7554ce06a5782b3',
         ),
-    ]
+    ],
+    'sr': [
+        dict(
+            url='https://cv.snu.ac.kr/research/EDSR/benchmark.tar',
+            path='sr/benchmark.tar',
+            about='250 MB, 119 photos and what others have made of them',
+            size=250112000,
+            sha256='80c21c333bbf6ceb5308b7243761f8284478274413a97b96f1d63e9045fd93e8',
+        )
+    ],
 }
 
-# Photos to measure super-resolution on, as SelfExSR (github.com/jbhuang0604/SelfExSR) gives them away.
-MEASURED = {
-    'set5': dict(name='Set5', count=5, about='12 MB', file='kfahv87nfe8ax910l85dksyl2q212voc.zip'),
-    'set14': dict(name='Set14', count=14, about='86 MB', file='igsnfieh4lz68l926l8xbklwsnnk8we9.zip'),
-    'bsd100': dict(name='BSD100', count=100, about='568 MB', file='qgctsplb8txrksm9to9x01zfa4m61ngq.zip'),
-}
-MEASURED_URL = 'https://uofi.box.com/shared/static/'
-# Those for the factor four, and neither other factors, results, nor what macOS adds.
-MEASURED_MEMBER = re.compile(r'(?!__MACOSX)(.*/)?image_SRF_4/([^/.][^/]*)_SRF_4_HR\.png')
+# Photos that super-resolution is measured on, in EDSR's file: the folders there, and those that they are unpacked to.
+MEASURED = {'Set5': 'Set5', 'Set14': 'Set14', 'B100': 'BSD100'}
+MEASURED_MEMBER = re.compile(f'(?:[.]/)?benchmark/({"|".join(MEASURED)})/HR/([^/.][^/]*[.]png)')
 
 
 class Retry(Exception):
@@ -453,54 +455,29 @@ def from_package(source):
         return weights
 
 
-def fetch_measured(name, folder, url=MEASURED_URL, **options):
-    """Fetch a set of photos that super-resolution is measured on, and unpack them.
-
-    Parameters
-    ----------
-    name : str
-        Of `MEASURED`.
-    folder : str
-        In which the zip file lies, and a folder with the photos.
-    url : str
-        Where the file is.
-    **options
-        For `download`.
-    """
-    measured = MEASURED[name]
-    path, target = os.path.join(folder, measured['file']), os.path.join(folder, measured['name'])
-    if not os.path.exists(path):
-        print(f'fetching {measured["name"]} ({measured["about"]}) to {path}')
-        try:
-            download(url + measured['file'], path, max_size=10**9, **options)
-        except utils.UserError as error:
-            raise utils.UserError(f'{error}; a copy from elsewhere belongs at {path}')
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [member for member in archive.infolist() if MEASURED_MEMBER.fullmatch(member.filename)]
-            if len(members) != measured['count'] or any(member.file_size > MEMBER_BYTES for member in members):
-                raise utils.UserError(
-                    f'{path}: {len(members)} photos in image_SRF_4, and {measured["name"]} has {measured["count"]}'
-                )
-            files.make_folder(target)
-            for member in members:
-                with files.atomic_write(os.path.join(target, os.path.basename(member.filename))) as file:
-                    file.write(archive.read(member))
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise utils.UserError(f'{path}: not a whole zip file: {utils.reason(error)}; remove it and fetch it again')
-    print(f'{target}: {measured["count"]} photos, of which no checksums are known')
+def unpack_measured(path):
+    """Unpack the photos that super-resolution is measured on from a tar file that was checked, beside it."""
+    counts = dict.fromkeys(MEASURED.values(), 0)
+    with tarfile.open(path) as archive:
+        for member in utils.progress(archive.getmembers(), desc='unpacking', unit='file'):
+            match = MEASURED_MEMBER.fullmatch(member.name)
+            if match and member.isfile():
+                folder = os.path.join(os.path.dirname(path), MEASURED[match[1]])
+                files.make_folder(folder)
+                with files.atomic_write(os.path.join(folder, match[2])) as file:
+                    shutil.copyfileobj(archive.extractfile(member), file)
+                counts[MEASURED[match[1]]] += 1
+    for name, count in counts.items():
+        print(f'{os.path.join(os.path.dirname(path), name)}: {count} photos')
 
 
 def main():
     parser = options.Parser(__doc__)
-    parser.add_argument('what', choices=['coco', 'vgg16', *MEASURED])
+    parser.add_argument('what', choices=['vgg16', *FILES])
     parser.add_argument(
         '--output', metavar='DIR', default=HERE, help='folder in which weights/, coco/ and sr/ are made'
     )
     args = parser.parse_args()
-    if args.what in MEASURED:
-        fetch_measured(args.what, os.path.join(args.output, 'sr'))
-        return
     if args.what == 'vgg16':
         fetch_vgg16(os.path.join(args.output, 'weights'))
         return
@@ -517,6 +494,9 @@ def main():
                 raise utils.UserError(f'{error}; a copy from elsewhere belongs at {path}')
         check(path, **expected)
         print(f'{path} is complete')
+    if args.what == 'sr':
+        unpack_measured(path)
+        return
     print(
         'Next: python data/make_dataset.py --train %s --val %s --output %s (another 24 GB; then the zip files can go)'
         % tuple(os.path.join(args.output, 'coco', name) for name in ('train2014.zip', 'val2014.zip', 'ms-coco-256.h5'))

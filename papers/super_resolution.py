@@ -81,8 +81,8 @@ def folders(args):
     there = [folder for folder in there if os.path.isdir(folder)]
     if not there:
         raise utils.UserError(
-            'no photos to measure on: python data/download.py set5 (and set14, bsd100) fetches those of the paper; or '
-            'give folders of your own, which are data sets, by --photos'
+            'no photos to measure on: python data/download.py sr fetches those of the paper (250 MB); or give folders '
+            'of your own, which are data sets, by --photos'
         )
     return there
 

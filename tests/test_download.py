@@ -3,12 +3,14 @@
 import hashlib
 import http.server
 import importlib.util
+import io
 import os
 import shutil
 import socket
 import ssl
 import subprocess
 import sys
+import tarfile
 import threading
 import zipfile
 
@@ -401,7 +403,7 @@ def test_every_file_comes_over_https_and_is_checked():
     for files in download.FILES.values():
         for file in files:
             download.check_url(file['url'], None)
-            assert 'md5' in file and 'size' in file
+            assert {'md5', 'sha256'} & set(file) and 'size' in file
     for source in download.VGG16:
         if 'url' in source:
             download.check_url(source['url'], None)
@@ -525,26 +527,19 @@ def test_without_a_network_the_script_says_where_the_file_belongs(tmp_path):
     assert last.endswith(str(tmp_path / 'coco' / 'train2014.zip'))
 
 
-def test_photos_to_measure_super_resolution_on_are_unpacked(tmp_path, monkeypatch, capsys):
-    """Of a zip file those for the factor four; one that holds another number of them is refused."""
-    names = [f'Set5/image_SRF_4/img_00{i}_SRF_4_HR.png' for i in range(1, 6)]
-    others = ['Set5/image_SRF_2/img_001_SRF_2_HR.png', 'Set5/image_SRF_4/img_001_SRF_4_LR.png']
-    others += [f'__MACOSX/{names[0]}', 'Set5/image_SRF_4/._img_001_SRF_4_HR.png', '../image_SRF_4/x_SRF_4_HR.txt']
-    path = tmp_path / 'sr' / download.MEASURED['set5']['file']
-    path.parent.mkdir()
-    monkeypatch.setattr(download, 'download', lambda *_, **__: pytest.fail('it is there'))
-    with zipfile.ZipFile(str(path), 'w') as archive:
+def test_photos_to_measure_super_resolution_on_are_unpacked(tmp_path, capsys):
+    """Of a tar file the originals of three sets, and nothing that is elsewhere or is no file."""
+    names = ['Set5/HR/baby.png', 'Set14/HR/barbara.png', 'B100/HR/3096.png', 'B100/HR/8023.png']
+    others = ['Set5/LR_bicubic/X4/babyx4.png', 'Urban100/HR/img001.png', 'Set5/HR/../../x.png', 'Set5/HR/.x.png']
+    with tarfile.open(str(tmp_path / 'benchmark.tar'), 'w') as archive:
         for name in names + others:
-            archive.writestr(name, name)
-    download.fetch_measured('set5', str(tmp_path / 'sr'))
-    folder = tmp_path / 'sr' / 'Set5'
-    assert sorted(p.name for p in folder.iterdir()) == [os.path.basename(name) for name in names]
-    assert (folder / 'img_003_SRF_4_HR.png').read_text() == names[2]
-    assert 'no checksums' in capsys.readouterr().out
-    with zipfile.ZipFile(str(path), 'a') as archive:
-        archive.writestr('Set5/image_SRF_4/more_SRF_4_HR.png', '')
-    with pytest.raises(utils.UserError, match='6 photos in image_SRF_4, and Set5 has 5'):
-        download.fetch_measured('set5', str(tmp_path / 'sr'))
-    path.write_bytes(b'PK')
-    with pytest.raises(utils.UserError, match='not a whole zip file'):
-        download.fetch_measured('set5', str(tmp_path / 'sr'))
+            member = tarfile.TarInfo(f'benchmark/{name}')
+            member.size = len(name)
+            archive.addfile(member, io.BytesIO(name.encode()))
+        link = tarfile.TarInfo('benchmark/Set5/HR/link.png')
+        link.type, link.linkname = tarfile.SYMTYPE, '/etc/passwd'
+        archive.addfile(link)
+    download.unpack_measured(str(tmp_path / 'benchmark.tar'))
+    found = {str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob('*.png')}
+    assert found == {name.replace('B100', 'BSD100').replace('/HR', ''): name for name in names}
+    assert f'{tmp_path / "BSD100"}: 2 photos' in capsys.readouterr().out
