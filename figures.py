@@ -66,6 +66,11 @@ SAMPLES = os.path.join(ROOT, 'data', 'samples')
 # What they show, and the modules of papers/ that have them.
 FIGURES = {
     'pastiches': ('learned_representation', 'All styles of a network on some photos (arXiv:1610.07629, section 3.3)'),
+    'monets': ('learned_representation', 'The ten Monets of a network (arXiv:1610.07629, figure 4)'),
+    'sequence': (
+        'learned_representation',
+        'A photo on the way from one style to another (arXiv:1610.07629, figure 1b)',
+    ),
     'many-styles': (
         'learned_representation',
         'One network of many styles against a network for each (arXiv:1610.07629, figure 5)',
@@ -153,7 +158,9 @@ def parse_arguments():
         'which are data sets (default: those of data/sr that are there)',
     )
     parser.add_argument(
-        '--model', help='for pastiches, blend and finetune: a trained network instead of one of many styles'
+        '--model',
+        help='for pastiches, sequence, blend and finetune: a trained network instead of one of many styles; for '
+        'monets: one instead of monet10',
     )
     options.add_losses(parser)
     parser.add_argument('--output', default='figures', help='folder for pictures and tables')
@@ -171,7 +178,7 @@ def parse_arguments():
 
 def use_what_is_there(args):
     """Without VGG16 or MS-COCO, settle for what comes with the project, and say so."""
-    if args.model and args.figure == 'pastiches':
+    if args.figure == 'monets' or (args.model and args.figure in ('pastiches', 'sequence')):
         return
     if args.loss_weights is None and not os.path.exists(vgg.find()):
         print(

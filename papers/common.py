@@ -39,6 +39,16 @@ def show_photos(args):
     return evaluation.read_photos(files.find_images(args.photos)[: args.shown], args.picture_size)
 
 
+def style_pictures(args, names):
+    """The images of styles of these names, cut to the size of the photos; None for those that are not there."""
+    paths = files.find_images(args.style_dir)
+    by_name, side = dict(zip(models.style_names(paths), paths)), args.picture_size
+    missing = [name for name in names if name not in by_name]
+    if missing:
+        print(f'left out: the image of {", ".join(missing)}; {args.style_dir} has none of that name', file=sys.stderr)
+    return [files.cover(files.read_image(by_name[name]), side, side) if name in by_name else None for name in names]
+
+
 def run(command):
     """Run a command to its end and return its exit status; an interrupt is left to it."""
     process = subprocess.Popen(command)

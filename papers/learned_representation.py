@@ -8,6 +8,9 @@ import models
 import utils
 from papers import common
 
+# Pastiches on the way from one style to another: an odd number, so that there is one in the middle.
+SEQUENCE = 7
+
 
 def pastiches(args):
     """All styles of a network on some photos (arXiv:1610.07629, section 3.3)."""
@@ -23,8 +26,47 @@ def pastiches(args):
             row.append(common.as_picture(image))
         difference = numpy.mean([abs(image - photo).mean() for image, photo in zip(images, photos.values())])
         rows.append([name, float(difference)])
+    shown = common.style_pictures(args, names)
+    if any(image is not None for image in shown):
+        grid.insert(0, [None] + shown)
     common.write_picture(args, files.style_sheet(grid, ['photo'] + names))
     common.write_table(args, ['style_name', 'mean_difference_from_photo'], rows)
+
+
+def monets(args):
+    """Ten paintings by one painter in one network (arXiv:1610.07629, figure 4)."""
+    args.model = args.model or 'monet10'
+    pastiches(args)
+
+
+def network_to_combine(args, least):
+    """A network of at least so many styles, whose gamma and beta can be combined."""
+    path = common.network_to_show(args)
+    network = models.load_network(path)
+    if not network.style or len(network.styles) < least:
+        raise utils.UserError(f'{path}: combining styles needs a network of at least {least}')
+    return network
+
+
+def sequence(args):
+    """Pastiches of a photo on the way from the first style of a network to its last (arXiv:1610.07629, figure 1b)."""
+    network = network_to_combine(args, 2)
+    function, photo = models.pastiche_function(network), next(iter(common.show_photos(args).values()))
+    last = len(network.styles) - 1
+    weights = numpy.linspace(0, 1, SEQUENCE).tolist()
+    images = [evaluation.stylize(function, network, photo, {0: 1 - weight, last: weight}) for weight in weights]
+    sources = [None] * SEQUENCE
+    sources[SEQUENCE // 2] = common.as_picture(photo)
+    sources[0], sources[-1] = common.style_pictures(args, [network.styles[0], network.styles[last]])
+    labels = [f'{weight:.2f}' for weight in weights]
+    labels[0], labels[-1] = network.styles[0], network.styles[last]
+    common.write_picture(args, files.contact_sheet([sources, [common.as_picture(image) for image in images]], labels))
+    # Steps of one size say that the way is smooth.
+    steps = [''] + [float(abs(image - before).mean()) for before, image in zip(images, images[1:])]
+    ends = [[float(abs(image - images[end]).mean()) for image in images] for end in (0, -1)]
+    columns = [f'weight_of_{network.styles[last]}', 'difference_from_the_one_before']
+    columns += [f'difference_from_{network.styles[end]}' for end in (0, last)]
+    common.write_table(args, columns, list(zip(weights, steps, *ends)))
 
 
 def many_styles(args):
@@ -114,10 +156,7 @@ def finetune(args):
 
 def blend(args):
     """Convex combinations of four styles, and the way from one to another (arXiv:1610.07629, figure 7)."""
-    path = common.network_to_show(args)
-    network = models.load_network(path)
-    if not network.style or len(network.styles) < 4:
-        raise utils.UserError(f'{path}: combining styles needs a network of at least four')
+    network = network_to_combine(args, 4)
     function, photos = models.pastiche_function(network), common.show_photos(args)
     photo = next(iter(photos.values()))
     steps = numpy.linspace(0, 1, 5)

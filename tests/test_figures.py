@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -18,6 +19,7 @@ import train
 import utils
 from architecture import Architecture
 from data.photos import Reduction
+from formats import networks
 from support import tiny
 from papers import common, learned_representation, super_resolution
 
@@ -195,6 +197,57 @@ def test_table_of_32_styles_and_blend_of_a_given_network(make, folder, misc32):
         'style_loss_to_impasto-swirl',
         'style_loss_to_pointillist-meadow',
     ]
+
+
+def test_sequence_goes_from_one_style_to_another(make, folder, misc32):
+    folder_of_styles = os.path.join(figures.ROOT, 'data/styles/misc32')
+    rows, trained = make(*'sequence --model misc32.npz --run-dir runs32 --style-dir'.split(), folder_of_styles)
+    assert not trained and [row['weight_of_agate'] for row in rows] == [
+        '0',
+        '0.16667',
+        '0.33333',
+        '0.5',
+        '0.66667',
+        '0.83333',
+        '1',
+    ]
+    assert float(rows[0]['difference_from_impasto-swirl']) == float(rows[-1]['difference_from_agate']) == 0
+    assert rows[0]['difference_from_agate'] == rows[-1]['difference_from_impasto-swirl']
+    # The paintings at the ends and the photo in the middle; below them seven pastiches.
+    sheet = files.read_image(str(folder / 'out' / 'sequence.jpg')).astype(int)
+    assert sheet.shape[1] == 8 + 7 * 40
+    photo = evaluation.read_photos([str(folder / 'photos' / '0.png')], 32)['0']
+    function = models.pastiche_function(misc32)
+    expected = {'0': common.as_picture(evaluation.stylize(function, misc32, photo, 0))}
+    expected['1'] = common.as_picture(evaluation.stylize(function, misc32, photo, 31))
+    for weight, left in (('0', 8), ('1', 8 + 6 * 40)):
+        pastiche = sheet[-40:-8, left : left + 32]
+        differences = {name: abs(pastiche - image).mean() for name, image in expected.items()}
+        assert min(differences, key=differences.get) == weight and differences[weight] < 8
+    assert abs(sheet[-80:-48, 8 + 3 * 40 : 40 + 3 * 40] - common.as_picture(photo)).mean() < 8
+    assert sheet[-80:-48, 48:80].min() > 240
+
+
+def test_pastiches_are_shown_with_the_paintings_that_are_there(make, folder, misc32, capsys):
+    source = os.path.join(figures.ROOT, 'data/styles/misc32', '00_impasto-swirl.jpg')
+    files.make_folder(str(folder / 'some'))
+    shutil.copy(source, str(folder / 'some'))
+    rows, _ = make('monets', '--model', 'misc32.npz', '--style-dir', 'some')
+    assert len(rows) == 32
+    said = capsys.readouterr().err
+    assert 'pointillist-meadow' in said and 'impasto-swirl' not in said
+    sheet = files.read_image(str(folder / 'out' / 'monets.jpg')).astype(int)
+    # Below the labels one painting is there, in the second of nine columns.
+    painting = files.cover(files.read_image(source), 32, 32)
+    top = min(range(60), key=lambda y: abs(sheet[y : y + 32, 48:80] - painting).mean())
+    assert abs(sheet[top : top + 32, 48:80] - painting).mean() < 16
+    assert sheet[top : top + 32, 12:40].min() > 200 and sheet[top : top + 32, 92:].min() > 200
+
+
+def test_monets_need_their_network(make, monkeypatch, tmp_path):
+    monkeypatch.setattr(networks, 'MODELS', str(tmp_path))
+    with pytest.raises(utils.UserError, match='monet10: no such network'):
+        make('monets')
 
 
 def test_speed(make):
