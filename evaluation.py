@@ -206,14 +206,18 @@ class Evaluation:
             yield kind, image, [*function(image)[0], content_of_nothing(self.objective, contents)], path
 
 
-def optimized_image(function, photo, iterations):
-    """The image that L-BFGS makes of a photo, and the losses of each iteration, from the photo's on."""
+def optimized_image(function, photo, iterations, tick=lambda: None):
+    """The image that L-BFGS makes of a photo, and the losses of each iteration, from the photo's on.
+
+    `tick` is called after each.
+    """
     image, path = photo, [function(photo)[0]]
 
     def record(_, latest, values):
         nonlocal image
         image = latest
         path.append(values)
+        tick()
 
     optimization.minimize_lbfgs(function, photo, iterations, record)
     return image, path

@@ -83,7 +83,14 @@ FIGURES = {
         'learned_representation',
         'Convex combinations of four styles, and the way from one to another (arXiv:1610.07629, figure 7)',
     ),
-    'norm': ('instance_normalization', 'Instance against batch normalization (arXiv:1607.08022)'),
+    'norm': (
+        'instance_normalization',
+        'Instance against batch normalization, with mirror and with zero padding (arXiv:1607.08022, figure 3)',
+    ),
+    'contrast': (
+        'instance_normalization',
+        'A photo and the same with little contrast, stylized (arXiv:1607.08022, figure 2)',
+    ),
     'borders': (
         'learned_representation',
         'Mirror against zero padding, upsampling against deconvolution: borders and checkerboards',
@@ -92,6 +99,22 @@ FIGURES = {
     'objective': (
         'perceptual_losses',
         'The objective of the network against that of the optimization over its steps (arXiv:1603.08155, figure 5)',
+    ),
+    'content-reconstruction': (
+        'reconstruction',
+        'A photo from the features of single layers (arXiv:1603.08155, figure 3)',
+    ),
+    'style-reconstruction': (
+        'reconstruction',
+        'A painting from the Gram matrices of single layers (arXiv:1603.08155, figure 4)',
+    ),
+    'side-by-side': (
+        'perceptual_losses',
+        'Pastiches of the network and of the optimization, and their losses (arXiv:1603.08155, figure 6)',
+    ),
+    'sizes': (
+        'perceptual_losses',
+        'Photos of several sizes by one network (arXiv:1603.08155, figure 7; arXiv:1607.08022, figure 6)',
     ),
     'super-resolution': (
         'super_resolution',
@@ -160,7 +183,7 @@ def parse_arguments():
     parser.add_argument(
         '--model',
         help='for pastiches, sequence, blend and finetune: a trained network instead of one of many styles; for '
-        'monets: one instead of monet10',
+        'monets: one instead of monet10; for side-by-side, sizes and contrast: one with the style of --style-dir',
     )
     options.add_losses(parser)
     parser.add_argument('--output', default='figures', help='folder for pictures and tables')

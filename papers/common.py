@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 
+import numpy
+
 import evaluation
 import files
 import losses
@@ -22,6 +24,7 @@ VARIANTS = {
     'instance norm': (),
     'batch norm': ('--norm', 'batch'),
     'zero padding': ('--pad', 'zero'),
+    'batch norm and zero padding': ('--norm', 'batch', '--pad', 'zero'),
     'deconvolution': ('--upsampling', 'deconv'),
 }
 
@@ -149,6 +152,49 @@ def judge(args, network='cin', gradient=False):
     return objective_for
 
 
+def noise_like(image):
+    """What an optimization begins with that is not to know the image: noise around a middle grey, always the same."""
+    return numpy.random.RandomState(0).uniform(0.25, 0.75, image.shape).astype('float32')
+
+
+def optimized(args, name, function, start, bar):
+    """What L-BFGS makes of an image in the scale's steps; it is kept in the run folder.
+
+    Parameters
+    ----------
+    name : str
+        Of what is made, in the run folder.
+    function : callable
+        Of an image, (1, 3, H, W); returns its losses, the total first, and the gradient of the total.
+    start : array (1, 3, H, W)
+    bar : utils.progress
+        Of steps.
+
+    Returns
+    -------
+    image : float32 array (1, 3, H, W)
+    path : array (steps + 1, losses)
+        The losses from those of `start` on; L-BFGS may stop before the last step.
+    """
+    folder = os.path.join(args.run_dir, 'optimized')
+    path = os.path.join(folder, f'{name}-{args.steps}.npz')
+    files.make_folder(folder)
+    if os.path.exists(path):
+        kept = files.load_npz(path)
+        bar.update(args.steps)
+        return kept['image'], kept['losses']
+    before = bar.n
+    image, values = evaluation.optimized_image(function, start, args.steps, bar.update)
+    bar.update(before + args.steps - bar.n)
+    files.save_npz(path, dict(image=image, losses=numpy.array(values)))
+    return image, numpy.array(values)
+
+
+def optimized_pastiche(args, kind, name, photo, style, function, bar):
+    """What `optimized` makes of a photo in the style of an image, by the objective of a kind of network."""
+    return optimized(args, f'{kind}-{name}-in-{models.style_name(style)}', function, photo, bar)[0]
+
+
 def write_table(args, columns, rows):
     """Write the numbers of the figure and print them."""
     path = os.path.join(args.output, f'{args.figure}.csv')
@@ -218,7 +264,24 @@ def many_styles_network(args):
     return train(args, f'many-{args.styles}', styles, iterations=args.many_iterations), styles
 
 
+def variant_name(label):
+    """The name in the run folder of a network of a single style in a variant."""
+    return f'fns-{label.replace(" ", "-")}'
+
+
 def variant(args, label):
     """A network of a single style in a variant: its name in the run folder, and its file."""
-    name = f'fns-{label.replace(" ", "-")}'
+    name = variant_name(label)
     return name, train(args, name, style_images(args, 1), '--network', 'fns', *VARIANTS[label])
+
+
+def network_of_a_style(args):
+    """A network, the number of one of its styles, and the path of that style's image.
+
+    The network is that of --model, and the style its first of which --style-dir has the image; without --model it is
+    the variant with instance normalization.
+    """
+    if not args.model:
+        return models.load_network(variant(args, 'instance norm')[1]), 0, style_images(args, 1)[0]
+    network = models.load_network(network_to_show(args))
+    return network, *evaluation.find_styles(files.find_images(args.style_dir), network.styles)[0]

@@ -1,19 +1,68 @@
 """Figures of *Perceptual Losses for Real-Time Style Transfer and Super-Resolution* (arXiv:1603.08155)."""
 
 import os
-import sys
 import time
 
 import numpy
 
 import evaluation
 import files
+import losses
 import models
 import optimization
+import options
 import runs
+import scores
 import utils
 from architecture import Architecture
 from papers import common
+
+
+# Steps of the optimization in table 1, and the columns of what was timed for a size.
+COUNTS = 100, 300, 500
+TIMES = ['size', 'asked', 'steps_timed', *(f'seconds_{count}' for count in COUNTS)]
+TIMES += ['seconds_per_step', 'processor_per_step', 'seconds_network', 'processor_network']
+
+
+def speed(args):
+    """Seconds for the optimization and for the network (arXiv:1603.08155, table 1).
+
+    Those of the first 100, 300 and 500 steps are those of one run, as far as it goes: `timed_steps` says. What lies
+    beyond its end is extrapolated by the median of its steps, and the table says of which that is so. Times that
+    an earlier run took for a size stay, unless more steps are asked for. The network is that of the paper at any scale;
+    the numbers in it do not change its speed, and are random. Seconds of the processor, of all threads together, are
+    noted as well: with one thread they say more on a machine that has other work.
+    """
+    cache = os.path.join(args.run_dir, 'speed.csv')
+    done = [row for row in (runs.read_table(cache) if os.path.exists(cache) else []) if row[TIMES[-1]]]
+    known, rows = {int(row['size']): row for row in done}, []
+    missing = [size for size in args.timed_sizes if size not in known or int(known[size]['asked']) < args.timed_steps]
+    with runs.open_table(cache, TIMES, [row for row in done if int(row['size']) not in missing]) as table:
+        if missing:
+            network = models.transformer_network(Architecture('fns'), ['style'])
+            function, objective_for = models.pastiche_function(network), common.judge(args, 'fns', gradient=True)
+        for size in missing:
+            photo = files.to_float(files.cover(files.read_image(files.find_images(args.photos)[0]), size, size))
+            of_image = objective_for(photo, common.style_images(args, 1)[0])
+            times = [args.timed_steps, *time_steps(of_image, photo, args.timed_steps), *time_passes(function, photo)]
+            known[size] = dict(zip(TIMES, map(str, [size, *times])))
+            runs.append_row(table, list(known[size].values()), sync=True)
+    for size in args.timed_sizes:
+        row = known[size]
+        step, once = float(row['seconds_per_step']), float(row['seconds_network'])
+        seconds = [float(row[f'seconds_{count}'] or count * step) for count in COUNTS]
+        rows.append(
+            [f'{size}×{size}', row['steps_timed'], ' '.join(str(n) for n in COUNTS if not row[f'seconds_{n}'])]
+            + [float(row[name]) for name in TIMES[-4:]]
+            + seconds
+            + [value / once for value in seconds]
+        )
+    common.write_table(
+        args,
+        ['image', 'steps_timed', 'extrapolated', *TIMES[-4:]]
+        + [f'{what}_{count}' for what in ('seconds', 'speedup') for count in COUNTS],
+        rows,
+    )
 
 
 def clocks():
@@ -21,52 +70,28 @@ def clocks():
     return time.perf_counter(), time.process_time()
 
 
-def speed(args):
-    """Seconds for the optimization and for the network (arXiv:1603.08155, table 1).
+def time_steps(of_image, photo, count):
+    """Time so many steps of L-BFGS: how many it took, the seconds of the counts in the table, those of a step."""
+    times = [clocks()]
+    with utils.progress(total=count, desc=f'timing at {photo.shape[2]}', unit='it') as bar:
 
-    The time of a step is the median of the steps that were timed (three at the quick scale, which the table
-    says); 100, 300 and 500 steps are extrapolated from it. The network is that of the paper at any scale;
-    the numbers in it do not change its speed, and are random. Seconds of the processor, of all threads
-    together, are noted as well: with one thread they say more on a machine that has other work.
-    """
-    network = models.transformer_network(Architecture('fns'), ['style'])
-    function, objective_for, rows = models.pastiche_function(network), common.judge(args, 'fns', gradient=True), []
-    style = common.style_images(args, 1)[0]
-    cache = os.path.join(args.run_dir, 'speed.csv')
-    columns = ['size', 'steps_timed', 'seconds_per_step', 'processor_per_step', 'seconds_network', 'processor_network']
-    done = runs.read_table(cache) if os.path.exists(cache) else []
-    with runs.open_table(cache, columns, done) as table:
-        known = {row['size']: [float(row[name]) for name in columns[1:]] for row in done if all(map(row.get, columns))}
-        for size in utils.progress(args.timed_sizes, desc='timing', unit='size'):
-            if str(size) in known:
-                timed, *seconds = known[str(size)]
-            else:
-                photo = files.to_float(files.cover(files.read_image(files.find_images(args.photos)[0]), size, size))
-                of_image, times = objective_for(photo, style), [clocks()]
-                optimization.minimize_lbfgs(of_image, photo, args.timed_steps + 1, lambda *_: times.append(clocks()))
-                # The first step includes scipy's preparations and the first touch of the memory.
-                timed, seconds = args.timed_steps, numpy.median(numpy.diff(times, axis=0)[1:], axis=0).tolist()
-                passes = [clocks()]
-                for _ in range(6):
-                    function(photo)
-                    passes.append(clocks())
-                seconds += numpy.median(numpy.diff(passes, axis=0)[1:], axis=0).tolist()
-                runs.append_row(table, [size, timed] + [f'{value!r}' for value in seconds], sync=True)
-            step, _, once, _ = seconds
-            rows.append(
-                [f'{size}×{size}', int(timed)]
-                + seconds
-                + [count * step for count in (100, 300, 500)]
-                + [count * step / once for count in (100, 300, 500)]
-            )
-    print('seconds of 100, 300 and 500 steps: extrapolated from those of the steps that were timed', file=sys.stderr)
-    common.write_table(
-        args,
-        ['image']
-        + columns[1:]
-        + ['seconds_100', 'seconds_300', 'seconds_500', 'speedup_100', 'speedup_300', 'speedup_500'],
-        rows,
-    )
+        def record(*_):
+            times.append(clocks())
+            bar.update()
+
+        # The first step includes scipy's preparations and the first touch of the memory: one more tells of the others.
+        optimization.minimize_lbfgs(of_image, photo, max(count, 2), record)
+    reached = [times[n][0] - times[0][0] if n < len(times) else '' for n in COUNTS]
+    return [len(times) - 1, *reached, *numpy.median(numpy.diff(times, axis=0)[1:], axis=0).tolist()]
+
+
+def time_passes(function, photo):
+    """The seconds of a pass through the network: medians of five, by the clock and by the processor."""
+    passes = [clocks()]
+    for _ in range(6):
+        function(photo)
+        passes.append(clocks())
+    return numpy.median(numpy.diff(passes, axis=0)[1:], axis=0).tolist()
 
 
 def objective(args):
@@ -78,10 +103,7 @@ def objective(args):
     cache = os.path.join(args.run_dir, 'objective.csv')
     columns = ['photo', 'start', 'step', 'total']
     done = runs.read_table(cache) if os.path.exists(cache) else []
-    starts = {
-        'photo': lambda photo: photo,
-        'noise': lambda photo: numpy.random.RandomState(0).uniform(0.25, 0.75, photo.shape).astype('float32'),
-    }
+    starts = {'photo': lambda photo: photo, 'noise': common.noise_like}
     with runs.open_table(cache, columns, done) as table, utils.progress(
         total=2 * len(photos) * args.steps, desc='optimizing', unit='it'
     ) as bar:
@@ -135,3 +157,61 @@ def objective(args):
         rows.append([f'L-BFGS from the {start} reaches the network', reached[0] if reached else 'never', ''])
         rows += [[f'L-BFGS from the {start}', step, mean[start][step]] for step in steps[:: max(1, args.steps // 10)]]
     common.write_table(args, ['image', 'step', 'objective'], rows)
+
+
+def side_by_side(args):
+    """Pastiches of the network and of the optimization, and their losses (arXiv:1603.08155, figure 6)."""
+    network, number, style = common.network_of_a_style(args)
+    kind = network.architecture.network
+    function, objective_for = models.pastiche_function(network), common.judge(args, kind, gradient=True)
+    photos, grid, rows = common.show_photos(args), [], []
+    ((_, painting),) = evaluation.read_photos([style], args.picture_size).items()
+    with utils.progress(total=len(photos) * args.steps, desc='optimizing', unit='it') as bar:
+        for name, photo in photos.items():
+            of_image = objective_for(photo, style)
+            images = {
+                'photo': photo,
+                'optimization': common.optimized_pastiche(args, kind, name, photo, style, of_image, bar),
+                'network': evaluation.stylize(function, network, photo, number),
+            }
+            rows += [[name, label, *map(float, of_image(image)[0][:3])] for label, image in images.items()]
+            grid.append([common.as_picture(image) for image in (photo, painting, *list(images.values())[1:])])
+    common.write_picture(args, files.contact_sheet(grid, ['photo', 'style', 'optimization', 'network']))
+    common.write_table(args, ['photo', 'image', 'total', 'content', 'style'], rows)
+
+
+def sizes(args):
+    """Photos of several sizes by one network (arXiv:1603.08155, figure 7; arXiv:1607.08022, figure 6).
+
+    The losses are those of `evaluate.py`: the style loss in percent of the untouched photo's of that size, and the
+    content loss in relation to the mean square of its features. The picture has the pastiches of the first photo,
+    and the middle of each in its own pixels.
+    """
+    network, number, style = common.network_of_a_style(args)
+    loss, shown, rows = options.objective(args, network.architecture.network), [], []
+    judge = evaluation.Evaluation(network, loss, [(number, style)], args.style_size, options.device(args))
+    columns = ['style_name', 'photo', 'image', *losses.loss_names(loss), scores.CONTENT_SCALE]
+    paths = files.find_images(args.photos)[: args.shown]
+    with utils.progress(total=len(paths) * len(args.timed_sizes), desc='stylizing', unit='photo') as bar:
+        for size in args.timed_sizes:
+            measured = []
+            for path in paths:
+                photo = files.to_float(files.read_image(path, size=size))
+                for kind, image, values, _ in judge.measure(photo, number, ['photo', 'network'], 0):
+                    measured.append(dict(zip(columns, [style, path, kind, *values])))
+                    if path == paths[0] and (kind == 'network' or not shown):
+                        shown.append(common.as_picture(image))
+                bar.update()
+            ((_, _, *relative),) = scores.relate(measured, [style])
+            rows.append([size, len(paths), *map(float, relative)])
+    labels = ['photo', *(f'{size} pixels' for size in args.timed_sizes)]
+    middles = [None, *(middle(image, args.picture_size) for image in shown[1:])]
+    whole = [files.thumbnail(image, args.picture_size) for image in shown]
+    common.write_picture(args, files.contact_sheet([whole, middles], labels, ['whole', 'its middle']))
+    common.write_table(args, ['size', 'photos', *scores.RELATIVE[2:]], rows)
+
+
+def middle(image, size):
+    """The square of this side in the middle of an image (H, W, 3), or what there is of it."""
+    top, left = (max(0, side - size) // 2 for side in image.shape[:2])
+    return image[top : top + size, left : left + size]

@@ -1,5 +1,6 @@
 """What the tests share: a way to compile without a C compiler, and a way to run the scripts."""
 
+import csv
 import os
 import subprocess
 import sys
@@ -130,3 +131,55 @@ def place(tmp_path, monkeypatch):
     files.write_image('photo.png', numpy.random.RandomState(0).randint(0, 256, (20, 24, 3)).astype('uint8'))
     models.save_network('cin.npz', tiny.transformer('cin', tiny.NAMES))
     return tmp_path
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """What the tests of figures.py work on, which is kept for those of a file: styles, photos and a loss network."""
+    from support import tiny
+
+    folder = tmp_path_factory.mktemp('figures')
+    generator = numpy.random.RandomState(0)
+    names = [f'styles/{i}_style-{"abcde"[i]}.png' for i in range(5)]
+    names += [f'photos/{i}.png' for i in range(3)] + [f'content/{i}.png' for i in range(4)]
+    tiny.noise(folder, names, generator, (36, 36, 3))
+    tiny.loss_network(folder / 'vgg.npz', generator)
+    return folder
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """The trainings that figures.py started; they run in this process, which saves the start of another."""
+    import train
+    from papers import common
+
+    started = []
+
+    def run(command):
+        started.append(command[command.index('--output') + 1])
+        monkeypatch.setattr(sys, 'argv', [str(word) for word in command[1:]])
+        return train.main() or 0
+
+    monkeypatch.setattr(common, 'run', run)
+    return started
+
+
+@pytest.fixture
+def make(folder, monkeypatch, trainings):
+    """Make a figure as the command line would; returns the rows of its table and the trainings that it took."""
+    import figures
+    from support.tiny import FIGURES_SCALE
+
+    def make(figure, *more):
+        monkeypatch.chdir(folder)
+        given = (
+            '--style-dir styles --content content --photos photos --loss-weights vgg.npz --style-layers conv1_1 '
+            '--content-layers conv1_1 --normalize-losses --style-weight 1 --output out --run-dir runs'
+        ).split()
+        monkeypatch.setattr(sys, 'argv', ['figures.py', figure, *given, *FIGURES_SCALE, *more])
+        del trainings[:]
+        figures.main()
+        with open(str(folder / 'out' / f'{figure}.csv')) as file:
+            return list(csv.DictReader(file)), list(trainings)
+
+    return make

@@ -1,6 +1,5 @@
 """figures.py at a tiny size: each figure is made, is made of what it says, and is not made twice."""
 
-import csv
 import os
 import shutil
 import signal
@@ -15,74 +14,15 @@ import figures
 import files
 import models
 import scores
-import train
 import utils
 from architecture import Architecture
 from data.photos import Reduction
 from formats import networks
 from support import tiny
+from support.tiny import FIGURES_SCALE
 from papers import common, learned_representation, super_resolution
 
 from lasagne.layers import get_all_param_values, set_all_param_values
-
-SCALE = (
-    '--set styles=2 width=2 residual_blocks=1 image_size=16 style_size=16 batch_size=1 iterations=2 '
-    'many_iterations=4 checkpoint_every=1 shown=2 picture_size=32 steps=3 timed_steps=1 timed_sizes=16,24'
-).split()
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('figures')
-    generator = numpy.random.RandomState(0)
-    names = [f'styles/{i}_style-{"abcde"[i]}.png' for i in range(5)]
-    names += [f'photos/{i}.png' for i in range(3)] + [f'content/{i}.png' for i in range(4)]
-    tiny.noise(folder, names, generator, (36, 36, 3))
-    tiny.loss_network(folder / 'vgg.npz', generator)
-    return folder
-
-
-@pytest.fixture
-def trainings(monkeypatch):
-    """The trainings that were started; they run in this process, which saves the start of another."""
-    started = []
-
-    def run(command):
-        started.append(command[command.index('--output') + 1])
-        monkeypatch.setattr(sys, 'argv', [str(word) for word in command[1:]])
-        return train.main() or 0
-
-    monkeypatch.setattr(common, 'run', run)
-    return started
-
-
-@pytest.fixture
-def make(folder, monkeypatch, trainings):
-    """Make a figure as the command line would; returns the rows of its table and the trainings that it took."""
-
-    def make(figure, *more):
-        monkeypatch.chdir(folder)
-        monkeypatch.setattr(
-            sys,
-            'argv',
-            [
-                'figures.py',
-                figure,
-                *(
-                    '--style-dir styles --content content --photos photos --loss-weights vgg.npz --style-layers '
-                    'conv1_1 --content-layers conv1_1 --normalize-losses --style-weight 1 --output out --run-dir '
-                    'runs'
-                ).split(),
-            ]
-            + SCALE
-            + list(more),
-        )
-        del trainings[:]
-        figures.main()
-        with open(str(folder / 'out' / f'{figure}.csv')) as file:
-            return list(csv.DictReader(file)), list(trainings)
-
-    return make
 
 
 def size(folder, name):
@@ -114,7 +54,7 @@ def test_many_styles(make, folder):
     assert size(folder, 'many-styles.jpg')[0] > 64 and size(folder, 'many-styles.png')[1] > 500
     # The network of both is trained for longer; what is trained stays trained; what was interrupted is trained on.
     assert make('many-styles') == (rows, [])
-    rows, trained = make('pastiches', '--set', *(SCALE[1:] + ['many_iterations=5']))
+    rows, trained = make('pastiches', '--set', *(FIGURES_SCALE[1:] + ['many_iterations=5']))
     assert trained == ['runs/many-2.npz']
     for name, iterations in (('many-2', 5), ('single-style-a', 2)):
         network = models.load_network(str(folder / 'runs' / f'{name}.npz'))
@@ -124,7 +64,7 @@ def test_many_styles(make, folder):
 
 @pytest.mark.slow
 def test_finetune_and_blend(make, folder):
-    rows, trained = make('finetune', '--set', *(SCALE[1:] + ['iterations=3', 'styles=4']))
+    rows, trained = make('finetune', '--set', *(FIGURES_SCALE[1:] + ['iterations=3', 'styles=4']))
     assert trained == ['runs/many-4.npz', 'runs/finetuned-style-e.npz', 'runs/single-style-e.npz']
     assert [(row['network'], row['loss'], row['iteration']) for row in rows] == [
         (network, loss, str(i))
@@ -132,7 +72,7 @@ def test_finetune_and_blend(make, folder):
         for loss in ('content', 'style', 'total')
         for i in (1, 2, 3)
     ]
-    rows, trained = make('blend', '--set', *(SCALE[1:] + ['iterations=3', 'styles=4']))
+    rows, trained = make('blend', '--set', *(FIGURES_SCALE[1:] + ['iterations=3', 'styles=4']))
     assert not trained
     assert [float(row['weight_of_style-b']) for row in rows] == [round(0.1 * i, 1) for i in range(11)]
     # Five by five pastiches of 32 pixels.
@@ -149,10 +89,15 @@ def test_finetune_and_blend(make, folder):
 @pytest.mark.slow
 def test_norm_borders_and_objective(make, folder):
     rows, trained = make('norm')
-    assert trained == ['runs/fns-instance-norm.npz', 'runs/fns-batch-norm.npz']
-    assert {row['network'] for row in rows} == {'instance norm', 'batch norm'}
+    names = 'instance-norm', 'zero-padding', 'batch-norm', 'batch-norm-and-zero-padding'
+    assert trained == [f'runs/fns-{name}.npz' for name in names]
+    made = [models.load_network(path).architecture for path in [str(folder / path) for path in trained]]
+    assert [(network.norm, network.pad) for network in made] == [
+        (norm, pad) for norm in ('instance', 'batch') for pad in ('reflect', 'zero')
+    ]
+    assert len({row['network'] for row in rows}) == 4
     rows, trained = make('borders')
-    assert trained == ['runs/fns-zero-padding.npz', 'runs/fns-deconvolution.npz']
+    assert trained == ['runs/fns-deconvolution.npz']
     assert len(rows) == 3 and all(float(row['checkerboard']) >= 0 for row in rows)
     rows, trained = make('objective')
     assert not trained
@@ -250,26 +195,12 @@ def test_monets_need_their_network(make, monkeypatch, tmp_path):
         make('monets')
 
 
-def test_speed(make):
-    rows, _ = make('speed')
-    assert [row['image'] for row in rows] == ['16×16', '24×24']
-    for row in rows:
-        assert row['steps_timed'] == '1'
-        assert float(row['seconds_100']) == pytest.approx(100 * float(row['seconds_per_step']), rel=1e-3)
-        assert float(row['seconds_500']) == pytest.approx(5 * float(row['seconds_100']), rel=1e-3)
-        assert float(row['speedup_300']) == pytest.approx(
-            float(row['seconds_300']) / float(row['seconds_network']), rel=1e-3
-        )
-    # The times of an interrupted table are kept.
-    assert make('speed')[0] == rows
-
-
 def test_other_settings_need_another_folder(make, folder, misc32):
     more = '--run-dir', 'old', '--model', 'misc32.npz'
     make('pastiches', *more)
     (folder / 'old' / 'speed.csv').write_text('what those settings have made')
     with pytest.raises(utils.UserError, match='width'):
-        make('pastiches', *(more + ('--set',) + tuple(SCALE[1:]) + ('width=3',)))
+        make('pastiches', *(more + ('--set',) + tuple(FIGURES_SCALE[1:]) + ('width=3',)))
 
 
 def test_settings_that_made_nothing_bind_nobody(make, misc32):
