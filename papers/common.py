@@ -1,6 +1,7 @@
 """What the figures have in common: the networks that they train, the loss that judges, and pictures and tables."""
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -37,8 +38,13 @@ def style_images(args, count, skip=0):
     return paths[skip : skip + count]
 
 
+def measured_photos(args):
+    """All photos that are given: {name: array (1, 3, S, S)}."""
+    return evaluation.read_photos(files.find_images(args.photos), args.picture_size)
+
+
 def show_photos(args):
-    """The photos to show and to measure on: {name: array (1, 3, S, S)}."""
+    """The photos to show, and to measure on where it takes long: {name: array (1, 3, S, S)}."""
     return evaluation.read_photos(files.find_images(args.photos)[: args.shown], args.picture_size)
 
 
@@ -125,11 +131,32 @@ def train(args, name, styles, *more, iterations=None):
     return output
 
 
+def train_on(args, name, styles, *more, iterations):
+    """Train a network of the run folder on, under a name of its own, `name`-longer; see `train`."""
+    longer = os.path.join(args.run_dir, f'{name}-longer')
+    if not os.path.exists(longer):
+        shutil.rmtree(f'{longer}.part', ignore_errors=True)
+        shutil.copytree(os.path.join(args.run_dir, name), f'{longer}.part')
+        os.rename(f'{longer}.part', longer)
+    return train(args, f'{name}-longer', styles, *more, iterations=iterations)
+
+
 def curve(args, name, column, last=None):
     """Validation losses of a trained network: a pair (iterations, values), to the scale's or the `last` iteration."""
     rows = runs.read_table(os.path.join(args.run_dir, name, 'metrics.csv'))
     rows = [row for row in rows if row[column] and int(row['iteration']) <= (last or args.iterations)]
     return [int(row['iteration']) for row in rows], [float(row[column]) for row in rows]
+
+
+def style_curves(args, name, column, last):
+    """The same for each style of a network that is validated, up to 8 of them: {name of a style: pair}."""
+    curves = {}
+    for row in runs.read_table(os.path.join(args.run_dir, name, 'styles.csv')):
+        if int(row['iteration']) <= last:
+            iterations, values = curves.setdefault(row['style_name'], ([], []))
+            iterations.append(int(row['iteration']))
+            values.append(float(row[column]))
+    return curves
 
 
 def judge(args, network='cin', gradient=False):
@@ -144,10 +171,13 @@ def judge(args, network='cin', gradient=False):
     loss = options.objective(args, network)
     targets_of, objective_of = losses.target_function(loss), optimization.objective_function(loss, gradient)
 
+    @functools.lru_cache(maxsize=None)
+    def grams_of(style):
+        return targets_of(files.to_float(files.read_image(style, size=args.style_size)))[1]
+
     def objective_for(photo, style):
         contents = targets_of(photo)[0]
-        grams = targets_of(files.to_float(files.read_image(style, size=args.style_size)))[1]
-        return lambda image: objective_of(image, *contents, *grams)
+        return lambda image: objective_of(image, *contents, *grams_of(style))
 
     return objective_for
 
@@ -195,9 +225,37 @@ def optimized_pastiche(args, kind, name, photo, style, function, bar):
     return optimized(args, f'{kind}-{name}-in-{models.style_name(style)}', function, photo, bar)[0]
 
 
-def write_table(args, columns, rows):
+def stylizer(path, style=0):
+    """A network as a function of a photo (1, 3, H, W), and of the number of a style, by default this one."""
+    network = models.load_network(path)
+    function, number = models.pastiche_function(network), style % len(network.styles)
+    return lambda photo, style=number: evaluation.stylize(function, network, photo, style)
+
+
+def measure(photos, objective_for, style, networks):
+    """Content and style losses of pastiches: an array (networks, photos, 2).
+
+    Parameters
+    ----------
+    photos : dict
+        {name: array (1, 3, H, W)}.
+    objective_for : callable
+        What `judge` returns.
+    style : str
+        The path of its image.
+    networks : list of callables
+        That make a pastiche of a photo.
+    """
+    measured = []
+    for photo in utils.progress(photos.values(), desc=f'measuring {models.style_name(style)}', unit='photo'):
+        of_image = objective_for(photo, style)
+        measured.append([of_image(network(photo))[0][1:3] for network in networks])
+    return numpy.swapaxes(measured, 0, 1)
+
+
+def write_table(args, columns, rows, label=''):
     """Write the numbers of the figure and print them."""
-    path = os.path.join(args.output, f'{args.figure}.csv')
+    path = os.path.join(args.output, f'{args.figure}{label}.csv')
     with runs.open_table(path, columns) as table:
         for row in rows:
             runs.append_row(table, [f'{value:.5g}' if isinstance(value, float) else value for value in row])
@@ -212,25 +270,43 @@ def write_picture(args, image, label=''):
     print(f'{path}: the picture')
 
 
-def plot(args, panels, xlabel, log=True):
+def plot(args, panels, xlabel, log=True, columns=None, ticks=None):
     """Draw curves.
 
     Parameters
     ----------
     panels : dict
-        {title: [(x, y, label, style of the line)]}.
+        {title: [(x, y, label, style of the line)]}; where deviations of y follow, they are drawn as bars.
+    xlabel : str
+    log : bool
+    columns : int, optional
+        By default all panels are side by side.
+    ticks : dict
+        {title: names} for panels whose x are 0, 1, ..., and have names.
     """
     import matplotlib
 
     matplotlib.use('Agg')
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(panels), figsize=(5 * len(panels), 4), squeeze=False)
-    for axis, (title, lines) in zip(axes[0], panels.items()):
-        for x, y, label, style in lines:
-            axis.plot(x, y, style, label=label)
+    columns = columns or len(panels)
+    size = 5 * columns, 4 * (len(panels) // columns)
+    figure, axes = pyplot.subplots(len(panels) // columns, columns, figsize=size, squeeze=False)
+    for axis, (title, lines) in zip(axes.ravel(), panels.items()):
+        for x, y, label, style, *deviation in lines:
+            if deviation:
+                axis.errorbar(x, y, *deviation, fmt=style, label=label, capsize=3)
+            else:
+                axis.plot(x, y, style, label=label)
         axis.set_title(title)
-        axis.set_xlabel(xlabel)
+        if title in (ticks or {}):
+            axis.set_xticks(range(len(ticks[title])))
+            names = [name if len(name) <= 24 else f'{name[:23]}…' for name in ticks[title]]
+            # In the colours that the curves of the styles have.
+            for number, label in enumerate(axis.set_xticklabels(names, rotation=20, ha='right', fontsize='small')):
+                label.set_color(f'C{number % 10}')
+        else:
+            axis.set_xlabel(xlabel)
         axis.set_yscale('log' if log else 'linear')
         axis.legend(fontsize='small')
     figure.tight_layout()

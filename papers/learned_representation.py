@@ -1,5 +1,7 @@
 """Figures of *A Learned Representation for Artistic Style* (arXiv:1610.07629)."""
 
+import functools
+
 import numpy
 
 import evaluation
@@ -10,6 +12,8 @@ from papers import common
 
 # Pastiches on the way from one style to another: an odd number, so that there is one in the middle.
 SEQUENCE = 7
+# How many times as long as a style is fine-tuned a network learns it from scratch: in the paper for 40,000 updates.
+LONGER = 8
 
 
 def pastiches(args):
@@ -72,85 +76,91 @@ def sequence(args):
 def many_styles(args):
     """One network of many styles against a network for each (arXiv:1610.07629, figure 5)."""
     path, styles = common.many_styles_network(args)
-    singles = [common.train(args, f'single-{models.style_name(style)}', [style]) for style in styles]
-    photos, objective_for = common.show_photos(args), common.judge(args)
-    many = models.load_network(path)
-    many_function = models.pastiche_function(many)
-    rows, grid = [], []
+    names, count = [models.style_name(style) for style in styles], f'{len(styles)} styles'
+    singles = [common.train(args, f'single-{name}', [style]) for name, style in zip(names, styles)]
+    photos, objective_for, many = common.measured_photos(args), common.judge(args), common.stylizer(path)
+    shown = list(photos.values())[: args.shown]
+    grid, losses = [[None] + [cell for photo in shown for cell in (common.as_picture(photo), None)]], []
     for number, (style, single) in enumerate(zip(styles, singles)):
-        single = models.load_network(single)
-        single_function = models.pastiche_function(single)
-        values = []
-        for photo in photos.values():
-            of_image = objective_for(photo, style)
-            images = [
-                evaluation.stylize(many_function, many, photo, number),
-                evaluation.stylize(single_function, single, photo, 0),
-            ]
-            values.append([of_image(image)[0][1:3] for image in images])
-        grid.append([common.as_picture(image) for image in images])
-        (content, style_loss), (content_single, style_single) = numpy.mean(values, axis=0).tolist()
-        rows.append(
-            [
-                models.style_name(style),
-                content,
-                content_single,
-                100 * (content / content_single - 1),
-                style_loss,
-                style_single,
-                100 * (style_loss / style_single - 1),
-            ]
-        )
-    numbers = numpy.array([row[1:] for row in rows])
-    rows += [['mean'] + numbers.mean(axis=0).tolist(), ['deviation'] + numbers.std(axis=0).tolist()]
-    common.write_table(
-        args,
-        [
-            'style_name',
-            'content_many',
-            'content_single',
-            'content_percent_more',
-            'style_many',
-            'style_single',
-            'style_percent_more',
-        ],
-        rows,
-    )
-    common.write_picture(
-        args, files.contact_sheet(grid, [f'{len(styles)} styles', 'one style'], [row[0] for row in rows[: len(styles)]])
-    )
-    panels = {}
-    for kind in ('content', 'style'):
-        curves = [common.curve(args, f'single-{models.style_name(style)}', f'val_{kind}') for style in styles]
-        mean = numpy.mean([values for _, values in curves], axis=0)
-        shared = common.curve(args, f'many-{args.styles}', f'val_{kind}', args.many_iterations)
-        panels[f'{kind} loss'] = [
-            shared + (f'{len(styles)} styles', 'k-'),
-            (curves[0][0], mean, 'one style: mean', 'C0-'),
+        networks = [functools.partial(many, style=number), common.stylizer(single)]
+        losses.append(common.measure(photos, objective_for, style, networks))
+        images = [common.as_picture(network(photo)) for photo in shown for network in networks]
+        grid.append(common.style_pictures(args, names[number : number + 1]) + images)
+    # Of styles, networks, photos and kinds of losses.
+    losses = numpy.array(losses)
+    means, deviations = losses.mean(axis=2), losses.std(axis=2)
+    columns, numbers = ['style_name'], []
+    for kind, name in enumerate(('content', 'style')):
+        for network, label in enumerate(('many', 'single')):
+            columns += [f'{name}_{label}', f'{name}_{label}_deviation']
+            numbers += [means[:, network, kind], deviations[:, network, kind]]
+        columns.append(f'{name}_percent_more')
+        numbers.append(100 * (means[:, 0, kind] / means[:, 1, kind] - 1))
+    rows = [[name] + row for name, row in zip(names, numpy.transpose(numbers).tolist())]
+    for label, function in (('mean', numpy.mean), ('deviation', numpy.std)):
+        rows.append([label] + function(numbers, axis=1).tolist())
+    common.write_table(args, columns, rows)
+    common.write_picture(args, files.contact_sheet(grid, ['style'] + [count, 'one style'] * len(shown), [''] + names))
+    plot_many_styles(args, names, count, means, deviations)
+
+
+def plot_many_styles(args, names, count, means, deviations):
+    """Draw the learning curves of each style, and the final losses with their deviations over the photos."""
+    panels, ticks = {}, {}
+    for kind, name in enumerate(('content', 'style')):
+        shared = common.style_curves(args, f'many-{args.styles}', name, args.many_iterations)
+        lines = panels[f'{name} loss while learning'] = []
+        for number, style in enumerate(names):
+            color, alone = f'C{number % 10}', common.curve(args, f'single-{style}', f'val_{name}')
+            lines.append((*alone, None if number else 'one style', f'{color}-'))
+            # Of many styles those have a curve that are validated.
+            if style in shared:
+                lines.append((*shared[style], None if number else count, f'{color}--'))
+        title, places = f'final {name} loss of photos', numpy.arange(len(names))
+        ticks[title] = names
+        panels[title] = [
+            (places + shift, means[:, network, kind], label, marker, deviations[:, network, kind])
+            for network, shift, label, marker in ((0, -0.1, count, 'ks'), (1, 0.1, 'one style', 'C1o'))
         ]
-        panels[f'{kind} loss'] += [values + (None, 'C0:') for values in curves]
-    common.plot(args, panels, 'iteration')
+    common.plot(args, panels, 'iteration', columns=2, ticks=ticks)
 
 
 def finetune(args):
     """A new style by fine-tuning against training from scratch (arXiv:1610.07629, figure 6)."""
     path = common.network_to_show(args)
     new = common.style_images(args, 1, args.styles)
-    name = models.style_name(new[0])
-    variants = {'finetuned': (f'finetuned-{name}', ('--finetune', path)), 'from scratch': (f'single-{name}', ())}
-    photos, grid, panels, rows = common.show_photos(args), [], {}, []
-    for label, (run, more) in variants.items():
-        network = models.load_network(common.train(args, run, new, *more))
-        function, style = models.pastiche_function(network), len(network.styles) - 1
-        grid.append(
-            [common.as_picture(evaluation.stylize(function, network, photo, style)) for photo in photos.values()]
-        )
+    name, few = models.style_name(new[0]), args.finetune_iterations
+    runs = {'fine-tuned': f'finetuned-{name}', 'from scratch': f'scratch-{name}-longer'}
+    paths = [
+        common.train(args, runs['fine-tuned'], new, '--finetune', path, iterations=few),
+        common.train(args, f'scratch-{name}', new, iterations=few),
+        common.train_on(args, f'scratch-{name}', new, iterations=LONGER * few),
+    ]
+    photos, objective_for = common.measured_photos(args), common.judge(args)
+    pastiches = [common.stylizer(paths[0], -1), *map(common.stylizer, paths[1:])]
+    losses = common.measure(photos, objective_for, new[0], pastiches)
+    labels = ['fine-tuned', 'from scratch', 'from scratch']
+    iterations = [models.load_network(path).meta['training']['iterations'] for path in paths]
+    rows = [
+        [label, count, *numpy.transpose([of_network.mean(axis=0), of_network.std(axis=0)]).ravel().tolist()]
+        for label, count, of_network in zip(labels, iterations, losses)
+    ]
+    columns = ['network', 'iterations', 'content', 'content_deviation', 'style', 'style_deviation']
+    common.write_table(args, columns, rows, '-photos')
+    grid = [
+        [None, common.as_picture(photo)] + [common.as_picture(pastiche(photo)) for pastiche in pastiches]
+        for photo in list(photos.values())[: args.shown]
+    ]
+    grid[0][:1] = common.style_pictures(args, [name])
+    titles = [f'{label}, {count} updates' for label, count in zip(labels, iterations)]
+    common.write_picture(args, files.contact_sheet(grid, ['style', 'photo'] + titles))
+    panels, rows = {}, []
+    for (label, run), last in zip(runs.items(), (few, LONGER * few)):
         for kind in ('content', 'style', 'total'):
-            iterations, values = common.curve(args, run, f'val_{kind}')
-            panels.setdefault(f'{kind} loss', []).append((iterations, values, label, '-'))
-            rows += [[label, kind, iteration, value] for iteration, value in zip(iterations, values)]
+            curve = common.curve(args, run, f'val_{kind}', last)
+            panels.setdefault(f'{kind} loss', []).append((*curve, label, '-'))
+            rows += [[label, kind, iteration, value] for iteration, value in zip(*curve)]
     common.plot(args, panels, 'iteration')
-    common.write_picture(args, files.contact_sheet(grid, list(photos), list(variants)))
     common.write_table(args, ['network', 'loss', 'iteration', 'value'], rows)
 
 

@@ -13,6 +13,7 @@ import evaluation
 import figures
 import files
 import models
+import runs
 import scores
 import utils
 from architecture import Architecture
@@ -30,7 +31,14 @@ def size(folder, name):
 
 
 @pytest.mark.slow
-def test_many_styles(make, folder):
+def test_many_styles(make, folder, monkeypatch):
+    drawn, plot = {}, common.plot
+
+    def note(args, panels, *more, **options):
+        drawn.update(panels)
+        plot(args, panels, *more, **options)
+
+    monkeypatch.setattr(common, 'plot', note)
     rows, trained = make('many-styles')
     assert trained == ['runs/many-2.npz', 'runs/single-style-a.npz', 'runs/single-style-b.npz']
     assert [row['style_name'] for row in rows] == ['style-a', 'style-b', 'mean', 'deviation']
@@ -51,7 +59,21 @@ def test_many_styles(make, folder):
         numpy.testing.assert_allclose(
             numbers['deviation'][f'{kind}_percent_more'], numpy.std(percents), rtol=1e-3, atol=1e-3
         )
-    assert size(folder, 'many-styles.jpg')[0] > 64 and size(folder, 'many-styles.png')[1] > 500
+        # Each style's own curve, of the network of both and of its own.
+        lines = drawn[f'{kind} loss while learning']
+        for name, alone, shared in zip(('style-a', 'style-b'), lines[::2], lines[1::2]):
+            of_both = [row for row in runs.read_table('runs/many-2/styles.csv') if row['style_name'] == name]
+            assert shared[:2] == ([1, 2, 3, 4], [float(row[kind]) for row in of_both])
+            own = runs.read_table(f'runs/single-{name}/metrics.csv')
+            assert alone[:2] == ([1, 2], [float(row[f'val_{kind}']) for row in own])
+        # Bars over the three photos, of which two are shown.
+        for line, network in zip(drawn[f'final {kind} loss of photos'], ('many', 'single')):
+            for index, name in enumerate(('style-a', 'style-b')):
+                assert line[1][index] == pytest.approx(numbers[name][f'{kind}_{network}'], rel=1e-4)
+                assert line[4][index] == pytest.approx(numbers[name][f'{kind}_{network}_deviation'], rel=1e-4)
+                assert line[4][index] > 0
+    # A painting and two pastiches of each of two photos.
+    assert size(folder, 'many-styles.jpg')[1] > 8 + 5 * 40 and size(folder, 'many-styles.png')[1] > 500
     # The network of both is trained for longer; what is trained stays trained; what was interrupted is trained on.
     assert make('many-styles') == (rows, [])
     rows, trained = make('pastiches', '--set', *(FIGURES_SCALE[1:] + ['many_iterations=5']))
@@ -64,15 +86,31 @@ def test_many_styles(make, folder):
 
 @pytest.mark.slow
 def test_finetune_and_blend(make, folder):
-    rows, trained = make('finetune', '--set', *(FIGURES_SCALE[1:] + ['iterations=3', 'styles=4']))
-    assert trained == ['runs/many-4.npz', 'runs/finetuned-style-e.npz', 'runs/single-style-e.npz']
+    settings = '--set', *(FIGURES_SCALE[1:] + ['iterations=3', 'styles=4'])
+    rows, trained = make('finetune', *settings)
+    assert trained == [
+        f'runs/{name}.npz' for name in ('many-4', 'finetuned-style-e', 'scratch-style-e', 'scratch-style-e-longer')
+    ]
     assert [(row['network'], row['loss'], row['iteration']) for row in rows] == [
         (network, loss, str(i))
-        for network in ('finetuned', 'from scratch')
+        for network, last in (('fine-tuned', 1), ('from scratch', 8))
         for loss in ('content', 'style', 'total')
-        for i in (1, 2, 3)
+        for i in range(1, last + 1)
     ]
-    rows, trained = make('blend', '--set', *(FIGURES_SCALE[1:] + ['iterations=3', 'styles=4']))
+    # Eight times as many updates are those of the other network and further ones.
+    short, long = (runs.read_table(f'runs/scratch-style-e{kind}/metrics.csv') for kind in ('', '-longer'))
+    assert len(short) == 1 and short == long[:1] and len(long) == 8
+    measured = runs.read_table('out/finetune-photos.csv')
+    assert [(row['network'], row['iterations']) for row in measured] == [
+        ('fine-tuned', '1'),
+        ('from scratch', '1'),
+        ('from scratch', '8'),
+    ]
+    assert all(float(row[f'{kind}_deviation']) > 0 for row in measured for kind in ('content', 'style'))
+    # The painting, the photo and three pastiches.
+    assert size(folder, 'finetune.jpg')[1] == 8 + 5 * 40
+    assert make('finetune', *settings) == (rows, [])
+    rows, trained = make('blend', *settings)
     assert not trained
     assert [float(row['weight_of_style-b']) for row in rows] == [round(0.1 * i, 1) for i in range(11)]
     # Five by five pastiches of 32 pixels.
@@ -84,6 +122,14 @@ def test_finetune_and_blend(make, folder):
     for style, (top, left) in enumerate([(8, 8), (8, 168), (168, 8), (168, 168)]):
         pure = common.as_picture(evaluation.stylize(function, network, photo, style))
         assert abs(grid[top : top + 32, left : left + 32] - pure).mean() < 8
+
+
+def test_losses_are_measured_on_all_photos():
+    networks = [lambda photo: photo + 1, lambda photo: 2 * photo]
+    measured = common.measure(
+        dict(a=1, b=5), lambda photo, style: lambda image: [[None, image - photo, 3 * image]], 'style.png', networks
+    )
+    assert measured.tolist() == [[[1, 6], [1, 18]], [[1, 6], [5, 30]]]
 
 
 @pytest.mark.slow

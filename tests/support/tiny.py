@@ -13,7 +13,8 @@ NAMES = ['waves', '1', 'sun, rising', 'sun']
 # Options of figures.py.
 FIGURES_SCALE = (
     '--set styles=2 width=2 residual_blocks=1 image_size=16 style_size=16 batch_size=1 iterations=2 '
-    'many_iterations=4 checkpoint_every=1 shown=2 picture_size=32 steps=3 timed_steps=1 timed_sizes=16,24'
+    'many_iterations=4 finetune_iterations=1 checkpoint_every=1 shown=2 picture_size=32 steps=3 timed_steps=1 '
+    'timed_sizes=16,24'
 ).split()
 
 
