@@ -20,7 +20,8 @@ from papers import common
 
 # Steps of the optimization in table 1, and the columns of what was timed for a size.
 COUNTS = 100, 300, 500
-TIMES = ['size', 'asked', 'steps_timed', *(f'seconds_{count}' for count in COUNTS)]
+CLOCKS = 'seconds', 'processor'
+TIMES = ['size', 'asked', 'steps_timed', *(f'{clock}_{count}' for count in COUNTS for clock in CLOCKS)]
 TIMES += ['seconds_per_step', 'processor_per_step', 'seconds_network', 'processor_network']
 
 
@@ -31,7 +32,7 @@ def speed(args):
     beyond its end is extrapolated by the median of its steps, and the table says of which that is so. Times that
     an earlier run took for a size stay, unless more steps are asked for. The network is that of the paper at any scale;
     the numbers in it do not change its speed, and are random. Seconds of the processor, of all threads together, are
-    noted as well: with one thread they say more on a machine that has other work.
+    noted as well: they say more on a machine that has other work.
     """
     cache = os.path.join(args.run_dir, 'speed.csv')
     done = [row for row in (runs.read_table(cache) if os.path.exists(cache) else []) if row[TIMES[-1]]]
@@ -49,18 +50,15 @@ def speed(args):
             runs.append_row(table, list(known[size].values()), sync=True)
     for size in args.timed_sizes:
         row = known[size]
-        step, once = float(row['seconds_per_step']), float(row['seconds_network'])
-        seconds = [float(row[f'seconds_{count}'] or count * step) for count in COUNTS]
-        rows.append(
-            [f'{size}×{size}', row['steps_timed'], ' '.join(str(n) for n in COUNTS if not row[f'seconds_{n}'])]
-            + [float(row[name]) for name in TIMES[-4:]]
-            + seconds
-            + [value / once for value in seconds]
-        )
+        rows.append([f'{size}×{size}', row['steps_timed'], ' '.join(str(n) for n in COUNTS if not row[f'seconds_{n}'])])
+        rows[-1] += [float(row[name]) for name in TIMES[-4:]]
+        for clock in CLOCKS:
+            values = [float(row[f'{clock}_{n}'] or n * float(row[f'{clock}_per_step'])) for n in COUNTS]
+            rows[-1] += values + [value / float(row[f'{clock}_network']) for value in values]
     common.write_table(
         args,
         ['image', 'steps_timed', 'extrapolated', *TIMES[-4:]]
-        + [f'{what}_{count}' for what in ('seconds', 'speedup') for count in COUNTS],
+        + [f'{what}_{count}' for clock in CLOCKS for what in (clock, f'{clock}_ratio') for count in COUNTS],
         rows,
     )
 
@@ -81,7 +79,8 @@ def time_steps(of_image, photo, count):
 
         # The first step includes scipy's preparations and the first touch of the memory: one more tells of the others.
         optimization.minimize_lbfgs(of_image, photo, max(count, 2), record)
-    reached = [times[n][0] - times[0][0] if n < len(times) else '' for n in COUNTS]
+    of_start = times[0]
+    reached = [times[n][i] - of_start[i] if n < len(times) else '' for n in COUNTS for i in range(len(CLOCKS))]
     return [len(times) - 1, *reached, *numpy.median(numpy.diff(times, axis=0)[1:], axis=0).tolist()]
 
 

@@ -28,7 +28,8 @@ def test_speed_measures_as_far_as_it_steps_and_says_what_it_extrapolates(make, m
     (row,) = at(10, 16, slowness=2)
     assert (row['image'], row['steps_timed'], row['extrapolated']) == ('16×16', '10', '30 50')
     assert [float(row[f'seconds_{count}']) for count in (10, 30, 50)] == [20, 60, 100]
-    assert float(row['seconds_network']) == 2 and float(row['speedup_30']) == 30
+    assert [float(row[f'processor_{count}']) for count in (10, 30, 50)] == [10, 30, 50]
+    assert float(row['seconds_network']) == 2 and float(row['seconds_ratio_30']) == 30
     # Fewer steps are no reason to time a size again; what is not known yet is timed.
     old, new = at(2, '16,24', slowness=1)
     assert old == row and (new['image'], new['extrapolated']) == ('24×24', '10 30 50')
