@@ -1,11 +1,13 @@
 """Reproduce the figures and tables of the papers, one subcommand each.
 
     python figures.py many-styles --quick --style-dir data/styles/misc32 --content photos/train
+    python figures.py all --hours --style-dir data/styles/misc32 --content photos/train
 
 Each subcommand trains the networks that it needs with train.py (or finds them in the run folder: what is
 there is used, what was interrupted carries on), and writes a picture and a table of the numbers in it.
 --quick takes minutes on two CPU cores, with few styles, a small network and small images; --hours has the
-papers' networks and sizes of images, and few updates; --full has the settings of the papers.
+papers' networks and sizes of images, and few updates; --full has the settings of the papers. 'all' makes one
+after the other: those that the run folder says are finished, with the same settings, are left as they are.
 """
 
 import os
@@ -142,6 +144,12 @@ FIGURES = {
     ),
 }
 
+# What is made of them.
+SERIES = {
+    'all': 'all of them, and the page; one that fails does not hold up the others',
+    'page': 'docs/reproduction.html, from docs/reproduction.md',
+}
+
 
 def change(text):
     """``iterations=2000`` as a pair."""
@@ -159,9 +167,11 @@ def parse_arguments():
     parser = options.Parser(__doc__)
     parser.add_argument(
         'figure',
-        choices=list(FIGURES),
+        choices=[*FIGURES, *SERIES],
         metavar='FIGURE',
-        help='; '.join(f'{name}: {FIGURES[name][1]}' for name in FIGURES),
+        help='; '.join(
+            f'{name}: {text}' for name, text in [*((name, FIGURES[name][1]) for name in FIGURES), *SERIES.items()]
+        ),
     )
     scale = parser.add_mutually_exclusive_group()
     scale.add_argument(
@@ -222,7 +232,7 @@ def parse_arguments():
     args.run_dir = args.run_dir or os.path.join('runs', f'figures-{args.scale}')
     for name, value in dict(SCALES[args.scale], **dict(args.changes)).items():
         setattr(args, name, value)
-    if args.scale == 'quick' and args.figure != 'super-resolution':
+    if args.scale == 'quick' and args.figure not in ('super-resolution', *SERIES):
         use_what_is_there(args)
     return args
 
@@ -246,8 +256,14 @@ def use_what_is_there(args):
 
 def main():
     args = parse_arguments()
+    if args.figure == 'page':
+        return importlib.import_module('papers.page').write()
 
     # Theano takes seconds to import: all that needs none of it has been answered or refused by now.
+    if args.figure == 'all':
+        if sys.argv[1] != 'all':
+            raise utils.UserError('all comes first, and the options after it')
+        return importlib.import_module('papers.series').make(args, FIGURES, sys.argv[2:])
     figures = importlib.import_module(f'papers.{FIGURES[args.figure][0]}')
     devices.use(options.device(args))
     files.make_folder(args.output)
@@ -263,7 +279,7 @@ def main():
         # Nothing was made with them.
         os.remove(path)
     runs.check_settings(path, settings, dict(pool='max'))
-    getattr(figures, args.figure.replace('-', '_'))(args)
+    return getattr(figures, args.figure.replace('-', '_'))(args)
 
 
 if __name__ == '__main__':

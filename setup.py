@@ -40,6 +40,8 @@ setup(
         # Clips (video.py). FFmpeg comes with av; OpenCV's optical flow and cameras need no window of its own, whose
         # libraries a server lacks.
         'video': ['av>=12', 'opencv-python-headless>=4.5'],
+        # The page of the papers' figures (figures.py page).
+        'figures': ['markdown-it-py>=3'],
         'test': [
             'pytest>=7',
             'pytest-xdist>=3',
@@ -49,6 +51,7 @@ setup(
             'av>=12',
             'opencv-python-headless>=4.5',
             'distributed>=2021.10',
+            'markdown-it-py>=3',
             'mpi4py>=4; sys_platform == "linux" and platform_machine == "x86_64"',
             'mpich; sys_platform == "linux" and platform_machine == "x86_64"',
         ],

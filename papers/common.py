@@ -126,6 +126,9 @@ def train(args, name, styles, *more, iterations=None):
         command += ['--width', str(args.width), '--residual-blocks', str(args.residual_blocks)]
     print(f'training {name}', file=sys.stderr)
     status = run(command + list(more))
+    if status > 128:
+        print(f'the training of {name} was interrupted; the same command carries on', file=sys.stderr)
+        raise KeyboardInterrupt
     if status:
         raise utils.UserError(f'the training of {name} stopped; the same command carries on')
     return output

@@ -1,6 +1,8 @@
 """figures.py at a tiny size: each figure is made, is made of what it says, and is not made twice."""
 
 import os
+import pathlib
+import re
 import shutil
 import signal
 import sys
@@ -21,7 +23,7 @@ from data.photos import Reduction
 from formats import networks
 from support import tiny
 from support.tiny import FIGURES_SCALE
-from papers import common, learned_representation, super_resolution
+from papers import common, learned_representation, page, super_resolution
 
 from lasagne.layers import get_all_param_values, set_all_param_values
 
@@ -269,6 +271,109 @@ def test_a_fresh_clone_says_what_it_lacks(monkeypatch, capsys, tmp_path):
     assert settings('--full') == (None, figures.photos.COCO, '')
     (tmp_path / 'vgg16.h5').write_text('')
     assert settings('--content', 'photos') == (None, 'photos', '')
+
+
+@pytest.fixture
+def series(folder, monkeypatch):
+    """Make all figures, each by a stand-in that writes a table or fails; returns the status and what was begun."""
+    begun, written = [], []
+
+    def make(*more, statuses=()):
+        def run(command):
+            begun.append(command[2])
+            monkeypatch.setattr(sys, 'argv', command[1:])
+            of_child = vars(figures.parse_arguments())
+            assert command[1] == os.path.join(figures.ROOT, 'figures.py') and of_child.pop('figure') == command[2]
+            assert of_child == {name: value for name, value in of_all.items() if name != 'figure'}
+            status = dict(statuses).get(command[2], 0)
+            if not status:
+                files.make_folder('out')
+                pathlib.Path('out', f'{command[2]}.csv').write_text('')
+            return status
+
+        del begun[:], written[:]
+        given = '--style-dir styles --content content --photos photos --loss-weights vgg.npz --output out'.split()
+        argv = ['figures.py', 'all', *given, '--run-dir', 'series', *more]
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(common, 'run', run)
+        monkeypatch.setattr(page, 'write', lambda: written.append('page'))
+        monkeypatch.setattr(sys, 'argv', argv)
+        of_all = vars(figures.parse_arguments())
+        return figures.main(), begun + written
+
+    return make
+
+
+def test_all_figures_are_made_once_and_one_that_fails_holds_up_none(series, folder, capsys):
+    names = list(figures.FIGURES)
+    status, begun = series(statuses=[('blend', 1), ('speed', -9)])
+    assert status == 1 and begun == names + ['page']
+    assert 'failed: blend, speed;' in capsys.readouterr().err
+    # The same command makes what is missing; another one, or other photos, all of them.
+    assert series() == (None, ['blend', 'speed', 'page'])
+    assert series() == (None, ['page'])
+    assert series('--set', 'shown=1') == (None, names + ['page'])
+    assert series('--set', 'shown=1', '--device', 'cpu') == (None, ['page'])
+    (folder / 'out' / 'norm.csv').unlink()
+    assert series('--set', 'shown=1') == (None, ['norm', 'page'])
+    tiny.noise(folder, ['photos/3.png'], numpy.random.RandomState(3), (36, 36, 3))
+    try:
+        assert series('--set', 'shown=1') == (None, names + ['page'])
+    finally:
+        (folder / 'photos' / '3.png').unlink()
+
+
+def test_an_interrupt_ends_all(series):
+    with pytest.raises(KeyboardInterrupt):
+        series('--set', 'shown=2', statuses=[('monets', 130)])
+    assert series('--set', 'shown=2')[1] == list(figures.FIGURES)[1:] + ['page']
+
+
+def test_an_interrupted_training_is_no_failed_figure(make, monkeypatch, misc32):
+    """So that `all` does not go on with the next one."""
+    monkeypatch.setattr(common, 'run', lambda command: 130)
+    with pytest.raises(KeyboardInterrupt):
+        make('norm', '--run-dir', 'interrupted')
+    monkeypatch.setattr(common, 'run', lambda command: 1)
+    with pytest.raises(utils.UserError, match='carries on'):
+        make('norm', '--run-dir', 'interrupted')
+
+
+def reproduction(extension):
+    return pathlib.Path(figures.ROOT, 'docs', f'reproduction.{extension}').read_text(encoding='utf-8')
+
+
+def test_the_page_is_what_the_document_says():
+    pytest.importorskip('markdown_it', reason='markdown-it-py is not installed: python install.py figures')
+    assert page.render(reproduction('md')) == reproduction('html'), 'python figures.py page makes it anew'
+
+
+def test_the_page_has_what_it_shows_beside_it():
+    targets = re.findall(r'(?:src|href)="([^"]+)"', reproduction('html'))
+    assert any(target.startswith('figures/') for target in targets)
+    for target in targets:
+        there = os.path.exists(os.path.join(figures.ROOT, 'docs', target))
+        assert there or target.startswith('https://arxiv.org/'), target
+
+
+def test_each_figure_has_a_verdict():
+    rows = [line.strip('|').split('|') for line in reproduction('md').splitlines() if line.startswith('| `')]
+    verdicts = {row[0].split('`')[1]: re.split('[:;]', row[5])[0].strip() for row in rows if len(row) == 6}
+    assert set(verdicts) == set(figures.FIGURES)
+    assert set(verdicts.values()) <= {'reproduced', 'in part', 'not', 'not run yet'}
+
+
+def test_the_page_says_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'markdown_it', None)
+    with pytest.raises(utils.UserError, match='python install.py figures'):
+        page.render('# A')
+
+
+def test_a_page_has_its_title_and_no_html_of_the_document():
+    pytest.importorskip('markdown_it', reason='markdown-it-py is not installed: python install.py figures')
+    made = page.render('# A & B\n\n<b>bold</b>\n\n| a |\n|---|\n| ![b](c.jpg) |\n')
+    assert '<title>A &amp; B</title>' in made and '&lt;b&gt;bold' in made
+    assert '<td><img src="c.jpg" alt="b" /></td>' in made
 
 
 def test_checkerboard_is_seen():
