@@ -188,7 +188,8 @@ def parse_arguments():
         action='store_const',
         const='hours',
         help='networks of the full width and depth and images of 256 pixels, but 600 updates each, and 2400 for many '
-        'styles: at about 2 s an update on one core 20 minutes for each network, and 80',
+        'styles; at 3 s an update, on the two threads of a core, half an hour for a network and two hours for that of '
+        'many',
     )
     scale.add_argument('--full', dest='scale', action='store_const', const='full', help='the settings of the papers')
     parser.add_argument(

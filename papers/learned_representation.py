@@ -39,7 +39,7 @@ def pastiches(args):
 
 def monets(args):
     """Ten paintings by one painter in one network (arXiv:1610.07629, figure 4)."""
-    args.model = args.model or 'monet10'
+    args.model = 'monet10'
     pastiches(args)
 
 

@@ -221,11 +221,14 @@ def test_sequence_goes_from_one_style_to_another(make, folder, misc32):
     assert sheet[-80:-48, 48:80].min() > 240
 
 
-def test_pastiches_are_shown_with_the_paintings_that_are_there(make, folder, misc32, capsys):
+def test_pastiches_are_shown_with_the_paintings_that_are_there(make, folder, misc32, capsys, monkeypatch):
+    files.make_folder(str(folder / 'models'))
+    shutil.copy(str(folder / 'misc32.npz'), str(folder / 'models' / 'monet10.npz'))
+    monkeypatch.setattr(networks, 'MODELS', str(folder / 'models'))
     source = os.path.join(figures.ROOT, 'data/styles/misc32', '00_impasto-swirl.jpg')
     files.make_folder(str(folder / 'some'))
     shutil.copy(source, str(folder / 'some'))
-    rows, _ = make('monets', '--model', 'misc32.npz', '--style-dir', 'some')
+    rows, _ = make('monets', '--style-dir', 'some')
     assert len(rows) == 32
     said = capsys.readouterr().err
     assert 'pointillist-meadow' in said and 'impasto-swirl' not in said
