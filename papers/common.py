@@ -77,6 +77,11 @@ def run(command):
             signal.signal(number, handler)
 
 
+def interrupted(status):
+    """Whether the exit status of a command says that it was interrupted; scripts of ours have 128 + the signal."""
+    return status > 128 or status in (-signal.SIGINT, -signal.SIGTERM)
+
+
 def train(args, name, styles, *more, iterations=None):
     """Train a network in the run folder, unless it is there; returns the path of its file.
 
@@ -126,7 +131,7 @@ def train(args, name, styles, *more, iterations=None):
         command += ['--width', str(args.width), '--residual-blocks', str(args.residual_blocks)]
     print(f'training {name}', file=sys.stderr)
     status = run(command + list(more))
-    if status > 128:
+    if interrupted(status):
         print(f'the training of {name} was interrupted; the same command carries on', file=sys.stderr)
         raise KeyboardInterrupt
     if status:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import sys
 
 import files
@@ -36,7 +35,7 @@ def make(args, figures, words):
             continue
         print(f'making {figure}', file=sys.stderr)
         status = common.run([sys.executable, os.path.join(common.ROOT, 'figures.py'), figure, *words])
-        if status in (130, -signal.SIGINT, -signal.SIGTERM):
+        if common.interrupted(status):
             raise KeyboardInterrupt
         if status:
             failed.append(figure)
