@@ -230,7 +230,7 @@ def optimized(args, name, function, start, bar):
 
 def optimized_pastiche(args, kind, name, photo, style, function, bar):
     """What `optimized` makes of a photo in the style of an image, by the objective of a kind of network."""
-    return optimized(args, f'{kind}-{name}-in-{models.style_name(style)}', function, photo, bar)[0]
+    return optimized(args, f'{kind}-{name}-in-{models.style_name(style)}', function, photo, bar)
 
 
 def stylizer(path, style=0):

@@ -52,7 +52,7 @@ def contrast(args):
         for label, image in photos.items():
             function = objective_for(image, style)
             key = name if label == 'full' else f'{name}-{LOW_CONTRAST}'
-            made['optimization'][label] = common.optimized_pastiche(args, 'fns', key, image, style, function, bar)
+            made['optimization'][label], _ = common.optimized_pastiche(args, 'fns', key, image, style, function, bar)
     for method, (network, number) in networks.items():
         function = models.pastiche_function(network)
         made[method] = {label: evaluation.stylize(function, network, image, number) for label, image in photos.items()}

@@ -159,7 +159,10 @@ def objective(args):
 
 
 def side_by_side(args):
-    """Pastiches of the network and of the optimization, and their losses (arXiv:1603.08155, figure 6)."""
+    """Pastiches of the network and of the optimization, and their losses (arXiv:1603.08155, figure 6).
+
+    The table says as well after how many steps from the photo the optimization has no more loss than an image.
+    """
     network, number, style = common.network_of_a_style(args)
     kind = network.architecture.network
     function, objective_for = models.pastiche_function(network), common.judge(args, kind, gradient=True)
@@ -168,15 +171,16 @@ def side_by_side(args):
     with utils.progress(total=len(photos) * args.steps, desc='optimizing', unit='it') as bar:
         for name, photo in photos.items():
             of_image = objective_for(photo, style)
-            images = {
-                'photo': photo,
-                'optimization': common.optimized_pastiche(args, kind, name, photo, style, of_image, bar),
-                'network': evaluation.stylize(function, network, photo, number),
-            }
-            rows += [[name, label, *map(float, of_image(image)[0][:3])] for label, image in images.items()]
-            grid.append([common.as_picture(image) for image in (photo, painting, *list(images.values())[1:])])
+            optimized, path = common.optimized_pastiche(args, kind, name, photo, style, of_image, bar)
+            images = {'photo': photo, 'optimization': optimized}
+            images['network'] = evaluation.stylize(function, network, photo, number)
+            for label, image in images.items():
+                values = of_image(image)[0][:3]
+                there = numpy.flatnonzero(path[:, 0] <= values[0])
+                rows.append([name, label, *map(float, values), int(there[0]) if len(there) else f'> {len(path) - 1}'])
+            grid.append([common.as_picture(image) for image in (photo, painting, optimized, images['network'])])
     common.write_picture(args, files.contact_sheet(grid, ['photo', 'style', 'optimization', 'network']))
-    common.write_table(args, ['photo', 'image', 'total', 'content', 'style'], rows)
+    common.write_table(args, ['photo', 'image', 'total', 'content', 'style', 'steps'], rows)
 
 
 def sizes(args):

@@ -98,6 +98,7 @@ def test_network_and_optimization_are_shown_side_by_side(make, folder, no_optimi
     for photo, optimized, network in (rows[:3], rows[3:]):
         assert [row['image'] for row in (photo, optimized, network)] == ['photo', 'optimization', 'network']
         assert photo['content'] == '0' and float(network['content']) > 0
+        assert (photo['steps'], optimized['steps'], network['steps']) == ('0', '3', '0')
         assert float(optimized['total']) < float(photo['total'])
         assert float(optimized['style']) < float(network['style'])
     no_optimization()
