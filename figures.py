@@ -150,6 +150,9 @@ SERIES = {
     'page': 'docs/reproduction.html, from docs/reproduction.md',
 }
 
+# Figures for which no network is trained.
+UNTRAINED = 'contrast', 'speed', 'content-reconstruction', 'style-reconstruction'
+
 
 def change(text):
     """``iterations=2000`` as a pair."""
@@ -251,8 +254,9 @@ def use_what_is_there(args):
         )
         args.loss_weights = ['random']
     if args.content == photos.COCO and not os.path.exists(photos.COCO):
-        print(f'WARNING: {photos.COCO} is not there: training on the photos of {SAMPLES}, a few', file=sys.stderr)
         args.content = SAMPLES
+        if not (args.figure in UNTRAINED or (args.model and args.figure in ('side-by-side', 'sizes'))):
+            print(f'WARNING: {photos.COCO} is not there: training on the photos of {SAMPLES}, a few', file=sys.stderr)
 
 
 def main():

@@ -1,10 +1,12 @@
 """Figures of the papers on perceptual losses and on instance normalization, at a tiny size."""
 
 import itertools
+import sys
 
 import numpy
 import pytest
 
+import figures
 import files
 import models
 import optimization
@@ -130,3 +132,15 @@ def test_instance_norm_does_not_see_the_contrast_of_a_photo_and_batch_norm_does(
     assert float(found['instance norm']['ratio']) == pytest.approx(1, abs=0.01)
     assert float(found['instance norm']['difference_of_the_two']) < 1
     assert float(found['batch norm']['difference_of_the_two']) > 10
+
+
+def test_nothing_is_said_of_training_where_there_is_none(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def said(*words):
+        monkeypatch.setattr(sys, 'argv', ['figures.py', *words, '--loss-weights', 'a.npz'])
+        figures.parse_arguments()
+        return capsys.readouterr().err
+
+    assert not said('content-reconstruction') and not said('contrast') and not said('sizes', '--model', 'misc32')
+    assert 'training' in said('norm') and 'training' in said('sizes')
