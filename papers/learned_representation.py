@@ -152,7 +152,7 @@ def finetune(args):
         for photo in list(photos.values())[: args.shown]
     ]
     grid[0][:1] = common.style_pictures(args, [name])
-    titles = [f'{label}, {count} updates' for label, count in zip(labels, iterations)]
+    titles = [f'{label}, {count}' for label, count in zip(labels, iterations)]
     common.write_picture(args, files.contact_sheet(grid, ['style', 'photo'] + titles))
     panels, rows = {}, []
     for (label, run), last in zip(runs.items(), (few, LONGER * few)):
