@@ -30,8 +30,9 @@ __all__ = ['Stylist']
 MULTIPLE, SMALLEST = 4, 16
 # For each pixel of the photo and the pastiche, when all else is in the memory of a GPU.
 HOST_BYTES = 36
-# For each pixel of a photo in bands: the photo, the pastiche, and what Pillow makes of it where it writes the file.
-BAND_BYTES = 10
+# For each pixel of a photo in bands: the photo and the pastiche; and what Pillow makes of the latter where it writes
+# the file, when the bands are done with.
+BAND_BYTES, WRITING_BYTES = 6, 4
 # For each pixel and style of a style map.
 MAP_BYTES = 12
 # The shorter side of what moments of feature maps are taken of for a preview.
@@ -285,15 +286,14 @@ class Stylist:
             name = f'{name} at the scale {controls.stroke_scale:g} of strokes'
             photo = numpy.broadcast_to(numpy.uint8(0), shape + (3,))
         check_size(name, photo, self.architecture)
-        finishing = 0 if controls.is_plain else FINISHING_BYTES * max(1, controls.stroke_scale**2)
         maps = MAP_BYTES * len(mixture.numbers) if isinstance(mixture, StyleMap) else 0
         added, held = self.architecture.border - self.architecture.lost, devices.held_memory()
-        whole = self._bytes_per_pixel + finishing + maps
+        whole = self._bytes_per_pixel + finishing_bytes(controls) + maps
         if not self.tile and utils.needed_memory(photo, whole, added) <= utils.available_memory(held=held):
             return False
-        # What is finished band by band takes no more for that.
-        in_bands = BAND_BYTES + (finishing if controls.stroke_scale != 1 else 0)
+        in_bands = band_bytes(controls) + WRITING_BYTES
         least = tiles.least_bytes(self.architecture.pastiche_bytes(self._backend), photo.shape[1] + 2 * added)
+        least = max(0, least - WRITING_BYTES * photo[..., 0].size)
         smallest = SMALLEST + 2 * self.architecture.lost
         utils.check_memory(name, photo, in_bands, held=held, added=added, smallest=smallest, fixed=least)
         return True
@@ -372,7 +372,7 @@ class Stylist:
             )
         self._tiler = self._tiler or tiles.Tiler(self.network, self._backend)
         # The photo is in memory already; what its pastiche takes is kept free.
-        kept = utils.FIXED_BYTES + BAND_BYTES * job.seen[..., 0].size
+        kept = utils.FIXED_BYTES + (band_bytes(controls) + 3 * job.deep) * job.seen[..., 0].size
         room = max(0, utils.available_memory(held=devices.held_memory()) - kept)
         small = None
         if self.statistics == 'thumbnail':
@@ -390,6 +390,16 @@ class Stylist:
         models.copy_styles(self.network, self._map_network, style_map.numbers)
         weights = pad_image(style_map.weights(*shape).transpose(1, 2, 0))
         return self._map_function(images, numpy.ascontiguousarray(weights.transpose(2, 0, 1))[numpy.newaxis])
+
+
+def finishing_bytes(controls):
+    """How much memory each pixel takes while a pastiche is finished whole."""
+    return 0 if controls.is_plain else FINISHING_BYTES * max(1, controls.stroke_scale**2)
+
+
+def band_bytes(controls):
+    """How much each pixel of a photo in bands takes; what is finished band by band takes no more for that."""
+    return BAND_BYTES + (finishing_bytes(controls) if controls.stroke_scale != 1 else 0)
 
 
 def pad_image(image):
