@@ -228,7 +228,7 @@ def test_pastiches_are_shown_with_the_paintings_that_are_there(make, folder, mis
     source = os.path.join(figures.ROOT, 'data/styles/misc32', '00_impasto-swirl.jpg')
     files.make_folder(str(folder / 'some'))
     shutil.copy(source, str(folder / 'some'))
-    rows, _ = make('monets', '--style-dir', 'some')
+    rows, _ = make('monets', '--style-dir', 'some', '--run-dir', 'runs-monets')
     assert len(rows) == 32
     said = capsys.readouterr().err
     assert 'pointillist-meadow' in said and 'impasto-swirl' not in said
