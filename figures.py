@@ -225,7 +225,7 @@ def parse_arguments():
     parser.add_argument(
         '--model',
         help='for pastiches, sequence, blend and finetune: a trained network instead of one of many styles; for '
-        'monets: one instead of monet10; for side-by-side, sizes and contrast: one with the style of --style-dir',
+        'side-by-side, sizes and contrast: one with the style of --style-dir',
     )
     options.add_losses(parser)
     parser.add_argument('--output', default='figures', help='folder for pictures and tables')
