@@ -24,7 +24,7 @@ __all__ = ['make', 'draw', 'mix_layers', 'fitted', 'fit', 'crops', 'rows_of']
 SAMPLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'data', 'samples')
 
 # What comes of them, and how long they take, is in docs/controls.md.
-UPDATES, LEARNING_RATE = 170, 0.03
+UPDATES, LEARNING_RATE = 150, 0.03
 # Crops of photos that are resized to the size that networks are trained with, and how many there are.
 CROP, SIZE, CROPS = 128, 256, 12
 # Shorter sides of paintings: what they are resized to, and what strokes can be seen in.
