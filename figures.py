@@ -31,6 +31,23 @@ ROOT = os.path.dirname(os.path.abspath(__file__))
 # 'many_iterations' are those of the network of many styles: as many as the others in the paper, but where the
 # updates are few, as many for each style. 'finetune_iterations' are those of a new style, for which other networks
 # have as many and 8 times as many.
+FULL = dict(
+    styles=32,
+    width=32,
+    residual_blocks=5,
+    image_size=256,
+    style_size=512,
+    batch_size=4,
+    iterations=40000,
+    many_iterations=40000,
+    finetune_iterations=5000,
+    checkpoint_every=1000,
+    shown=10,
+    picture_size=512,
+    steps=500,
+    timed_steps=500,
+    timed_sizes=[256, 512, 1024],
+)
 SCALES = {
     'quick': dict(
         styles=4,
@@ -49,13 +66,10 @@ SCALES = {
         timed_steps=3,
         timed_sizes=[256, 512, 1024],
     ),
+    # Networks and images of the full size.
     'hours': dict(
+        FULL,
         styles=4,
-        width=32,
-        residual_blocks=5,
-        image_size=256,
-        style_size=512,
-        batch_size=4,
         iterations=600,
         many_iterations=2400,
         finetune_iterations=300,
@@ -64,25 +78,8 @@ SCALES = {
         picture_size=256,
         steps=200,
         timed_steps=10,
-        timed_sizes=[256, 512, 1024],
     ),
-    'full': dict(
-        styles=32,
-        width=32,
-        residual_blocks=5,
-        image_size=256,
-        style_size=512,
-        batch_size=4,
-        iterations=40000,
-        many_iterations=40000,
-        finetune_iterations=5000,
-        checkpoint_every=1000,
-        shown=10,
-        picture_size=512,
-        steps=500,
-        timed_steps=500,
-        timed_sizes=[256, 512, 1024],
-    ),
+    'full': FULL,
 }
 SAMPLES = os.path.join(ROOT, 'data', 'samples')
 # What they show, and the modules of papers/ that have them.
