@@ -50,8 +50,16 @@ class Objective:
     pool: str = 'max'
 
 
-def parse_layers(option: str, text: str, default_weight: float) -> list[tuple[str, float]]:
+def parse_layers(option: str, text: str, default_weight: float, pixels: bool = False) -> list[tuple[str, float]]:
     """``conv1_2,conv2_2=4e-4``, what an option was given, as a list of pairs (layer, weight).
+
+    Parameters
+    ----------
+    option, text : str
+    default_weight : float
+        Of the layers that are given none.
+    pixels : bool
+        Whether `PIXELS` are a layer, too.
 
     Raises
     ------
@@ -59,8 +67,9 @@ def parse_layers(option: str, text: str, default_weight: float) -> list[tuple[st
         For what is no layer of a VGG network, and weights that are negative or more than `MAX_WEIGHT`.
     """
     layers: dict[str, float] = {}
+    known = 'conv[1-5]_[1-4]' + f'|{PIXELS}' * pixels
     for item in text.split(','):
-        match = re.fullmatch(r'\s*(conv[1-5]_[1-4])\s*(?:=\s*([0-9.eE+-]+))?\s*', item)
+        match = re.fullmatch(rf'\s*({known})\s*(?:=\s*([0-9.eE+-]+))?\s*', item)
         try:
             if not match:
                 raise ValueError(item)

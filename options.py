@@ -207,8 +207,8 @@ def add_losses(parser):
     parser.add_argument(
         '--content-layers',
         metavar='LAYER[=WEIGHT],...',
-        help='layers of the content loss; each weight is divided by the number of layers (default: '
-        'conv3_3 for cin, conv2_2 for fns)',
+        help="layers of the content loss, and 'pixels', RGB in [0, 1]; each weight is divided by the number of layers "
+        '(default: conv3_3 for cin, conv2_2 for fns)',
     )
     parser.add_argument(
         '--content-weight', type=not_negative, default=1.0, help='weight of the layers that are given none'
@@ -283,7 +283,7 @@ def objective(args, network):
     style_layers = parse_layers('--style-layers', settings['style_layers'], settings['style_weight'])
     return Objective(
         vgg.read_all(settings['loss_weights']),
-        parse_layers('--content-layers', settings['content_layers'], settings['content_weight']),
+        parse_layers('--content-layers', settings['content_layers'], settings['content_weight'], pixels=True),
         [] if network == 'upscale' else style_layers,
         settings['tv_weight'],
         settings['normalize_losses'],

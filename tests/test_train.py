@@ -363,6 +363,7 @@ def test_what_a_run_wrote_is_not_overwritten(run, fails, trained):
         (dict(loss_weights='nothing.pkl'), 'data/download.py'),
         (dict(style_layers='conv1_2,conv3_3'), 'no layer conv3_3'),
         (dict(style_layers='conv1_2=x'), "--style-layers: 'conv1_2=x'"),
+        (dict(style_layers='conv1_2,pixels'), "--style-layers: 'pixels'"),
         (dict(content_layers='conv2_2,conv2_2=2'), "--content-layers: 'conv2_2=2'"),
         (dict(iterations=5, epochs=1), 'contradict'),
         (dict(network='fns'), 'takes one'),

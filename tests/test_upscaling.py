@@ -24,7 +24,7 @@ from backend.onednn import library, rewrites
 from conftest import ROOT
 from data import photos
 from formats import networks
-from objective import PIXELS, Objective
+from objective import PIXELS, Objective, parse_layers
 from support.tiny import loss_network, transformer, upscaler
 
 SAMPLES = os.path.join(ROOT, 'data', 'samples')
@@ -245,10 +245,11 @@ def test_gradients_are_those_of_finite_differences(norm, generator):
 
 
 def test_no_pixel_has_a_fixed_place_in_the_pooled_squares(tmp_path, generator):
-    """Both images are shifted before features are taken of them, in each update by other rows and columns."""
+    """Both images are shifted before they are compared, in each update by other rows and columns."""
     loss_network(tmp_path / 'vgg.npz', generator, ('conv1_1', 'conv1_2', 'conv2_1'))
     weights = files.load_npz(str(tmp_path / 'vgg.npz'))
-    network, objective = upscaler(2, norm='none'), Objective([weights], [('conv2_1', 1.0)], [])
+    content_layers = parse_layers('--content-layers', 'conv2_1,pixels=3e3', 1.0, pixels=True)
+    network, objective = upscaler(2, norm='none'), Objective([weights], content_layers, [])
     assert training.pooling_stride(objective) == 2 and training.pooling_stride(Objective([], [(PIXELS, 1.0)], [])) == 1
     small, image = (generator.rand(1, 3, side, side).astype('float32') for side in (8, 16))
     inputs, _, values = training.loss_expressions(network, objective, [], False)
@@ -257,8 +258,9 @@ def test_no_pixel_has_a_fixed_place_in_the_pooled_squares(tmp_path, generator):
     for top, left in [(0, 0), (1, 0), (1, 1)]:
         parts = [x[:, :, top : top + 14, left : left + 14] for x in (large, image.astype('float64'))]
         made, wanted = (reference.vgg(reference.preprocess(part), weights, 'conv2_1')['conv2_1'] for part in parts)
+        of_features, of_pixels = (numpy.square(a - b).mean() for a, b in [(made, wanted), parts])
         found.append(float(function(small, image, numpy.array([top, left], 'int32'))))
-        assert found[-1] == pytest.approx(numpy.square(made - wanted).mean(), rel=1e-4)
+        assert found[-1] == pytest.approx((of_features + 3e3 * of_pixels) / 2, rel=1e-4)
     assert len(set(found)) == 3
 
     shifts = {tuple(training.draw_shift(2, [0, 5, iteration, 0])) for iteration in range(40)}
