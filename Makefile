@@ -14,6 +14,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STYLES := stained-glass,golden-spirals,pointillist-meadow
+BLEND := stained-glass=0.5,golden-spirals=0.5
 
 # The network of the page: a slim one, where there is one.
 WEB_MODEL ?= $(if $(wildcard data/models/misc32-slim.npz),misc32-slim,misc32)
@@ -25,9 +26,12 @@ GPU_PACKAGES := python3-pygpu libgpuarray-dev pocl-opencl-icd libclblast-dev
 .PHONY: demo train-demo video-demo test test-pythons lint format gpu-deps web web-serve web-deps clean
 
 demo: $(VENV)/installed
-	$(BIN)/python stylize.py --model misc32 --style all --size 192 --output demo/all --grid demo/contact-sheet.jpg data/samples/pavilion.jpg
+	for network in misc32 paintings16 monet10; do $(BIN)/python stylize.py --model $$network --style all --size 192 \
+	  --output demo/all --grid demo/$$network.jpg data/samples/pavilion.jpg || exit 1; done
 	$(BIN)/python stylize.py --model misc32 --style $(STYLES) --output demo data/samples/pavilion.jpg
-	@echo "demo/contact-sheet.jpg shows a photo in all styles; beside it lie three pastiches at full size"
+	$(BIN)/python stylize.py --model misc32 --blend $(BLEND) --output demo/blend.jpg data/samples/pavilion.jpg
+	$(BIN)/python stylize.py --model fns-udnie --output demo/udnie.jpg data/samples/pavilion.jpg
+	@echo "demo/misc32.jpg, paintings16.jpg and monet10.jpg show a photo in all styles; beside them lie pastiches at full size"
 
 # A network of 16 paintings learns a style that it has not seen: first one update, so that there is something to compare
 # with, then the others.

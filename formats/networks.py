@@ -76,8 +76,7 @@ def find_upscaling(name=None, factor=None):
     Parameters
     ----------
     name : str, optional
-        Its path, or its name in data/models; by default 'enhance-x4', or that of another factor, or
-        'enhance-x4-pixel' where only that is there.
+        Its path, or its name in data/models; by default 'enhance-x4', or that of another factor.
     factor : int, optional
         That it must have.
 
@@ -86,9 +85,7 @@ def find_upscaling(name=None, factor=None):
     utils.UserError
         If there is none; the line says how to train one.
     """
-    usual = f'{UPSCALING}x{factor or 4}'
-    pixel = f'{usual}-pixel'
-    wanted = name or (pixel if pixel in shipped('upscale') and usual not in shipped('upscale') else usual)
+    wanted = name or f'{UPSCALING}x{factor or 4}'
     path = os.path.join(MODELS, f'{wanted}.npz')
     path = path if os.path.exists(path) and not os.path.isfile(wanted) else wanted
     if not os.path.exists(path):
