@@ -208,7 +208,7 @@ def add_losses(parser):
         '--content-layers',
         metavar='LAYER[=WEIGHT],...',
         help="layers of the content loss, and 'pixels', RGB in [0, 1]; each weight is divided by the number of layers "
-        '(default: conv3_3 for cin, conv2_2 for fns)',
+        '(default: conv3_3 for cin, conv2_2 for fns and to upscale)',
     )
     parser.add_argument(
         '--content-weight', type=not_negative, default=1.0, help='weight of the layers that are given none'
