@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-// As laid out by ops.py
+// As laid out by ops/convolutions.py
 struct Shape {
     i64 n, c, h, w, scale, mirror; // the source image and how it is enlarged
     i64 oc, kh, kw, sh, sw, pad_h, pad_w;
