@@ -273,7 +273,7 @@ def write_table(args, columns, rows, label=''):
 
 
 def write_picture(args, image, label=''):
-    path = os.path.join(args.output, f'{args.figure}{label}.jpg')
+    path = os.path.join(args.output, f'{args.figure}{label}.webp')
     files.write_image(path, image)
     print(f'{path}: the picture')
 

@@ -78,7 +78,7 @@ def test_shallow_layers_know_more_of_a_photo_than_deep_ones(make, folder, deep, 
     assert float(shallow['pixel_difference']) < 0.7 * float(profound['pixel_difference'])
     assert float(shallow['correlation']) > 0.5 > float(profound['correlation'])
     # The photo and two reconstructions, all of 32 pixels.
-    assert files.read_image(str(folder / 'out' / 'content-reconstruction.jpg')).shape[1] == 8 + 3 * 40
+    assert files.read_image(str(folder / 'out' / 'content-reconstruction.webp')).shape[1] == 8 + 3 * 40
     no_optimization()
     assert make('content-reconstruction', *more, 'steps=30') == made
 
@@ -116,7 +116,7 @@ def test_sizes_keep_the_aspect_and_measure_each_beside_the_photo_of_that_size(ma
     assert not trained and [(row['size'], row['photos']) for row in rows] == [('16', '1'), ('24', '1')]
     assert all(float(row['style_percent_of_photo']) > 0 and float(row['content_relative']) > 0 for row in rows)
     # The photo and two pastiches, twice as wide as high.
-    sheet = files.read_image(str(folder / 'out' / 'sizes.jpg'))
+    sheet = files.read_image(str(folder / 'out' / 'sizes.webp'))
     assert sheet.shape[1] > 3 * (64 + 8)
 
 
