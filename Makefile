@@ -30,7 +30,8 @@ demo: $(VENV)/installed
 	  --output demo/all --grid demo/$$network.jpg data/samples/pavilion.jpg || exit 1; done
 	$(BIN)/python stylize.py --model misc32 --style $(STYLES) --output demo data/samples/pavilion.jpg
 	$(BIN)/python stylize.py --model misc32 --blend $(BLEND) --output demo/blend.jpg data/samples/pavilion.jpg
-	$(BIN)/python stylize.py --model fns-udnie --output demo/udnie.jpg data/samples/pavilion.jpg
+	for network in great-wave udnie; do \
+	  $(BIN)/python stylize.py --model fns-$$network --output demo/$$network.jpg data/samples/pavilion.jpg || exit 1; done
 	@echo "demo/misc32.jpg, paintings16.jpg and monet10.jpg show a photo in all styles; beside them lie pastiches at full size"
 
 # A network of 16 paintings learns a style that it has not seen: first one update, so that there is something to compare
