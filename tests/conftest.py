@@ -183,3 +183,73 @@ def make(folder, monkeypatch, trainings):
             return list(csv.DictReader(file)), list(trainings)
 
     return make
+
+
+@pytest.fixture
+def main(monkeypatch):
+    """Run a script's main in this process, without waiting for a compiler; returns what it returned."""
+
+    def main(script, *arguments):
+        monkeypatch.setattr(sys, 'argv', [f'{script.__name__}.py'] + [str(argument) for argument in arguments])
+        return script.main()
+
+    return main
+
+
+@pytest.fixture
+def refuses(main):
+    """Run a script's main, which must refuse; returns its line."""
+    import utils
+
+    def refuses(script, *arguments):
+        with pytest.raises(utils.UserError) as caught:
+            main(script, *arguments)
+        return str(caught.value)
+
+    return refuses
+
+
+@pytest.fixture
+def instant(monkeypatch):
+    """Stylizing that gives the negative, at once."""
+    import models
+
+    monkeypatch.setattr(models, 'pastiche_function', lambda network: lambda image, *style: 1 - image)
+
+
+@pytest.fixture
+def vgg(place):
+    """Options for a loss network of two layers."""
+    generator, weights = numpy.random.RandomState(0), {}
+    for name, channels in (('conv1_1', 3), ('conv1_2', 4)):
+        weights[f'{name}_W'] = (generator.randn(4, channels, 3, 3) / 8).astype('float32')
+        weights[f'{name}_b'] = generator.randn(4).astype('float32')
+    numpy.savez('vgg.npz', **weights)
+    return ['--loss-weights', 'vgg.npz', '--content-layers', 'conv1_2', '--style-layers', 'conv1_2']
+
+
+@pytest.fixture
+def training(place, vgg):
+    """The command of a training that would start."""
+    import files
+    import train
+
+    os.mkdir('styles')
+    files.write_image('styles/a.png', numpy.zeros((32, 32, 3), 'uint8'))
+    os.mkdir('content')
+    for name in 'abc':
+        files.write_image(f'content/{name}.png', numpy.full((32, 32, 3), ord(name), 'uint8'))
+    return [
+        train,
+        '--style-dir',
+        'styles',
+        '--content',
+        'content',
+        *vgg,
+        *'--image-size 16 --style-size 16 --width 4 --residual-blocks 0 --backend plain'.split(),
+    ]
+
+
+def contents(*paths):
+    """The bytes of files."""
+    return [open(path, 'rb').read() for path in paths]
