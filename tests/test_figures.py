@@ -34,8 +34,11 @@ def size(folder, name):
 
 
 def difference(shown, made):
-    """Of the luminance: WebP keeps the colours of every other pixel only, of which a picture of 32 has few."""
-    return abs((shown - made) @ colors.LUMINANCE).mean()
+    """Of the luminance, or of the colours in squares of two by two pixels: WebP has no finer ones."""
+    apart = shown - made.astype(int)
+    height, width, _ = apart.shape
+    squares = apart.reshape(height // 2, 2, width // 2, 2, 3).mean((1, 3))
+    return max(abs(apart @ colors.LUMINANCE).mean(), abs(squares).mean())
 
 
 @pytest.mark.slow
@@ -129,7 +132,7 @@ def test_finetune_and_blend(make, folder):
     function = models.pastiche_function(network)
     for style, (top, left) in enumerate([(8, 8), (8, 168), (168, 8), (168, 168)]):
         pure = common.as_picture(evaluation.stylize(function, network, photo, style))
-        assert difference(grid[top : top + 32, left : left + 32], pure) < 3
+        assert difference(grid[top : top + 32, left : left + 32], pure) < 8
 
 
 def test_losses_are_measured_on_all_photos():
@@ -222,8 +225,9 @@ def test_sequence_goes_from_one_style_to_another(make, folder, misc32):
     for weight, left in (('0', 8), ('1', 8 + 6 * 40)):
         pastiche = sheet[-40:-8, left : left + 32]
         differences = {name: difference(pastiche, image) for name, image in expected.items()}
-        assert min(differences, key=differences.get) == weight and differences[weight] < 3
-    assert difference(sheet[-80:-48, 8 + 3 * 40 : 40 + 3 * 40], common.as_picture(photo)) < 3
+        assert min(differences, key=differences.get) == weight and differences[weight] < 8
+    # The photo is noise, and another one would differ by 50.
+    assert difference(sheet[-80:-48, 8 + 3 * 40 : 40 + 3 * 40], common.as_picture(photo)) < 16
     assert sheet[-80:-48, 48:80].min() > 240
 
 
