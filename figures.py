@@ -222,7 +222,7 @@ def parse_arguments():
     parser.add_argument(
         '--model',
         help='for pastiches, sequence, blend and finetune: a trained network instead of one of many styles; for '
-        'side-by-side, sizes and contrast: one with the style of --style-dir',
+        'objective, side-by-side, sizes and contrast: one with the style of --style-dir',
     )
     options.add_losses(parser)
     parser.add_argument('--output', default='figures', help='folder for pictures and tables')
@@ -252,7 +252,7 @@ def use_what_is_there(args):
         args.loss_weights = ['random']
     if args.content == photos.COCO and not os.path.exists(photos.COCO):
         args.content = SAMPLES
-        if not (args.figure in UNTRAINED or (args.model and args.figure in ('side-by-side', 'sizes'))):
+        if not (args.figure in UNTRAINED or (args.model and args.figure in ('objective', 'side-by-side', 'sizes'))):
             print(f'WARNING: {photos.COCO} is not there: training on the photos of {SAMPLES}, a few', file=sys.stderr)
 
 

@@ -228,9 +228,9 @@ def optimized(args, name, function, start, bar):
     return image, numpy.array(values)
 
 
-def optimized_pastiche(args, kind, name, photo, style, function, bar):
-    """What `optimized` makes of a photo in the style of an image, by the objective of a kind of network."""
-    return optimized(args, f'{kind}-{name}-in-{models.style_name(style)}', function, photo, bar)
+def optimized_pastiche(args, kind, name, start, style, function, bar):
+    """What `optimized` makes of `start` in the style of an image, by the objective of a kind of network."""
+    return optimized(args, f'{kind}-{name}-in-{models.style_name(style)}', function, start, bar)
 
 
 def stylizer(path, style=0):

@@ -95,48 +95,20 @@ def time_passes(function, photo):
 
 def objective(args):
     """The objective of the network against that of the optimization over its steps (arXiv:1603.08155, figure 5)."""
-    style = common.style_images(args, 1)[0]
-    network = models.load_network(common.variant(args, 'instance norm')[1])
-    function, photos = models.pastiche_function(network), common.show_photos(args)
-    objective_for = common.judge(args, 'fns', gradient=True)
-    cache = os.path.join(args.run_dir, 'objective.csv')
-    columns = ['photo', 'start', 'step', 'total']
-    done = runs.read_table(cache) if os.path.exists(cache) else []
-    starts = {'photo': lambda photo: photo, 'noise': common.noise_like}
-    with runs.open_table(cache, columns, done) as table, utils.progress(
-        total=2 * len(photos) * args.steps, desc='optimizing', unit='it'
-    ) as bar:
+    network, number, style = common.network_of_a_style(args)
+    kind = network.architecture.network
+    function, objective_for = models.pastiche_function(network), common.judge(args, kind, gradient=True)
+    photos, totals, of_network = common.show_photos(args), {'photo': [], 'noise': []}, []
+    with utils.progress(total=2 * len(photos) * args.steps, desc='optimizing', unit='it') as bar:
         for name, photo in photos.items():
-            of_image = objective_for(photo, style)
-            for start, first in starts.items():
-                last = [row for row in done if row['photo'] == name and row['start'] == start]
-                if last and int(last[-1]['step']) >= args.steps:
-                    bar.update(args.steps)
-                    continue
-                values = {0: of_image(first(photo))[0][0]}
-
-                def record(step, image, losses_of_image):
-                    values[step] = losses_of_image[0]
-                    bar.update()
-
-                optimization.minimize_lbfgs(of_image, first(photo), args.steps, record)
-                for step in range(args.steps + 1):
-                    # Where L-BFGS has stopped early, the objective stays as it is.
-                    values[step] = values.get(step, values.get(step - 1))
-                    runs.append_row(table, [name, start, step, f'{values[step]:.7g}'], sync=step == args.steps)
-    table = {}
-    for row in runs.read_table(cache):
-        table.setdefault((row['start'], int(row['step'])), {})[row['photo']] = float(row['total'])
-    mean = {
-        start: [float(numpy.mean([table[start, step][name] for name in photos])) for step in range(args.steps + 1)]
-        for start in starts
-    }
-    of_network, of_photo = [], []
-    for photo in photos.values():
-        of_image = objective_for(photo, style)
-        of_network.append(of_image(evaluation.stylize(function, network, photo, 0))[0][0])
-        of_photo.append(of_image(photo)[0][0])
-    of_network, of_photo = float(numpy.mean(of_network)), float(numpy.mean(of_photo))
+            of_image, noise = objective_for(photo, style), common.noise_like(photo)
+            for start, key, image in (('photo', name, photo), ('noise', f'noise-for-{name}', noise)):
+                _, path = common.optimized_pastiche(args, kind, key, image, style, of_image, bar)
+                # Where L-BFGS has stopped early, the objective stays as it is.
+                totals[start].append(numpy.pad(path[:, 0], (0, args.steps + 1 - len(path)), mode='edge'))
+            of_network.append(of_image(evaluation.stylize(function, network, photo, number))[0][0])
+    mean = {start: numpy.mean(of_photos, axis=0).tolist() for start, of_photos in totals.items()}
+    of_network, of_photo = float(numpy.mean(of_network)), mean['photo'][0]
     steps = list(range(args.steps + 1))
     common.plot(
         args,
@@ -151,7 +123,7 @@ def objective(args):
         'step of the optimization',
     )
     rows = [['untouched photo', '', of_photo], ['network', '', of_network]]
-    for start in starts:
+    for start in mean:
         reached = [step for step in steps if mean[start][step] <= of_network]
         rows.append([f'L-BFGS from the {start} reaches the network', reached[0] if reached else 'never', ''])
         rows += [[f'L-BFGS from the {start}', step, mean[start][step]] for step in steps[:: max(1, args.steps // 10)]]

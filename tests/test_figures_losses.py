@@ -103,8 +103,15 @@ def test_network_and_optimization_are_shown_side_by_side(make, folder, no_optimi
         assert (photo['steps'], optimized['steps'], network['steps']) == ('0', '3', '0')
         assert float(optimized['total']) < float(photo['total'])
         assert float(optimized['style']) < float(network['style'])
+    # The curves of the objective are those of the same images.
+    curves, trained = made_curves = make('objective', '--model', 'fns.npz')
+    objective = {(row['image'], row['step']): float(row['objective'] or 'nan') for row in curves}
+    for place, key in enumerate((('untouched photo', ''), ('L-BFGS from the photo', '3'), ('network', ''))):
+        assert objective[key] == pytest.approx(numpy.mean([float(row['total']) for row in rows[place::3]]), rel=1e-3)
+    assert not trained and objective['L-BFGS from the noise', '3'] < objective['L-BFGS from the noise', '0']
     no_optimization()
     assert make('side-by-side', '--model', 'fns.npz') == made
+    assert make('objective', '--model', 'fns.npz') == made_curves
 
 
 def test_sizes_keep_the_aspect_and_measure_each_beside_the_photo_of_that_size(make, folder):
