@@ -52,12 +52,7 @@ def parse_arguments():
         help="file for a single pastiche, else folder, or '-' for the standard output (default: PHOTO_STYLE in the "
         'current folder)',
     )
-    parser.add_argument(
-        '--precision',
-        choices=['float32', 'bf16'],
-        default='float32',
-        help='of the factors of convolutions with oneDNN; bf16 is faster on processors with AVX512-BF16',
-    )
+    options.add_precision(parser)
     parser.add_argument(
         '--tile',
         action='store_true',

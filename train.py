@@ -39,6 +39,7 @@ FREE_OPTIONS = {
     'epochs',
     'device',
     'backend',
+    'precision',
     'tf32',
     'run_dir',
     'output',
@@ -223,6 +224,7 @@ def parse_arguments():
     parser.add_argument('--resume', action='store_true', help="carry on from the run folder's checkpoint")
     parser.add_argument('--workers', type=options.positive_int, default=2, help='threads that read images ahead')
     options.add_max_pixels(parser)
+    options.add_precision(parser)
     options.add_device(parser)
     given = parser.given()
     if 'task' in given and parser.parse_args().task == 'upscale':

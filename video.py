@@ -74,12 +74,7 @@ def parse_arguments():
         help='of the last pastiche, brought forward by the motion in the clip, in the next one; 0 is frame by frame',
     )
     options.add_controls(parser)
-    parser.add_argument(
-        '--precision',
-        choices=['float32', 'bf16'],
-        default='float32',
-        help='of the factors of convolutions with oneDNN; bf16 is faster on processors with AVX512-BF16',
-    )
+    options.add_precision(parser)
     options.add_overwrite(parser)
     options.add_max_pixels(parser)
     options.add_cluster(parser, 'frames')

@@ -162,36 +162,57 @@ def test_a_batch_too_large_for_the_caches_is_convolved_as_its_images_are(k):
     )
 
 
-def rounded(x):
-    """To bfloat16, the nearest and at a tie the even one."""
-    bits = numpy.ascontiguousarray(x, 'float32').view('uint32').astype('uint64')
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype('uint32').view('float32')
+def with_gradients(op_settings, bf16, x, filters, dy):
+    """A convolution of an unenlarged image and its gradients to the image and to the filters."""
+    oc, c, k, _ = filters.shape
+    conv, to_image, to_filters = [
+        op(**op_settings, bf16=bf16) for op in (ops.Conv, ops.ConvInputGradient, ops.ConvWeightGradient)
+    ]
+    return (
+        plain(conv.run(blocked(x), filters), oc),
+        plain(to_image.run(filters, blocked(dy), *x.shape[2:]), c),
+        to_filters.run(blocked(x), blocked(dy), oc, c, k, k),
+    )
 
 
 @settings(max_examples=40, deadline=None)
 @given(
     images,
-    channels,
-    st.integers(9, 19),
-    st.integers(9, 19),
-    st.integers(5, 40),
-    st.sampled_from([1, 2, 3, 5, 9]),
-    st.integers(1, 2),
+    st.one_of(st.integers(8, 40), st.sampled_from([32, 64, 96])),
+    st.integers(4, 40),
+    st.integers(4, 40),
+    st.one_of(st.integers(8, 40), st.sampled_from([32, 64, 96])),
     st.booleans(),
 )
-def test_bfloat16_rounds_what_is_multiplied(n, c, h, w, oc, k, stride, flip):
+def test_bfloat16_in_winograds_method_is_near_float32(n, c, h, w, oc, flip):
+    x, filters, dy = random(n, c, h, w), random(oc, c, 3, 3, seed=1), random(n, oc, h, w, seed=2)
+    settings = dict(border_mode=(1, 1), flip=flip)
+    for low, exact in zip(*[with_gradients(settings, bf16, x, filters, dy) for bf16 in (True, False)]):
+        assert_close(low, exact, 0.08)
+        assert numpy.sqrt(numpy.mean((low - exact) ** 2)) <= 0.02 * numpy.sqrt(numpy.mean(exact**2))
+
+
+@pytest.mark.parametrize('oc', [32, 48])
+def test_bfloat16_is_the_same_with_channels_of_zeros(oc):
+    """Of 32 channels processors with a matrix unit make matrices, of 40 all take vectors."""
+    x, filters = random(2, 32, 23, 21), random(oc, 32, 3, 3, seed=1)
+    more_x, more_filters = [numpy.concatenate([a, 0 * a[:, :8]], 1) for a in (x, filters)]
+    low, wider = [
+        plain(ops.Conv(bf16=True).run(blocked(x), filters), oc) for x, filters in ((x, filters), (more_x, more_filters))
+    ]
+    assert_close(low, wider, 2e-6)
+
+
+@draws
+@given(
+    images, channels, st.integers(9, 19), st.integers(9, 19), channels, st.sampled_from([1, 2, 3, 5, 9]), st.booleans()
+)
+def test_bfloat16_leaves_other_convolutions_alone(n, c, h, w, oc, k, flip):
     x, filters = random(n, c, h, w), random(oc, c, k, k, seed=1)
-    correlated = rounded(filters[:, :, ::-1, ::-1] if flip else filters).astype('float64')
-    out = [(size - k) // stride + 1 for size in (h, w)]
-    expected = sum(
-        numpy.einsum('nchw,oc->nohw', rounded(x).astype('float64')[part], correlated[:, :, i, j])
-        for i, j, part in taps(x, k, stride, out)
-    )
-    result = plain(ops.Conv(subsample=(stride, stride), flip=flip, bf16=True).run(blocked(x), filters), oc)
-    # Winograd's method rounds the transforms instead.
-    winograd = k == 3 and stride == 1 and c >= 8 and oc >= 8
-    assert_close(result, expected, 0.05 if winograd else 1e-5)
-    assert numpy.sqrt(numpy.mean((result - expected) ** 2)) <= 0.02 * numpy.sqrt(numpy.mean(expected**2))
+    settings = dict(subsample=(2, 2), flip=flip)
+    dy = random(n, oc, (h - k) // 2 + 1, (w - k) // 2 + 1, seed=2)
+    for low, exact in zip(*[with_gradients(settings, bf16, x, filters, dy) for bf16 in (True, False)]):
+        numpy.testing.assert_array_equal(low, exact)
 
 
 @pytest.mark.parametrize('bf16', [False, True])
@@ -205,24 +226,32 @@ def test_filters_that_change_in_place_are_transformed_anew(bf16):
     numpy.testing.assert_array_equal(op.run(x, filters.copy()), second)
 
 
-def test_bfloat16_in_winograds_method_is_not_float32():
-    x, filters = random(1, 16, 12, 12), random(16, 16, 3, 3, seed=1)
+@pytest.mark.parametrize('c', [16, 32])
+def test_bfloat16_in_winograds_method_is_not_float32(c):
+    x, filters = random(1, c, 12, 12), random(16, c, 3, 3, seed=1)
     low, exact = [plain(ops.Conv(bf16=bf16).run(blocked(x), filters), 16) for bf16 in (True, False)]
     assert numpy.sqrt(numpy.mean((low - exact) ** 2)) >= 1e-3 * numpy.sqrt(numpy.mean(exact**2))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('source', ['winograd.cpp', 'direct.cpp'])
-def test_compiles_to_the_bfloat16_instruction(source):
+@pytest.mark.parametrize(
+    'processor, source, instruction',
+    [
+        ('cooperlake', 'winograd.cpp', 'vdpbf16ps'),
+        ('sapphirerapids', 'winograd.cpp', 'tdpbf16ps'),
+        ('sapphirerapids', 'winograd_weights.cpp', 'tdpbf16ps'),
+    ],
+)
+def test_compiles_to_the_bfloat16_instruction(processor, source, instruction):
     """For a processor that has it, whatever runs the test."""
     flags = [flag for flag in library.FLAGS if not flag.startswith('-march')]
     assembly = subprocess.run(
-        ['g++', '-march=cooperlake', '-S', '-o', '-', os.path.join(ROOT, 'backend', 'onednn', source)] + flags,
+        ['g++', f'-march={processor}', '-S', '-o', '-', os.path.join(ROOT, 'backend', 'onednn', source)] + flags,
         check=True,
         stdout=subprocess.PIPE,
         text=True,
     ).stdout
-    assert 'vdpbf16ps' in assembly
+    assert instruction in assembly
 
 
 @draws

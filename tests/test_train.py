@@ -205,6 +205,18 @@ def test_style_coefficients_multiply_the_style_loss_of_their_style(run, trained)
     assert train.parse_coefficients('b=2.5,a=0', ['a', 'b', 'c']) == [0, 2.5, 1]
 
 
+def test_bfloat16_has_nearly_the_same_losses(run, trained):
+    result = run(*options(trained, 'low.npz', iterations=4, precision='bf16'), cwd=str(trained))
+    if 'error: --precision bf16: ' in result.stderr:
+        pytest.skip(result.stderr)
+    assert result.returncode == 0, result.stderr
+    exact, low = [
+        numpy.array([float(row['total']) for row in read_metrics(trained / name / 'metrics.csv')[:4]])
+        for name in ('cin', 'low')
+    ]
+    assert low[0] != exact[0] and low[:2] == pytest.approx(exact[:2], rel=0.05)  # later ones are amplified rounding
+
+
 def test_several_content_layers_are_summed(run, trained):
     """A network's first losses are those of its random filters, whatever it is trained for."""
     for output, changes in (

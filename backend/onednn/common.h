@@ -64,16 +64,14 @@ static inline pairs round_to_bf16(vec v) { // in the upper halves
     return bits + 0x7fff + ((bits >> 16) & 1);
 }
 static inline void store(bf16 *p, vec v) {
+#ifdef __AVX512BF16__
+    _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh((__m512)v));
+#else
     *(loose_half_vec *)p = __builtin_convertvector(round_to_bf16(v) >> 16, half_vec);
+#endif
 }
 static inline void store_pairs(bf16 *p, vec first, vec second) {
     *(loose_pairs *)p = (round_to_bf16(first) >> 16) | (round_to_bf16(second) & 0xffff0000);
-}
-static inline void set(float *p, float value) { *p = value; }
-static inline void set(bf16 *p, float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, 4);
-    *p = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
 }
 static inline pairs load_pairs(const bf16 *p) { return *(const loose_pairs *)p; }
 static inline pairs splat_pair(const bf16 *p) { return *(const loose_pair *)p - (pairs){}; }
@@ -169,8 +167,9 @@ bool winograd_suits(i64 ic, i64 oc, i64 kh, i64 kw, i64 sh, i64 sw);
 void winograd(const float *x, const Frame &f, const float *weights, i64 oc, bool flip, bool transpose, bool low,
               const Epilogue &epilogue, float *y);
 
-// winograd_weights.cpp, for what winograd_suits: the gradient dw (oc, ic, 3, 3), rotated by 180 degrees if `flip`
-void winograd_weights(const float *x, const Frame &f, const float *dy, i64 oc, bool flip, float *dw);
+// winograd_weights.cpp, for what winograd_suits: the gradient dw (oc, ic, 3, 3), rotated by 180 degrees if `flip`;
+// `low` multiplies in bfloat16 where the processor has a matrix unit, and otherwise in float32
+void winograd_weights(const float *x, const Frame &f, const float *dy, i64 oc, bool flip, bool low, float *dw);
 
 // direct_weights.cpp, for what narrow_suits: the gradient dw (oc, ic, kh, kw), rotated by 180 degrees if `flip`
 bool narrow_suits(i64 ic, i64 oc, i64 sh, i64 sw);
@@ -193,6 +192,5 @@ struct Tap {
 struct Grid {
     i64 height, width, plane, row, pixel, offset;
 };
-// `low` multiplies in bfloat16, unless there are few output channels.
-void direct(const float *x, const Frame &f, const std::vector<Tap> &taps, i64 stride_h, i64 stride_w, i64 oc, bool low,
+void direct(const float *x, const Frame &f, const std::vector<Tap> &taps, i64 stride_h, i64 stride_w, i64 oc,
             const Epilogue &epilogue, float *y, const Grid &grid);

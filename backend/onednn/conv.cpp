@@ -11,7 +11,7 @@ struct Shape {
     i64 n, c, h, w, scale, mirror; // the source image and how it is enlarged
     i64 oc, kh, kw, sh, sw, pad_h, pad_w;
     i64 flip; // rotate the filters by 180 degrees: a true convolution
-    i64 low;  // multiply in bfloat16
+    i64 low;  // multiply in bfloat16 in Winograd's method
     Frame frame() const { return {n, c, h, w, scale, mirror, pad_h, pad_w}; }
     i64 oh() const { return (frame().height() + 2 * pad_h - kh) / sh + 1; }
     i64 ow() const { return (frame().width() + 2 * pad_w - kw) / sw + 1; }
@@ -42,7 +42,7 @@ static void convolve(const Shape &s, const float *x, const float *w, bool transp
     for (i64 i = 0; i < s.kh; i++)
         for (i64 j = 0; j < s.kw; j++)
             taps.push_back({i, j, tap_weights(w, s, i, j), transpose ? k : s.c * k, transpose ? s.oc * k : k});
-    direct(x, s.frame(), taps, s.sh, s.sw, s.oc, s.low, epilogue, y, {s.oh(), s.ow(), s.oh() * s.ow(), s.ow(), 1, 0});
+    direct(x, s.frame(), taps, s.sh, s.sw, s.oc, epilogue, y, {s.oh(), s.ow(), s.oh() * s.ow(), s.ow(), 1, 0});
 }
 
 // The gradient to the frame, (n, c, frame height, frame width), not to the image behind it.
@@ -72,13 +72,13 @@ static void input_gradient(const Shape &s, const float *w, const float *dy, cons
                     taps.push_back({border_h + shift_h - i / s.sh, border_w + shift_w - j / s.sw,
                                     tap_weights(w, s, i, j), k, s.c * k});
             Grid grid = {rows, columns, height * width, width * s.sh, s.sw, a * width + b};
-            direct(dy, f, taps, 1, 1, s.c, s.low, {nullptr, 0, nullptr, gate}, dx, grid);
+            direct(dy, f, taps, 1, 1, s.c, {nullptr, 0, nullptr, gate}, dx, grid);
         }
 }
 
 static void weight_gradient(const Shape &s, const float *x, const float *dy, float *dw) {
     if (winograd_suits(s.c, s.oc, s.kh, s.kw, s.sh, s.sw)) {
-        winograd_weights(x, s.frame(), dy, s.oc, s.flip, dw);
+        winograd_weights(x, s.frame(), dy, s.oc, s.flip, s.low, dw);
         return;
     }
     if (narrow_suits(s.c, s.oc, s.sh, s.sw)) {

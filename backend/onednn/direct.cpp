@@ -44,37 +44,10 @@ static inline __attribute__((always_inline)) void dot(const float *x, i64 pixel,
     for (int r = 0; r < R; r++) sum[r][0] = total[r][0], sum[r][1] = total[r][1];
 }
 
-// The same of bfloat16, in pairs of channels.
-template <int R>
-static inline __attribute__((always_inline)) void dot(const bf16 *x, i64 pixel, i64 plane, i64 ic, i64 taps,
-                                                      const i64 *offsets, const bf16 *w, vec sum[][2]) {
-    vec total[R][2];
-#pragma GCC unroll 16
-    for (int r = 0; r < R; r++) total[r][0] = total[r][1] = (vec){};
-    for (i64 c = 0; c < ic; c += BLOCK) {
-        i64 lanes = std::min<i64>(BLOCK, ic - c);
-        for (i64 t = 0; t < taps; t++) {
-            const bf16 *source = x + offsets[t];
-            for (i64 l = 0; l < lanes; l += 2) {
-                pairs w0 = load_pairs(w), w1 = load_pairs(w + PANEL);
-                w += 2 * PANEL;
-#pragma GCC unroll 16
-                for (int r = 0; r < R; r++) {
-                    pairs v = splat_pair(source + r * pixel + l);
-                    total[r][0] = add_products(total[r][0], v, w0);
-                    total[r][1] = add_products(total[r][1], v, w1);
-                }
-            }
-        }
-        x += plane;
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < R; r++) sum[r][0] = total[r][0], sum[r][1] = total[r][1];
-}
-
 // Not inline, for the pixels that are left over at the end of a row.
-template <int R, class E>
-static void dots(const E *x, i64 pixel, i64 plane, i64 ic, i64 taps, const i64 *offsets, const E *w, vec sum[][2]) {
+template <int R>
+static void dots(const float *x, i64 pixel, i64 plane, i64 ic, i64 taps, const i64 *offsets, const float *w,
+                 vec sum[][2]) {
     dot<R>(x, pixel, plane, ic, taps, offsets, w, sum);
 }
 
@@ -113,14 +86,13 @@ static inline __attribute__((always_inline)) void dot_narrow(const float *x, i64
 }
 
 // The rows [first, first + count) of a frame with its zeros, one image: (blocks, count, width, BLOCK).
-template <class E>
 static void gather(const float *x, const Frame &f, i64 n, const int *rows, const int *columns, i64 count, i64 width,
-                   E *buffer) {
+                   float *buffer) {
     i64 cb = blocks(f.c);
     for (i64 b = 0; b < cb; b++)
         for (i64 i = 0; i < count; i++) {
             const float *source = x + ((n * cb + b) * f.h + std::max(rows[i], 0)) * f.w * BLOCK;
-            E *target = buffer + (b * count + i) * width * BLOCK;
+            float *target = buffer + (b * count + i) * width * BLOCK;
             for (i64 j = 0; j < width; j++)
                 store(target + j * BLOCK,
                       rows[i] < 0 || columns[j] < 0 ? (vec){} : load(source + (i64)columns[j] * BLOCK));
@@ -155,18 +127,13 @@ static void narrow_row(const float *x, i64 plane, i64 ic, i64 taps, const i64 *o
     }
 }
 
-// For up to four output channels, pixels fill the vectors, in float only.
-static bool is_narrow(i64 oc, i64 stride_w) { return oc <= 4 && stride_w == 1; }
-
-// E: the type of the factors, float or bf16
-template <class E>
-static void convolve(const float *x, const Frame &f, const std::vector<Tap> &taps, i64 stride_h, i64 stride_w, i64 oc,
-                     const Epilogue &epilogue, float *y, const Grid &grid) {
+void direct(const float *x, const Frame &f, const std::vector<Tap> &taps, i64 stride_h, i64 stride_w, i64 oc,
+            const Epilogue &epilogue, float *y, const Grid &grid) {
     i64 count = taps.size(), oc_blocks = blocks(oc), panels = (oc + PANEL - 1) / PANEL;
     i64 cb = blocks(f.c);
     i64 reach_h = 0, reach_w = 0;
     for (const Tap &tap : taps) reach_h = std::max(reach_h, tap.row), reach_w = std::max(reach_w, tap.column);
-    bool narrow = is_narrow(oc, stride_w);
+    bool narrow = oc <= 4 && stride_w == 1; // pixels, not output channels, fill the vectors
     bool past = grid.pixel == 1 && passes_by(y, f.n * oc_blocks * grid.plane * BLOCK);
     i64 width = (grid.width - 1) * stride_w + reach_w + 1;
     if (narrow) width += 4 * BLOCK; // the last vectors read beyond the frame
@@ -174,26 +141,23 @@ static void convolve(const float *x, const Frame &f, const std::vector<Tap> &tap
     source_coordinates(f.h, f.scale, f.mirror, f.pad_h, rows.size(), rows.data());
     source_coordinates(f.w, f.scale, f.mirror, f.pad_w, columns.size(), columns.data());
 
-    // The weights in the order of their use; of bfloat16 in pairs of input channels, the last one filled up with zeros.
-    const i64 pair = sizeof(E) == 2 ? 2 : 1, ic = (f.c + pair - 1) / pair * pair;
-    Scratch<E> w(panels * PANEL * ic * count);
+    // The weights in the order of their use.
+    Scratch<float> w(panels * PANEL * f.c * count);
     if (narrow) {
-        float *target = (float *)w.data;
+        float *target = w;
         for (i64 c = 0; c < f.c; c++)
             for (i64 t = 0; t < count; t++)
                 for (i64 o = 0; o < oc; o++) *target++ = taps[t].weights[o * taps[t].oc_stride + c * taps[t].ic_stride];
     } else {
 #pragma omp parallel for schedule(static)
         for (i64 p = 0; p < panels; p++)
-            for (i64 c = 0; c < ic; c++) {
-                i64 first = c / BLOCK * BLOCK, lanes = std::min<i64>(BLOCK, ic - first), lane = c - first;
+            for (i64 c = 0; c < f.c; c++) {
+                i64 first = c / BLOCK * BLOCK, lanes = std::min<i64>(BLOCK, f.c - first);
                 for (i64 t = 0; t < count; t++) {
-                    E *target = w + p * PANEL * ic * count + (first * count + t * lanes + lane / pair * pair) * PANEL +
-                                lane % pair;
+                    float *target = w + (p * f.c * count + first * count + t * lanes + c - first) * PANEL;
                     const float *source = taps[t].weights + c * taps[t].ic_stride;
                     for (i64 o = 0; o < PANEL; o++)
-                        set(target + o * pair,
-                            p * PANEL + o < oc && c < f.c ? source[(p * PANEL + o) * taps[t].oc_stride] : 0.0f);
+                        target[o] = p * PANEL + o < oc ? source[(p * PANEL + o) * taps[t].oc_stride] : 0.0f;
                 }
             }
     }
@@ -207,17 +171,17 @@ static void convolve(const float *x, const Frame &f, const std::vector<Tap> &tap
     band = (grid.height + bands - 1) / bands;
     i64 buffer_rows = (band - 1) * stride_h + reach_h + 1;
     i64 buffer_size = buffer_rows * width * cb * BLOCK;
-    Scratch<E> buffers(threads * buffer_size);
+    Scratch<float> buffers(threads * buffer_size);
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (i64 n = 0; n < f.n; n++)
         for (i64 g = 0; g < bands; g++) {
-            E *buffer = buffers + omp_get_thread_num() * buffer_size;
+            float *buffer = buffers + omp_get_thread_num() * buffer_size;
             i64 first = g * band, height = std::min(band, grid.height - first);
             if (height <= 0) continue;
             i64 gathered = (height - 1) * stride_h + reach_h + 1, plane = gathered * width * (narrow ? 1 : BLOCK);
             const int *gathered_rows = rows.data() + first * stride_h;
             if (narrow)
-                gather_planes(x, f, n, gathered_rows, columns.data(), gathered, width, (float *)buffer);
+                gather_planes(x, f, n, gathered_rows, columns.data(), gathered, width, buffer);
             else
                 gather(x, f, n, gathered_rows, columns.data(), gathered, width, buffer);
             i64 offsets[count];
@@ -229,8 +193,8 @@ static void convolve(const float *x, const Frame &f, const std::vector<Tap> &tap
                                : oc == 2 ? narrow_row<2>
                                : oc == 3 ? narrow_row<3>
                                          : narrow_row<4>;
-                    run((float *)buffer + i * width, plane, f.c, count, offsets, (float *)w.data, epilogue, grid.width,
-                        y, out - y, grid.pixel * BLOCK);
+                    run(buffer + i * width, plane, f.c, count, offsets, w, epilogue, grid.width, y, out - y,
+                        grid.pixel * BLOCK);
                     continue;
                 }
                 for (i64 p = 0; p < panels; p++) {
@@ -238,7 +202,7 @@ static void convolve(const float *x, const Frame &f, const std::vector<Tap> &tap
                     if (epilogue.bias)
                         for (int l = 0; l < PANEL && p * PANEL + l < oc; l++)
                             bias[l / BLOCK][l % BLOCK] = epilogue.bias[p * PANEL + l];
-                    const E *source = buffer + i * stride_h * width * BLOCK, *weights = w + p * PANEL * ic * count;
+                    const float *source = buffer + i * stride_h * width * BLOCK, *weights = w + p * PANEL * f.c * count;
                     for (i64 j = 0; j < grid.width; j += PIXELS) {
                         vec sum[PIXELS][2];
                         i64 pixels = std::min<i64>(PIXELS, grid.width - j), step = stride_w * BLOCK;
@@ -247,7 +211,7 @@ static void convolve(const float *x, const Frame &f, const std::vector<Tap> &tap
                         else
                             for (i64 r = 0; r < pixels;) {
                                 i64 rest = pixels - r, some = rest >= 4 ? 4 : rest >= 2 ? 2 : 1;
-                                auto run = some == 4 ? dots<4, E> : some == 2 ? dots<2, E> : dots<1, E>;
+                                auto run = some == 4 ? dots<4> : some == 2 ? dots<2> : dots<1>;
                                 run(source + (j + r) * step, step, plane, f.c, count, offsets, weights, sum + r);
                                 r += some;
                             }
@@ -264,10 +228,4 @@ static void convolve(const float *x, const Frame &f, const std::vector<Tap> &tap
             }
             fence();
         }
-}
-
-void direct(const float *x, const Frame &f, const std::vector<Tap> &taps, i64 stride_h, i64 stride_w, i64 oc, bool low,
-            const Epilogue &epilogue, float *y, const Grid &grid) {
-    (low && !is_narrow(oc, stride_w) ? convolve<bf16> : convolve<float>)(x, f, taps, stride_h, stride_w, oc, epilogue,
-                                                                         y, grid);
 }

@@ -81,7 +81,7 @@ static void gram_gradient(const float *x, const float *dy, const float *other, b
             for (i64 s = 0; s <= r; s++)
                 symmetric[r * c + s] = symmetric[s * c + r] = (float)(scale * (g[r * c + s] + g[s * c + r]));
         i64 image = i * blocks(c) * h * w * BLOCK;
-        direct(x + image, {1, c, h, w, 1, 0, 0, 0}, {{0, 0, symmetric, c, 1}}, 1, 1, c, false,
+        direct(x + image, {1, c, h, w, 1, 0, 0, 0}, {{0, 0, symmetric, c, 1}}, 1, 1, c,
                {nullptr, 0, other ? other + image : nullptr, rectify ? x + image : nullptr}, dx + image,
                {h, w, h * w, w, 1, 0});
     }

@@ -206,7 +206,8 @@ class Translation:
         w, dy, size = node.inputs
         if not (_supported(node.op) and _feature_map(dy) and _feature_map(w)):
             return
-        op = ops.ConvInputGradient(1, 0, node.op.border_mode, node.op.subsample, node.op.filter_flip)
+        op = node.op
+        op = ops.ConvInputGradient(1, 0, op.border_mode, op.subsample, op.filter_flip, bf16=self.bf16)
         self.became(node.outputs[0], op(w, self.blocked(dy), *_height_and_width(size)), w.shape[1])
 
     def conv_weight_gradient(self, node):
@@ -214,7 +215,8 @@ class Translation:
         if not (_supported(node.op) and _feature_map(dy) and _feature_map(x)):
             return
         image, op = self.image(x), node.op
-        gradient = ops.ConvWeightGradient(image.scale, image.mirror, op.border_mode, op.subsample, op.filter_flip)
+        settings = image.scale, image.mirror, op.border_mode, op.subsample, op.filter_flip
+        gradient = ops.ConvWeightGradient(*settings, bf16=self.bf16)
         self.plain[node.outputs[0]] = gradient(
             image.source, self.blocked(dy), self.image(dy).channels, image.channels, *_height_and_width(size)
         )

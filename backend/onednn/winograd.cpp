@@ -173,8 +173,52 @@ static inline __attribute__((always_inline)) void multiply(const bf16 *a, i64 a_
     }
 }
 
-// E: the type of the factors, float or bf16
-template <class E>
+// What multiplies many rows, c (rows, PANEL) = a (rows, k) b (k, PANEL): STEP at once, where those beyond the last may be
+// read and written; a group of tiles has at least LEAST, and MOST where the filters do not come from memory.
+struct Vectors {
+    enum { STEP = ROWS, LEAST = 2 * ROWS, MOST = 8 * ROWS };
+    template <class E>
+    void operator()(const E *a, i64 a_stride, const E *b, i64 k, i64 rows, float *c, i64 c_stride) const {
+        i64 t = 0;
+        for (; t + ROWS <= rows; t += ROWS)
+            multiply<ROWS>(a + t * a_stride, a_stride, b, k, c + t * c_stride, c_stride);
+        for (; t < rows; t++) multiply<1>(a + t * a_stride, a_stride, b, k, c + t * c_stride, c_stride);
+    }
+};
+
+#ifdef __AMX_BF16__
+// The same by the matrix unit, of k in multiples of its 32: two registers of rows of a, two of columns of b, whose pairs
+// lie as the unit wants them, and four of sums.
+struct Matrices : MatrixUnit {
+    enum { STEP = 32, LEAST = 32, MOST = 96 };
+    void operator()(const bf16 *a, i64 a_stride, const bf16 *b, i64 k, i64 rows, float *c, i64 c_stride) const {
+        const i64 a_row = a_stride * sizeof(bf16), b_row = 2 * PANEL * sizeof(bf16), c_row = c_stride * sizeof(float);
+        for (i64 t = 0; t < rows; t += 32, a += 32 * a_stride, c += 32 * c_stride) {
+            _tile_zero(0);
+            _tile_zero(1);
+            _tile_zero(2);
+            _tile_zero(3);
+            for (i64 i = 0; i < k; i += 32) {
+                _tile_loadd(4, a + i, a_row);
+                _tile_loadd(5, a + 16 * a_stride + i, a_row);
+                _tile_loadd(6, b + i * PANEL, b_row);
+                _tile_loadd(7, b + i * PANEL + PANEL, b_row);
+                _tile_dpbf16ps(0, 4, 6);
+                _tile_dpbf16ps(1, 4, 7);
+                _tile_dpbf16ps(2, 5, 6);
+                _tile_dpbf16ps(3, 5, 7);
+            }
+            _tile_stored(0, c, c_row);
+            _tile_stored(1, c + BLOCK, c_row);
+            _tile_stored(2, c + 16 * c_stride, c_row);
+            _tile_stored(3, c + 16 * c_stride + BLOCK, c_row);
+        }
+    }
+};
+#endif
+
+// E: the type of the factors, float or bf16; M: what multiplies matrices of them
+template <class E, class M>
 static void convolve(const float *x, const Frame &f, const float *weights, i64 oc, bool flip, bool transpose,
                      const Epilogue &epilogue, float *y) {
     i64 ic_blocks = blocks(f.c), oc_blocks = blocks(oc), ic = ic_blocks * BLOCK;
@@ -189,11 +233,11 @@ static void convolve(const float *x, const Frame &f, const float *weights, i64 o
     // where the filters' transforms exceed the third-level one, as they come from memory for each group.
     i64 threads = omp_get_max_threads(), u_stride = panels * ic * PANEL;
     bool wide = POINTS * u_stride * (i64)sizeof(E) > WIDE_BYTES;
-    i64 group = (wide ? 8 << 20 : 800 << 10) / (POINTS * (ic * sizeof(E) + oc_padded * 4)) / ROWS * ROWS;
-    group = std::max<i64>(2 * ROWS, std::min<i64>(group, 8 * ROWS * (1 + wide)));
+    i64 group = (wide ? 8 << 20 : 800 << 10) / (POINTS * (ic * sizeof(E) + oc_padded * 4)) / M::STEP * M::STEP;
+    group = std::max<i64>(M::LEAST, std::min<i64>(group, M::MOST * (1 + wide)));
     i64 rounds = (tiles + group * threads - 1) / (group * threads);
     group = (tiles + rounds * threads - 1) / (rounds * threads);
-    group = (group + ROWS - 1) / ROWS * ROWS;
+    group = (group + M::STEP - 1) / M::STEP * M::STEP;
     i64 groups = (tiles + group - 1) / group;
     // An odd number of cache lines between the positions, so that their columns do not share cache sets.
     i64 v_stride = group * ic + 64 / sizeof(E), m_stride = group * oc_padded + 16;
@@ -213,17 +257,13 @@ static void convolve(const float *x, const Frame &f, const float *weights, i64 o
             i64 n = (first + t) / (tiles_h * tiles_w), th = (first + t) / tiles_w % tiles_h, tw = (first + t) % tiles_w;
             transform_tile(x, f, n, rows.data() + th * TILE, columns.data() + tw * TILE, v + t * ic, v_stride);
         }
-        for (int p = 0; p < POINTS; p++)
-            for (i64 o = 0; o < panels; o++) {
-                const E *b = u + p * u_stride + o * ic * PANEL;
-                i64 t = 0;
-                for (; t + ROWS <= count; t += ROWS)
-                    multiply<ROWS>(v + p * v_stride + t * ic, ic, b, ic, m + p * m_stride + t * oc_padded + o * PANEL,
-                                   oc_padded);
-                for (; t < count; t++)
-                    multiply<1>(v + p * v_stride + t * ic, ic, b, ic, m + p * m_stride + t * oc_padded + o * PANEL,
-                                oc_padded);
-            }
+        {
+            const M multiply_all;
+            for (int p = 0; p < POINTS; p++)
+                for (i64 o = 0; o < panels; o++)
+                    multiply_all(v + p * v_stride, ic, u + p * u_stride + o * ic * PANEL, ic, count,
+                                 m + p * m_stride + o * PANEL, oc_padded);
+        }
         for (i64 t = 0; t < count; t++) {
             i64 n = (first + t) / (tiles_h * tiles_w), th = (first + t) / tiles_w % tiles_h, tw = (first + t) % tiles_w;
             i64 height = oh - th * TILE < TILE ? oh - th * TILE : TILE;
@@ -259,5 +299,9 @@ static void convolve(const float *x, const Frame &f, const float *weights, i64 o
 
 void winograd(const float *x, const Frame &f, const float *weights, i64 oc, bool flip, bool transpose, bool low,
               const Epilogue &epilogue, float *y) {
-    (low ? convolve<bf16> : convolve<float>)(x, f, weights, oc, flip, transpose, epilogue, y);
+    auto *method = low ? convolve<bf16, Vectors> : convolve<float, Vectors>;
+#ifdef __AMX_BF16__
+    if (low && blocks(f.c) % 2 == 0 && MatrixUnit::lent()) method = convolve<bf16, Matrices>;
+#endif
+    method(x, f, weights, oc, flip, transpose, epilogue, y);
 }

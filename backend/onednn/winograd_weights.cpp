@@ -51,7 +51,74 @@ static inline __attribute__((always_inline)) void accumulate(const float *a, i64
     for (int r = 0; r < R; r++) store(c + r * PANEL, sum[r][0]), store(c + r * PANEL + BLOCK, sum[r][1]);
 }
 
-void winograd_weights(const float *x, const Frame &f, const float *dy, i64 oc, bool flip, float *dw) {
+// What adds to the sums of one position, c (panels, ic, PANEL), the products of a group of tiles, a (k, ic) and
+// b (k, oc_padded); a group has a multiple of STEP.
+struct Vectors {
+    enum { STEP = 1 };
+    Vectors(i64, i64, i64) {}
+    void operator()(const float *a, i64 ic, const float *b, i64 oc_padded, i64 k, float *c) const {
+        for (i64 o = 0; o < oc_padded; o += PANEL, c += ic * PANEL) {
+            i64 i = 0;
+            for (; i + ROWS <= ic; i += ROWS) accumulate<ROWS>(a + i, ic, b + o, oc_padded, k, c + i * PANEL);
+            for (; i < ic; i += 2) accumulate<2>(a + i, ic, b + o, oc_padded, k, c + i * PANEL);
+        }
+    }
+};
+
+#ifdef __AMX_BF16__
+// The same by the matrix unit, of ic in multiples of its 32. It sums along rows of a and pairs of rows of b: pairs of tiles
+// are brought together, those of a by channel.
+struct Matrices {
+    enum { STEP = 32 };
+    Scratch<uint32_t> rows, columns;
+    Matrices(i64 ic, i64 oc_padded, i64 k) : rows(ic * k / 2), columns(k / 2 * oc_padded) {}
+    // Channels [i, i + BLOCK) of tiles t and t + 1, or zeros beyond the last.
+    static pairs both(const bf16 *v, i64 stride, i64 t, i64 k, i64 i) {
+        pairs first = {}, second = {};
+        if (t < k) first = __builtin_convertvector(*(const loose_half_vec *)(v + t * stride + i), pairs);
+        if (t + 1 < k) second = __builtin_convertvector(*(const loose_half_vec *)(v + (t + 1) * stride + i), pairs);
+        return first | second << 16;
+    }
+    void operator()(const bf16 *a, i64 ic, const bf16 *b, i64 oc_padded, i64 k, float *c) const {
+        const i64 padded = (k + STEP - 1) / STEP * STEP, a_row = padded * sizeof(bf16);
+        const i64 b_row = oc_padded * sizeof(uint32_t), c_row = PANEL * sizeof(float);
+        for (i64 t = 0; t < padded; t += 2) {
+            for (i64 i = 0; i < ic; i += BLOCK) {
+                pairs v = both(a, ic, t, k, i);
+                for (int l = 0; l < BLOCK; l++) rows[(i + l) * (padded / 2) + t / 2] = v[l];
+            }
+            for (i64 o = 0; o < oc_padded; o += BLOCK)
+                *(loose_pairs *)(columns + t / 2 * oc_padded + o) = both(b, oc_padded, t, k, o);
+        }
+        const MatrixUnit unit;
+        for (i64 o = 0; o < oc_padded; o += PANEL)
+            for (i64 i = 0; i < ic; i += 32, c += 32 * PANEL) {
+                _tile_loadd(0, c, c_row);
+                _tile_loadd(1, c + BLOCK, c_row);
+                _tile_loadd(2, c + 16 * PANEL, c_row);
+                _tile_loadd(3, c + 16 * PANEL + BLOCK, c_row);
+                for (i64 t = 0; t < padded / 2; t += 16) {
+                    _tile_loadd(4, rows + i * (padded / 2) + t, a_row);
+                    _tile_loadd(5, rows + (i + 16) * (padded / 2) + t, a_row);
+                    _tile_loadd(6, columns + t * oc_padded + o, b_row);
+                    _tile_loadd(7, columns + t * oc_padded + o + BLOCK, b_row);
+                    _tile_dpbf16ps(0, 4, 6);
+                    _tile_dpbf16ps(1, 4, 7);
+                    _tile_dpbf16ps(2, 5, 6);
+                    _tile_dpbf16ps(3, 5, 7);
+                }
+                _tile_stored(0, c, c_row);
+                _tile_stored(1, c + BLOCK, c_row);
+                _tile_stored(2, c + 16 * PANEL, c_row);
+                _tile_stored(3, c + 16 * PANEL + BLOCK, c_row);
+            }
+    }
+};
+#endif
+
+// E: the type of the factors, float or bf16; M: what sums up their products
+template <class E, class M>
+static void sum_up(const float *x, const Frame &f, const float *dy, i64 oc, bool flip, float *dw) {
     i64 ic = blocks(f.c) * BLOCK, oc_blocks = blocks(oc), panels = (oc + PANEL - 1) / PANEL, oc_padded = panels * PANEL;
     i64 oh = f.height() + 2 * f.pad_h - 2, ow = f.width() + 2 * f.pad_w - 2;
     i64 tiles_h = (oh + TILE - 1) / TILE, tiles_w = (ow + TILE - 1) / TILE, tiles = f.n * tiles_h * tiles_w;
@@ -62,10 +129,11 @@ void winograd_weights(const float *x, const Frame &f, const float *dy, i64 oc, b
     // Each thread sums up groups of its own: of few tiles, whose transforms stay near its core, yet of so many that the
     // passes over the sums are few. The same threads make the same sums.
     i64 threads = omp_get_max_threads();
-    i64 group = GROUP_BYTES / (POINTS * (ic + oc_padded) * 4);
+    i64 group = GROUP_BYTES / (POINTS * (ic + oc_padded) * (i64)sizeof(E));
     group = std::max<i64>(16, std::min(group, (tiles + threads - 1) / threads));
-    i64 x_stride = group * ic + 16, y_stride = group * oc_padded + 16, sum_stride = panels * ic * PANEL;
-    Scratch<float> all_xs(threads * POINTS * x_stride), all_ys(threads * POINTS * y_stride);
+    group = (group + M::STEP - 1) / M::STEP * M::STEP;
+    i64 x_stride = group * ic + 64 / sizeof(E), y_stride = group * oc_padded + 64 / sizeof(E), sum_stride = panels * ic * PANEL;
+    Scratch<E> all_xs(threads * POINTS * x_stride), all_ys(threads * POINTS * y_stride);
     Scratch<float> sums(threads * POINTS * sum_stride);
 
 #pragma omp parallel
@@ -73,8 +141,9 @@ void winograd_weights(const float *x, const Frame &f, const float *dy, i64 oc, b
         i64 me = omp_get_thread_num();
 #pragma omp single
         threads = omp_get_num_threads();
-        float *xs = all_xs + me * POINTS * x_stride, *ys = all_ys + me * POINTS * y_stride;
+        E *xs = all_xs + me * POINTS * x_stride, *ys = all_ys + me * POINTS * y_stride;
         float *sum = sums + me * POINTS * sum_stride;
+        const M add_products(ic, oc_padded, group);
         memset(sum, 0, POINTS * sum_stride * sizeof(float));
 #pragma omp for schedule(static)
         for (i64 g = 0; g < (tiles + group - 1) / group; g++) {
@@ -94,7 +163,7 @@ void winograd_weights(const float *x, const Frame &f, const float *dy, i64 oc, b
                         gradient_transform(d, r);
                         for (int i = 0; i < SPAN; i++) half[i][j] = r[i];
                     }
-                    float *target = ys + t * oc_padded + ob * BLOCK;
+                    E *target = ys + t * oc_padded + ob * BLOCK;
                     for (int i = 0; i < SPAN; i++) {
                         vec r[SPAN];
                         gradient_transform(half[i], r);
@@ -103,13 +172,7 @@ void winograd_weights(const float *x, const Frame &f, const float *dy, i64 oc, b
                 }
             }
             for (int p = 0; p < POINTS; p++)
-                for (i64 o = 0; o < panels; o++) {
-                    const float *a = xs + p * x_stride, *b = ys + p * y_stride + o * PANEL;
-                    float *c = sum + p * sum_stride + o * ic * PANEL;
-                    i64 i = 0;
-                    for (; i + ROWS <= ic; i += ROWS) accumulate<ROWS>(a + i, ic, b, oc_padded, count, c + i * PANEL);
-                    for (; i < ic; i += 2) accumulate<2>(a + i, ic, b, oc_padded, count, c + i * PANEL);
-                }
+                add_products(xs + p * x_stride, ic, ys + p * y_stride, oc_padded, count, sum + p * sum_stride);
         }
     }
 
@@ -137,4 +200,12 @@ void winograd_weights(const float *x, const Frame &f, const float *dy, i64 oc, b
                 }
             }
         }
+}
+
+void winograd_weights(const float *x, const Frame &f, const float *dy, i64 oc, bool flip, bool low, float *dw) {
+    auto *method = sum_up<float, Vectors>;
+#ifdef __AMX_BF16__
+    if (low && blocks(f.c) % 2 == 0 && MatrixUnit::lent()) method = sum_up<bf16, Matrices>;
+#endif
+    method(x, f, dy, oc, flip, dw);
 }

@@ -79,8 +79,8 @@ class _Convolution(Op):
 class Conv(_Convolution):
     """Convolution of a blocked image with filters (O, C, kh, kw), plus an optional bias (O,), optionally rectified.
 
-    With `bf16` the image and the filters (or, in Winograd's method, their transforms) are rounded to bfloat16 before
-    they are multiplied; the products are summed in float32. Up to four output maps are computed in float32 anyway.
+    With `bf16` Winograd's method rounds the transforms of the image and of the filters to bfloat16 before they are
+    multiplied; the products are summed in float32. Other convolutions are computed in float32 all the same.
     """
 
     __props__ = _Convolution.__props__ + ('rectify', 'bf16')
@@ -116,7 +116,17 @@ class Conv(_Convolution):
         return y
 
 
-class ConvInputGradient(_Convolution):
+class _Gradient(_Convolution):
+    """What both gradients share: `bf16`, as in `Conv`."""
+
+    __props__ = _Convolution.__props__ + ('bf16',)
+
+    def __init__(self, scale=1, mirror=0, border_mode=(0, 0), subsample=(1, 1), flip=True, bf16=False):
+        _Convolution.__init__(self, scale, mirror, border_mode, subsample, flip)
+        self.bf16 = bool(bf16)
+
+
+class ConvInputGradient(_Gradient):
     """The gradient with respect to the frame, which is blocked too: inputs are filters, gradient to the output and the
     frame's height and width.
 
@@ -132,7 +142,7 @@ class ConvInputGradient(_Convolution):
 
     def run(self, w, dy, height, width, rectified=None):
         oc, c = w.shape[:2]
-        sizes, frame, out = self.shape(dy.shape[0], c, int(height), int(width), oc, w.shape[2:])
+        sizes, frame, out = self.shape(dy.shape[0], c, int(height), int(width), oc, w.shape[2:], self.bf16)
         check_shape(self, dy, out, 'dy')
         if rectified is not None:
             check_shape(self, rectified, frame, 'frame')
@@ -142,7 +152,7 @@ class ConvInputGradient(_Convolution):
         return dx
 
 
-class ConvWeightGradient(_Convolution):
+class ConvWeightGradient(_Gradient):
     """The gradient with respect to the filters (O, C, kh, kw): inputs are image, output gradient, O, C, kh, kw."""
 
     def make_node(self, x, dy, *sizes):
@@ -158,7 +168,7 @@ class ConvWeightGradient(_Convolution):
     def run(self, x, dy, *shape):
         oc, c, kh, kw = [int(size) for size in shape]
         check_blocks(self, x, c)
-        sizes, _, out = self.shape(x.shape[0], c, x.shape[2], x.shape[3], oc, (kh, kw))
+        sizes, _, out = self.shape(x.shape[0], c, x.shape[2], x.shape[3], oc, (kh, kw), self.bf16)
         check_shape(self, dy, out, 'dy')
         dw = numpy.empty((oc, c, kh, kw), 'float32')
         library.call('gogh_conv_weight_gradient', sizes, as_array(x), as_array(dy), dw)
