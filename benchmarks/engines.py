@@ -3,7 +3,8 @@
     python benchmarks/engines.py ENGINE [--device DEVICE] [--tf32]
 
 `benchmarks/measure.py` and `gpu.py` start it: the engines gogh, gogh-bf16 and plain with the project's interpreter,
-torch, torch-channels-last, compile, onnxruntime, openvino and openvino-bf16 with that of the peers. Commands are
+torch, torch-channels-last, torch-bf16 (its autocast, channels-last), compile, onnxruntime, openvino and openvino-bf16 with
+that of the peers. Commands are
 
     ["stylize", network.npz, image.npy]     prepare to stylize the batch of images in style 0
     ["train", network.npz, vgg.npz, batch.npy]      prepare training steps
@@ -95,7 +96,8 @@ def peers(name, device, tf32):
     # The fastest of cuDNN's algorithms by measuring them, in the precision that the others have.
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
-    layout = torch.channels_last if name == 'torch-channels-last' else torch.contiguous_format
+    layout = torch.channels_last if name in ('torch-channels-last', 'torch-bf16') else torch.contiguous_format
+    low = torch.autocast('cpu', torch.bfloat16, enabled=name == 'torch-bf16')
     device = torch.device(re.sub('cuda([0-9]+)', r'cuda:\1', device))
 
     class Transformer(torch.nn.Module):
@@ -133,13 +135,13 @@ def peers(name, device, tf32):
 
     def stylize(network, image):
         model, x = Transformer(network, True).eval(), torch.from_numpy(image)
-        if name in ('torch', 'torch-channels-last', 'compile'):
+        if name in ('torch', 'torch-channels-last', 'torch-bf16', 'compile'):
             model.to(device, memory_format=layout)
             run = torch.compile(model) if name == 'compile' else model
 
             def call():
-                with torch.inference_mode():
-                    return run(x.to(device, memory_format=layout)).cpu().numpy()
+                with torch.inference_mode(), low:
+                    return run(x.to(device, memory_format=layout)).float().cpu().numpy()
 
             return call
         path = os.path.join(tempfile.mkdtemp(), 'network.onnx')
@@ -187,12 +189,13 @@ def peers(name, device, tf32):
         def step():
             x = batch.to(device, memory_format=layout)
             optimizer.zero_grad()
-            found = features(model(x, style), STYLE_LAYERS[-1])
-            with torch.no_grad():
-                target = features(x, CONTENT_LAYER)[CONTENT_LAYER]
-            loss = (found[CONTENT_LAYER] - target).square().mean()
+            with low:
+                found = features(model(x, style), STYLE_LAYERS[-1])
+                with torch.no_grad():
+                    target = features(x, CONTENT_LAYER)[CONTENT_LAYER]
+            loss = (found[CONTENT_LAYER].float() - target.float()).square().mean()
             for layer in STYLE_LAYERS:
-                flat = found[layer].flatten(2)
+                flat = found[layer].float().flatten(2)
                 loss = loss + 1e-4 * (flat @ flat.transpose(1, 2) / flat.shape[2]).square().mean()
             loss.backward()
             optimizer.step()

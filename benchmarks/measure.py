@@ -33,7 +33,8 @@ from PIL import Image
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ENGINES = ['gogh', 'torch', 'torch-channels-last', 'compile', 'onnxruntime', 'openvino']
-OTHERS = ['plain', 'gogh-bf16', 'openvino-bf16']
+OTHERS = ['plain', 'gogh-bf16', 'torch-bf16', 'openvino-bf16']
+TRAINABLE = 'gogh', 'gogh-bf16', 'plain', 'torch', 'torch-channels-last', 'torch-bf16'
 
 
 class EngineFailed(Exception):
@@ -153,11 +154,7 @@ def train(args, folder):
     weights_path = os.path.join(folder, 'vgg.npz')
     weights = vgg.random_weights('vgg16')
     numpy.savez(weights_path, **{key: weights[key] for key in sorted(weights) if 'conv1_1' <= key < 'conv4_4'})
-    names = [
-        name
-        for name in args.engines
-        if name in ('gogh', 'torch', 'torch-channels-last', 'plain') or os.path.isdir(name)
-    ]
+    names = [name for name in args.engines if name in TRAINABLE or os.path.isdir(name)]
     times, results = take_turns(names, ('train', network, weights_path, batch), args.repeat)
     print(f'training step, batch 4 at 256 x 256, VGG16 to conv4_3, {args.repeat} turns')
     report(times)
