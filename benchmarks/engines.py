@@ -3,8 +3,8 @@
     python benchmarks/engines.py ENGINE [--device DEVICE] [--tf32]
 
 `benchmarks/measure.py` and `gpu.py` start it: the engines gogh, gogh-bf16 and plain with the project's interpreter,
-torch, torch-channels-last, torch-bf16 (its autocast, channels-last), compile, onnxruntime, openvino and openvino-bf16 with
-that of the peers. Commands are
+torch, torch-channels-last, torch-bf16 (its autocast, channels-last), compile, onnxruntime, openvino and openvino-bf16
+with that of the peers. Commands are
 
     ["stylize", network.npz, image.npy]     prepare to stylize the batch of images in style 0
     ["train", network.npz, vgg.npz, batch.npy]      prepare training steps
