@@ -32,7 +32,7 @@ from backend import devices
 from formats import networks, vgg
 from data import photos
 
-# Options that may change when a run is resumed: they do not touch the numbers.
+# Options that may change when a run is resumed: they do not touch the numbers, but for rounding.
 FREE_OPTIONS = {
     'resume',
     'iterations',
