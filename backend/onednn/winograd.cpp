@@ -173,8 +173,10 @@ static inline __attribute__((always_inline)) void multiply(const bf16 *a, i64 a_
     }
 }
 
-// What multiplies many rows, c (rows, PANEL) = a (rows, k) b (k, PANEL): STEP at once, where those beyond the last may be
-// read and written; a group of tiles has at least LEAST, and MOST where the filters do not come from memory.
+namespace {
+
+// What multiplies many rows, c (rows, PANEL) = a (rows, k) b (k, PANEL): STEP at once, where those beyond the last may
+// be read and written; a group of tiles has at least LEAST, and MOST where the filters do not come from memory.
 struct Vectors {
     enum { STEP = ROWS, LEAST = 2 * ROWS, MOST = 8 * ROWS };
     template <class E>
@@ -187,8 +189,8 @@ struct Vectors {
 };
 
 #ifdef __AMX_BF16__
-// The same by the matrix unit, of k in multiples of its 32: two registers of rows of a, two of columns of b, whose pairs
-// lie as the unit wants them, and four of sums.
+// The same by the matrix unit, of k in multiples of its 32: two registers of rows of a, two of columns of b, whose
+// pairs lie as the unit wants them, and four of sums.
 struct Matrices : MatrixUnit {
     enum { STEP = 32, LEAST = 32, MOST = 96 };
     void operator()(const bf16 *a, i64 a_stride, const bf16 *b, i64 k, i64 rows, float *c, i64 c_stride) const {
@@ -216,6 +218,8 @@ struct Matrices : MatrixUnit {
     }
 };
 #endif
+
+} // namespace
 
 // E: the type of the factors, float or bf16; M: what multiplies matrices of them
 template <class E, class M>

@@ -72,7 +72,8 @@ static inline void transform_tile(const float *x, const Frame &f, i64 n, const i
 
 #ifdef __AMX_BF16__
 // The processor's matrix unit (AMX), this thread's, for as long as the object lives: eight registers of 16 rows of 64
-// bytes. It adds to 16 x 16 sums the products of 16 rows of 32 bfloat16 and of 32 rows of 16, the latter in pairs of rows.
+// bytes. It adds to 16 x 16 sums the products of 16 rows of 32 bfloat16 and of 32 rows of 16, the latter in pairs of
+// rows.
 struct MatrixUnit {
     MatrixUnit() {
         alignas(64) struct {

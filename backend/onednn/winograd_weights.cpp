@@ -6,6 +6,7 @@
 // For each of the 36 positions the sum is a product of matrices (input channels, tiles) (tiles, output channels).
 #include "winograd.h"
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 #define SIDE 3
@@ -51,6 +52,8 @@ static inline __attribute__((always_inline)) void accumulate(const float *a, i64
     for (int r = 0; r < R; r++) store(c + r * PANEL, sum[r][0]), store(c + r * PANEL + BLOCK, sum[r][1]);
 }
 
+namespace {
+
 // What adds to the sums of one position, c (panels, ic, PANEL), the products of a group of tiles, a (k, ic) and
 // b (k, oc_padded); a group has a multiple of STEP.
 struct Vectors {
@@ -66,8 +69,8 @@ struct Vectors {
 };
 
 #ifdef __AMX_BF16__
-// The same by the matrix unit, of ic in multiples of its 32. It sums along rows of a and pairs of rows of b: pairs of tiles
-// are brought together, those of a by channel.
+// The same by the matrix unit, of ic in multiples of its 32. It sums along rows of a and pairs of rows of b: pairs of
+// tiles are brought together, those of a by channel.
 struct Matrices {
     enum { STEP = 32 };
     Scratch<uint32_t> rows, columns;
@@ -116,6 +119,8 @@ struct Matrices {
 };
 #endif
 
+} // namespace
+
 // E: the type of the factors, float or bf16; M: what sums up their products
 template <class E, class M>
 static void sum_up(const float *x, const Frame &f, const float *dy, i64 oc, bool flip, float *dw) {
@@ -132,9 +137,12 @@ static void sum_up(const float *x, const Frame &f, const float *dy, i64 oc, bool
     i64 group = GROUP_BYTES / (POINTS * (ic + oc_padded) * (i64)sizeof(E));
     group = std::max<i64>(16, std::min(group, (tiles + threads - 1) / threads));
     group = (group + M::STEP - 1) / M::STEP * M::STEP;
-    i64 x_stride = group * ic + 64 / sizeof(E), y_stride = group * oc_padded + 64 / sizeof(E), sum_stride = panels * ic * PANEL;
+    i64 x_stride = group * ic + 64 / sizeof(E), y_stride = group * oc_padded + 64 / sizeof(E),
+        sum_stride = panels * ic * PANEL;
     Scratch<E> all_xs(threads * POINTS * x_stride), all_ys(threads * POINTS * y_stride);
     Scratch<float> sums(threads * POINTS * sum_stride);
+    std::vector<std::unique_ptr<M>> adders;
+    for (i64 i = 0; i < threads; i++) adders.emplace_back(new M(ic, oc_padded, group));
 
 #pragma omp parallel
     {
@@ -143,7 +151,7 @@ static void sum_up(const float *x, const Frame &f, const float *dy, i64 oc, bool
         threads = omp_get_num_threads();
         E *xs = all_xs + me * POINTS * x_stride, *ys = all_ys + me * POINTS * y_stride;
         float *sum = sums + me * POINTS * sum_stride;
-        const M add_products(ic, oc_padded, group);
+        const M &add_products = *adders[me];
         memset(sum, 0, POINTS * sum_stride * sizeof(float));
 #pragma omp for schedule(static)
         for (i64 g = 0; g < (tiles + group - 1) / group; g++) {
