@@ -189,31 +189,17 @@ struct Vectors {
 };
 
 #ifdef __AMX_BF16__
-// The same by the matrix unit, of k in multiples of its 32: two registers of rows of a, two of columns of b, whose
-// pairs lie as the unit wants them, and four of sums.
+// The same by the matrix unit, of k in multiples of its 32.
 struct Matrices : MatrixUnit {
     enum { STEP = 32, LEAST = 32, MOST = 96 };
     void operator()(const bf16 *a, i64 a_stride, const bf16 *b, i64 k, i64 rows, float *c, i64 c_stride) const {
-        const i64 a_row = a_stride * sizeof(bf16), b_row = 2 * PANEL * sizeof(bf16), c_row = c_stride * sizeof(float);
         for (i64 t = 0; t < rows; t += 32, a += 32 * a_stride, c += 32 * c_stride) {
             _tile_zero(0);
             _tile_zero(1);
             _tile_zero(2);
             _tile_zero(3);
-            for (i64 i = 0; i < k; i += 32) {
-                _tile_loadd(4, a + i, a_row);
-                _tile_loadd(5, a + 16 * a_stride + i, a_row);
-                _tile_loadd(6, b + i * PANEL, b_row);
-                _tile_loadd(7, b + i * PANEL + PANEL, b_row);
-                _tile_dpbf16ps(0, 4, 6);
-                _tile_dpbf16ps(1, 4, 7);
-                _tile_dpbf16ps(2, 5, 6);
-                _tile_dpbf16ps(3, 5, 7);
-            }
-            _tile_stored(0, c, c_row);
-            _tile_stored(1, c + BLOCK, c_row);
-            _tile_stored(2, c + 16 * c_stride, c_row);
-            _tile_stored(3, c + 16 * c_stride + BLOCK, c_row);
+            add_products(a, a_stride * sizeof(bf16), b, 2 * PANEL * sizeof(bf16), k);
+            store_sums(c, c_stride * sizeof(float));
         }
     }
 };

@@ -76,15 +76,48 @@ static inline void transform_tile(const float *x, const Frame &f, i64 n, const i
 // rows.
 struct MatrixUnit {
     MatrixUnit() {
-        alignas(64) struct {
+        alignas(64) static const struct {
             uint8_t palette = 1, start_row = 0, reserved[14] = {};
             uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
             uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
         } setup;
         _tile_loadconfig(&setup);
+        // GCC does not know what its loads of registers read: whatever was stored before has to be in memory.
+        asm volatile("" ::: "memory");
     }
-    ~MatrixUnit() { _tile_release(); }
+    ~MatrixUnit() {
+        _tile_release();
+        asm volatile("" ::: "memory");
+    }
     MatrixUnit(const MatrixUnit &) = delete;
+    // Sums of 32 x 32, in four registers, to and from rows that are c_row bytes apart.
+    void load_sums(const float *c, i64 c_row) const {
+        _tile_loadd(0, c, c_row);
+        _tile_loadd(1, c + 16, c_row);
+        _tile_loadd(2, (const char *)c + 16 * c_row, c_row);
+        _tile_loadd(3, (const char *)c + 16 * c_row + 64, c_row);
+    }
+    void store_sums(float *c, i64 c_row) const {
+        _tile_stored(0, c, c_row);
+        _tile_stored(1, c + 16, c_row);
+        _tile_stored(2, (char *)c + 16 * c_row, c_row);
+        _tile_stored(3, (char *)c + 16 * c_row + 64, c_row);
+    }
+    // Adds the products of 32 rows of a and 32 columns of b, k of each, a multiple of 32; rows of a, and of pairs of
+    // b's, are a_row and b_row bytes apart.
+    void add_products(const void *a, i64 a_row, const void *b, i64 b_row, i64 k) const {
+        const char *rows = (const char *)a, *columns = (const char *)b;
+        for (i64 i = 0; i < k; i += 32, rows += 64, columns += 16 * b_row) {
+            _tile_loadd(4, rows, a_row);
+            _tile_loadd(5, rows + 16 * a_row, a_row);
+            _tile_loadd(6, columns, b_row);
+            _tile_loadd(7, columns + 64, b_row);
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_dpbf16ps(1, 4, 7);
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
+        }
+    }
     // Linux lends a process the unit when it is asked: arch_prctl(ARCH_REQ_XCOMP_PERM, the state of the registers).
     static bool lent() {
         static const bool granted = !syscall(SYS_arch_prctl, 0x1023, 18);

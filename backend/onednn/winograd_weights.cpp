@@ -96,24 +96,9 @@ struct Matrices {
         const MatrixUnit unit;
         for (i64 o = 0; o < oc_padded; o += PANEL)
             for (i64 i = 0; i < ic; i += 32, c += 32 * PANEL) {
-                _tile_loadd(0, c, c_row);
-                _tile_loadd(1, c + BLOCK, c_row);
-                _tile_loadd(2, c + 16 * PANEL, c_row);
-                _tile_loadd(3, c + 16 * PANEL + BLOCK, c_row);
-                for (i64 t = 0; t < padded / 2; t += 16) {
-                    _tile_loadd(4, rows + i * (padded / 2) + t, a_row);
-                    _tile_loadd(5, rows + (i + 16) * (padded / 2) + t, a_row);
-                    _tile_loadd(6, columns + t * oc_padded + o, b_row);
-                    _tile_loadd(7, columns + t * oc_padded + o + BLOCK, b_row);
-                    _tile_dpbf16ps(0, 4, 6);
-                    _tile_dpbf16ps(1, 4, 7);
-                    _tile_dpbf16ps(2, 5, 6);
-                    _tile_dpbf16ps(3, 5, 7);
-                }
-                _tile_stored(0, c, c_row);
-                _tile_stored(1, c + BLOCK, c_row);
-                _tile_stored(2, c + 16 * PANEL, c_row);
-                _tile_stored(3, c + 16 * PANEL + BLOCK, c_row);
+                unit.load_sums(c, c_row);
+                unit.add_products(rows + i * (padded / 2), a_row, columns + o, b_row, padded);
+                unit.store_sums(c, c_row);
             }
     }
 };
