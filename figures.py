@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.dirname(__file__))  # which PYTHONSAFEPATH leaves out
 import environment  # noqa: F401, before all others: it names what is missing
 
 import argparse
+import dataclasses
 import importlib
 
 import files
@@ -229,6 +230,7 @@ def parse_arguments():
     parser.add_argument('--run-dir', help='folder for the trained networks (default: runs/figures-SCALE)')
     options.add_max_pixels(parser)
     options.add_device(parser)
+    options.add_precision(parser, ' in the trainings, not in what is measured')
     args = parser.parse_args()
     args.run_dir = args.run_dir or os.path.join('runs', f'figures-{args.scale}')
     for name, value in dict(SCALES[args.scale], **dict(args.changes)).items():
@@ -267,7 +269,7 @@ def main():
             raise utils.UserError('all comes first, and the options after it')
         return importlib.import_module('papers.series').make(args, FIGURES, sys.argv[2:])
     figures = importlib.import_module(f'papers.{FIGURES[args.figure][0]}')
-    devices.use(options.device(args))
+    devices.use(dataclasses.replace(options.device(args), precision='float32'))
     files.make_folder(args.output)
     files.make_folder(args.run_dir)
     # What decides on the networks and the objective; the number of styles and of iterations may grow.

@@ -100,14 +100,14 @@ def add_device(parser):
     )
 
 
-def add_precision(parser):
-    """Add --precision to a parser: see `device`."""
+def add_precision(parser, where=''):
+    """Add --precision to a parser: see `device`. `where` says what has it, such as ' in the trainings'."""
     parser.add_argument(
         '--precision',
         choices=['float32', 'bf16'],
         default='float32',
-        help='of the factors of 3x3 convolutions with oneDNN; bf16 is faster on processors with AVX512-BF16, and far '
-        'faster with AMX',
+        help=f'of the factors of 3x3 convolutions with oneDNN{where}; bf16 is faster on processors with AVX512-BF16, '
+        'and far faster with AMX',
     )
 
 

@@ -122,7 +122,7 @@ def train(args, name, styles, *more, iterations=None):
         '--backend',
         args.backend,
     ]
-    for option in ('image_size', 'style_size', 'batch_size', 'checkpoint_every', 'tf32') + options.LOSSES:
+    for option in ('image_size', 'style_size', 'batch_size', 'checkpoint_every', 'precision', 'tf32') + options.LOSSES:
         value = getattr(args, option)
         if value is not None and value is not False:
             command.append(f'--{option.replace("_", "-")}')

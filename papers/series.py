@@ -11,7 +11,7 @@ from formats import networks
 from papers import common, page
 
 # What does not change a figure: where its parts lie, and what computes it.
-FREE = 'figure', 'output', 'run_dir', 'device', 'backend', 'tf32', 'max_pixels'
+FREE = 'figure', 'output', 'run_dir', 'device', 'backend', 'precision', 'tf32', 'max_pixels'
 
 
 def make(args, figures, words):

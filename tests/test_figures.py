@@ -20,6 +20,7 @@ import runs
 import scores
 import utils
 from architecture import Architecture
+from backend import devices
 from data.photos import Reduction
 from formats import networks
 from support import tiny
@@ -349,6 +350,17 @@ def test_an_interrupted_training_is_no_failed_figure(make, monkeypatch, misc32):
         monkeypatch.setattr(common, 'run', lambda command: status)
         with pytest.raises(error):
             make('norm', '--run-dir', 'interrupted')
+
+
+def test_precision_is_that_of_the_trainings_and_not_of_what_is_measured(make, monkeypatch, misc32):
+    commands, used = [], []
+    monkeypatch.setattr(common, 'run', lambda command: commands.append(command) or 1)
+    monkeypatch.setattr(devices, 'use', used.append)
+    with pytest.raises(utils.UserError):
+        make('norm', '--run-dir', 'rounded', '--precision', 'bf16')
+    (command,) = commands
+    assert command[command.index('--precision') + 1] == 'bf16'
+    assert used == [devices.Device('cpu', used[0].backend, 'float32')]
 
 
 def reproduction(extension):
