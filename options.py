@@ -5,6 +5,7 @@ import collections
 import math
 import os
 
+import files
 import mixtures
 import stylemaps
 import utils
@@ -80,6 +81,13 @@ def pair(text):
     if len(numbers) != 2:
         raise argparse.ArgumentTypeError(f'{text!r} is not two numbers, such as 64,32')
     return numbers
+
+
+def weights_file(text):
+    """The path of a file of --loss-weights, which would also take the photos that stand after it."""
+    if os.path.splitext(text)[1].lower() in files.READ_EXTENSIONS:
+        raise argparse.ArgumentTypeError(f'{text} is a picture; photos stand before --loss-weights')
+    return text
 
 
 def add_device(parser):
@@ -210,6 +218,7 @@ def add_losses(parser):
     parser.add_argument(
         '--loss-weights',
         nargs='+',
+        type=weights_file,
         metavar='FILE',
         help='pretrained VGG: .pkl of the Lasagne model zoo, .h5 of Keras or .npz; of several files a '
         "layer is taken from the first that has it; 'random' for trials (default: the VGG16 that "
@@ -384,6 +393,7 @@ def add_new_styles(parser):
     parser.add_argument(
         '--loss-weights',
         nargs='+',
+        type=weights_file,
         metavar='FILE',
         help='pretrained VGG to fit with, as for train.py (default: the VGG16 that data/download.py fetched)',
     )
