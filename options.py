@@ -85,8 +85,8 @@ def pair(text):
 
 def weights_file(text):
     """The path of a file of --loss-weights, which would also take the photos that stand after it."""
-    if os.path.splitext(text)[1].lower() in files.READ_EXTENSIONS:
-        raise argparse.ArgumentTypeError(f'{text} is a picture; photos stand before --loss-weights')
+    if os.path.splitext(text)[1].lower() in files.READ_EXTENSIONS or os.path.isdir(text):
+        raise argparse.ArgumentTypeError(f'{text} is a picture or a folder; photos stand before --loss-weights')
     return text
 
 

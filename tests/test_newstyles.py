@@ -234,6 +234,7 @@ def test_new_styles_are_chosen_unless_others_are(main, monkeypatch):
         (['--style-image', 'nothing.jpg'], 'nothing.jpg: no such file'),
         (['--style-image', 'photo.png', '--loss-weights', 'nothing.npz'], 'python data/download.py vgg16'),
         (['--style-image', 'photo.png', '--loss-weights', 'vgg.npz', 'cat.jpg'], 'cat.jpg is a picture'),
+        (['--style-image', 'photo.png', '--loss-weights', 'vgg.npz', '.'], '. is a picture or a folder'),
         (['--style', 'waves', '--save-style', 'new'], '--save-style is for one new style'),
         (['--style', 'random', '--save-style', 'waves'], 'the network has such a style'),
         (['--style', 'random', '--save-style', 'new', '--model', 'misc32'], 'comes with the project'),
